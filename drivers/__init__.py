@@ -1,0 +1,1 @@
+"""Device protocols as sans-IO drivers, and the thin transports that feed them."""

@@ -1,0 +1,163 @@
+"""What a driver is: it decodes one protocol. Bytes and time in; records, bytes and deadlines out.
+
+It never opens, sleeps, logs, reads a clock or starts a thread. Feeding bytes one by one gives the same records as
+feeding them at once (docs/drivers/README.md).
+"""
+
+from __future__ import annotations
+
+import enum
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, ClassVar, Generic, NewType, Protocol, TypeVar
+
+from ledger.records import LinkId, Object, Record
+
+Ticket = NewType("Ticket", int)
+"""Place in one driver's order of records; "durable up to t" covers every ticket <= t."""
+
+
+@dataclass(frozen=True, slots=True)
+class Now:
+    """``mono_ns`` is for deadlines and intervals, ``utc_ns`` stamps records; the block says how far to trust it."""
+
+    mono_ns: int
+    utc_ns: int
+
+
+class Transport(enum.StrEnum):
+    """How a driver's bytes arrive."""
+
+    SERIAL = "serial"
+    TCP = "tcp"
+    UDP = "udp"
+    MLLP = "mllp"
+    DICOM = "dicom"
+    SDC = "sdc"
+
+
+C_co = TypeVar("C_co", covariant=True)
+
+
+@dataclass(frozen=True, slots=True)
+class Spec(Generic[C_co]):
+    """What a driver declares about itself. ``config`` is a frozen msgspec.Struct: the schema of its options.
+
+    ``serial_lines``: likely line settings ("19200 8E1"), most likely first. ``tx_allowed``: every byte string the
+    driver may EVER send, matched whole, per send; the shell enforces it. ``client_slots`` 1: connecting displaces the
+    hospital's present client. ``silence_s``: no byte for this long is a gap.
+    """
+
+    name: str
+    devices: tuple[str, ...]
+    transports: tuple[Transport, ...]
+    config: type[C_co]
+    serial_lines: tuple[str, ...] = ()
+    tx_allowed: tuple[re.Pattern[bytes], ...] = ()
+    passive_ok: bool = False
+    client_slots: int | None = None
+    silence_s: float = 10.0
+    records: frozenset[str] = frozenset()
+    source: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Emit:
+    """Record this."""
+
+    ticket: Ticket
+    record: Record
+
+
+@dataclass(frozen=True, slots=True)
+class Send:
+    """Send these bytes; with ``after``, only once the block that holds that ticket's record is fsynced."""
+
+    link: LinkId
+    data: bytes
+    after: Ticket | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Close:
+    """Close this link; the shell reconnects with back-off."""
+
+    link: LinkId
+    reason: str
+
+
+Action = Emit | Send | Close
+
+
+@dataclass(frozen=True, slots=True)
+class Message:
+    """What a transport that frames for itself delivers (DICOM C-STORE, SDC report, one HL7 message)."""
+
+    kind: str
+    meta: Mapping[str, str]
+    body: bytes = b""
+    object: Object | None = None
+
+
+class Driver(Protocol):
+    """The calls a shell makes; ``drain`` after every one of the others."""
+
+    spec: ClassVar[Spec[Any]]
+
+    def link_up(self, link: LinkId, peer: str, now: Now) -> None: ...
+
+    def receive(self, link: LinkId, data: bytes | Message, now: Now) -> None: ...
+
+    def link_down(self, link: LinkId, reason: str, now: Now) -> None: ...
+
+    def wake(self, now: Now) -> None:
+        """A deadline was reached; spurious calls are harmless."""
+
+    def refused(self, ticket: Ticket, reason: str, now: Now) -> None:
+        """The record of ``ticket`` will not become durable: say so to its sender."""
+
+    def deadline_ns(self) -> int | None:
+        """Monotonic time at which ``wake`` is wanted."""
+
+    def drain(self) -> list[Action]: ...
+
+
+class Outbox:
+    """Base of every driver: keeps what it emits and sends in order."""
+
+    __slots__ = ("_actions", "_ticket")
+
+    def __init__(self) -> None:
+        self._actions: list[Action] = []
+        self._ticket = 0
+
+    def emit(self, record: Record) -> Ticket:
+        """Queue a record and return its place in this driver's order."""
+        self._ticket += 1
+        ticket = Ticket(self._ticket)
+        self._actions.append(Emit(ticket, record))
+        return ticket
+
+    def send(self, link: LinkId, data: bytes, after: Ticket | None = None) -> None:
+        """Queue bytes for a link, held until ``after`` is durable."""
+        self._actions.append(Send(link, data, after))
+
+    def close(self, link: LinkId, reason: str) -> None:
+        """Ask the shell to close a link."""
+        self._actions.append(Close(link, reason))
+
+    def drain(self) -> list[Action]:
+        """Take everything queued since the last call, in order."""
+        out, self._actions = self._actions, []
+        return out
+
+    def deadline_ns(self) -> int | None:
+        """No deadline unless the driver has one."""
+        return None
+
+    def wake(self, now: Now) -> None:
+        """Nothing to do unless the driver has a deadline."""
+
+    def refused(self, ticket: Ticket, reason: str, now: Now) -> None:
+        """Nothing to say unless the driver acknowledges."""

@@ -1,0 +1,76 @@
+"""Every bound in one place: queues, frames, messages, retries, time-outs. Nothing grows without one."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+KIB = 1024
+MIB = 1024 * KIB
+S_NS = 1_000_000_000
+MS_NS = 1_000_000
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """Bounds that hold everywhere. A field's unit is its name's last word."""
+
+    # blocks (docs/architecture.md, "Blocks")
+    signed_header_bytes: int = 65_535
+    payload_plain_bytes: int = 1 * MIB
+    payload_pad_bytes: int = 256
+    notices: int = 64
+    epoch_blocks: int = 1 << 20
+    epoch_ns: int = 24 * 3600 * S_NS
+    keyframe_every_ns: int = 5 * S_NS
+    tick_ns: int = 100 * MS_NS
+    idle_block_ns: int = 1 * S_NS
+    clock_step_ns: int = 50 * MS_NS
+    peer_future_ns: int = 2 * S_NS
+    # notes
+    note_bytes: int = 64 * KIB
+    note_signatures: int = 64
+    # manifest
+    manifest_bytes: int = 64 * KIB
+    boxes: int = 64
+    # replication
+    message_bytes: int = 2 * MIB
+    fence_counter_leap: int = 1 << 20
+    fence_timeout_ns: int = 1 * S_NS
+    fence_retry_min_ns: int = 1 * S_NS
+    fence_retry_max_ns: int = 5 * S_NS
+    promise_headers_ns: int = 5 * S_NS
+    second_writer_wait_ns: int = 60 * S_NS
+    heads_every_ns: int = 1 * S_NS
+    silence_ns: int = 2 * S_NS
+    range_reply_bytes: int = 64 * KIB
+    ranges_outstanding: int = 4
+    range_timeout_ns: int = 2 * S_NS
+    out_of_order_blocks: int = 64
+    tail_blocks_per_day: int = 1 << 20
+    epochs_per_day: int = 2_000
+    peer_queue_messages: int = 512
+    peer_queue_bytes: int = 32 * MIB
+    inbound_messages: int = 4_096
+    # intake and store
+    intake_records: int = 65_536
+    intake_bytes: int = 16 * MIB
+    commit_queue_blocks: int = 1_024
+    derived_every_ns: int = 1 * S_NS
+    # restore
+    restore_answer_ns: int = 500 * MS_NS
+    restore_total_ns: int = 5 * S_NS
+    # drivers and transports
+    frame_bytes: int = 64 * KIB
+    hl7_message_bytes: int = 1 * MIB
+    mllp_connections: int = 32
+    mllp_idle_ns: int = 300 * S_NS
+    ack_timeout_ns: int = 10 * S_NS
+    held_sends: int = 1_024
+    duplicates_remembered: int = 16_384
+    reconnect_min_ns: int = 200 * MS_NS
+    reconnect_max_ns: int = 5 * S_NS
+    # capture files
+    capture_line_bytes: int = 4 * MIB
+
+
+LIMITS = Limits()
