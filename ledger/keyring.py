@@ -1,0 +1,134 @@
+"""Where data keys and key wraps rest: one file beside the log, encrypted under the box's ring key.
+
+Wraps are never in a log, so that destroying them everywhere erases a case and leaves every chain whole. A tombstone is
+permanent and beats any later wrap. The file is rewritten whole and fsynced: it changes once per epoch or case.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from nacl.exceptions import CryptoError
+from nacl.secret import SecretBox
+
+from ledger.canonical import Fields, pack, unpack
+from ledger.errors import PeerFault, StoreFault
+from ledger.sealing import KEY_BYTES, DataKey
+
+_DOMAIN = "orledger/keyring/1"
+_ENTRIES = 65_536
+_FILE_BYTES = 64 << 20
+_WRAP_BYTES = 256
+
+
+@dataclass(frozen=True, slots=True)
+class KeyEntry:
+    """One data key: whose log it seals, the key, and its wraps by recipient (box id, or "recovery")."""
+
+    box: str
+    incarnation: bytes
+    key: DataKey
+    wraps: Mapping[str, bytes]
+
+
+class Keyring:
+    """The keys this box holds, in memory and in its file."""
+
+    def __init__(self, path: Path, ring_key: bytes) -> None:
+        """Open or create. Raises StoreFault ``keyring.unreadable`` when the file does not open under ``ring_key``."""
+        self._path = path
+        self._cipher = SecretBox(ring_key)
+        self._entries: dict[bytes, KeyEntry] = {}
+        self._tombs: set[bytes] = set()
+        if path.exists():
+            self._load()
+
+    def get(self, key_id: bytes) -> DataKey | None:
+        """The key of that id, None when not held or erased."""
+        entry = self._entries.get(key_id)
+        return entry.key if entry else None
+
+    def entry(self, key_id: bytes) -> KeyEntry | None:
+        """The key with its wraps."""
+        return self._entries.get(key_id)
+
+    def key_ids(self) -> frozenset[bytes]:
+        """Every key held."""
+        return frozenset(self._entries)
+
+    def add(self, box: str, incarnation: bytes, key: DataKey, wraps: Mapping[str, bytes]) -> bool:
+        """Keep a key durably; False when it is entombed. Returns only after the fsync."""
+        if key.key_id in self._tombs:
+            return False
+        held = self._entries.get(key.key_id)
+        if held is None or dict(held.wraps) != {**held.wraps, **wraps}:
+            merged = {**(held.wraps if held else {}), **wraps}
+            self._entries[key.key_id] = KeyEntry(box, incarnation, key, merged)
+            self._save()
+        return True
+
+    def entomb(self, key_id: bytes) -> None:
+        """Destroy a key and its wraps for good."""
+        self._entries.pop(key_id, None)
+        self._tombs.add(key_id)
+        self._save()
+
+    def _save(self) -> None:
+        entries = [
+            [entry.box, entry.incarnation, entry.key.secret, [[name, entry.wraps[name]] for name in sorted(entry.wraps)]]
+            for _, entry in sorted(self._entries.items())
+        ]
+        sealed = self._cipher.encrypt(pack([_DOMAIN, entries, sorted(self._tombs)]))
+        try:
+            write_durably(self._path, bytes(sealed))
+        except OSError as error:
+            raise StoreFault(
+                "keyring.unwritable", f"cannot write {self._path}: {error.strerror}", "check the disk and its space"
+            ) from error
+
+    def _load(self) -> None:
+        try:
+            plain = self._cipher.decrypt(self._path.read_bytes())
+            take = Fields(unpack(plain, _FILE_BYTES, "keyring"), 3, "keyring")
+            if take.text() != _DOMAIN:
+                raise PeerFault("codec.field", "not a keyring")
+            for item in take.array(_ENTRIES):
+                self._load_entry(item)
+            self._tombs = {bytes(tomb) for tomb in take.array(_ENTRIES)}
+        except (OSError, CryptoError, ValueError, PeerFault) as error:
+            raise StoreFault(
+                "keyring.unreadable",
+                f"{self._path} does not open under this box's ring key",
+                "put back the keyring and the keys folder of the same box",
+            ) from error
+
+    def _load_entry(self, item: object) -> None:
+        take = Fields(item, 4, "keyring entry")
+        box, incarnation, key = take.text(63, 1), take.raw(16), DataKey(take.raw(KEY_BYTES))
+        wraps = {}
+        for pair in take.array(_ENTRIES):
+            fields = Fields(pair, 2, "keyring wrap")
+            wraps[fields.text(63, 1)] = fields.blob(_WRAP_BYTES)
+        self._entries[key.key_id] = KeyEntry(box, incarnation, key, wraps)
+
+
+def write_durably(path: Path, data: bytes, mode: int = 0o600) -> None:
+    """Replace a file so that after a power cut it holds either the old bytes or the new ones. Raises OSError."""
+    temporary = path.with_name(path.name + ".new")
+    handle = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, mode)
+    try:
+        view = memoryview(data)
+        while view:
+            view = view[os.write(handle, view) :]
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+    temporary.replace(path)
+    folder = os.open(path.parent, os.O_RDONLY)
+    try:
+        os.fsync(folder)
+    finally:
+        os.close(folder)
