@@ -1,0 +1,40 @@
+# Needs Python 3.11 with venv, make and a C compiler; everything else comes from requirements.lock, by hash.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+READY := $(VENV)/.installed-from-lock
+
+.PHONY: demo test check bench lock clean
+
+demo: $(READY)
+	$(BIN)/orledger demo
+
+test: $(READY)
+	$(BIN)/pytest -n auto --dist loadfile $(TEST_ARGS)
+
+check: $(READY)
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports --no-logo
+
+bench: $(READY)
+	$(BIN)/python -m benchmarks
+
+# Pins stay where they still fit; LOCK_ARGS=--upgrade moves them all. Reads the package index and nothing of this
+# machine's pip settings, so that the lock names no host and no path.
+lock: $(READY)
+	env -u PIP_FIND_LINKS -u PIP_EXTRA_INDEX_URL PIP_CONFIG_FILE=/dev/null $(BIN)/pip-compile --quiet $(LOCK_ARGS) \
+	    --extra dev --all-build-deps --allow-unsafe --strip-extras --generate-hashes --no-header \
+	    --no-emit-index-url --no-emit-find-links --no-emit-trusted-host --no-emit-options \
+	    --output-file requirements.lock pyproject.toml
+
+clean:
+	rm -rf $(VENV) build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+
+$(READY): requirements.lock pyproject.toml
+	$(PYTHON) -c 'import sys; sys.exit("orledger needs Python 3.11 or newer" if sys.version_info < (3, 11) else 0)'
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/pip install --quiet --require-hashes -r requirements.lock
+	$(BIN)/pip install --quiet --no-deps --no-build-isolation -e .
+	touch $@

@@ -1,0 +1,28 @@
+"""What every test shares: outside tools that may be missing, and one hypothesis profile."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from pathlib import Path
+
+import pytest
+from hypothesis import HealthCheck, settings
+
+IN_CI = bool(os.environ.get("CI"))
+
+# A loaded machine is slow, not wrong: no deadline. In CI the same examples every time, so that red means changed.
+settings.register_profile(
+    "orledger", deadline=None, derandomize=IN_CI, print_blob=True, suppress_health_check=[HealthCheck.too_slow]
+)
+settings.load_profile("orledger")
+
+
+def require_tool(name: str) -> Path:
+    """Path of an outside program; without it the test is skipped on a developer's machine and fails in CI."""
+    found = shutil.which(name, path=f"{os.environ.get('PATH', os.defpath)}:/usr/sbin:/sbin")
+    if found is not None:
+        return Path(found)
+    if IN_CI:
+        pytest.fail(f"{name} is not installed; .ci/run must install it")
+    pytest.skip(f"{name} is not installed")
