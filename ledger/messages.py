@@ -1,0 +1,323 @@
+"""What boxes say to each other: one byte of kind, then canonical msgpack, then a signature where the content does not
+prove itself.
+
+Signed kinds carry ``[site, manifest hash, sender, body]`` and an Ed25519 signature over ``orledger/message/1\\n``, the
+kind byte and those bytes. BLOCK, COSIGN and RANGE carry no envelope: headers, cosignatures and hashes prove them.
+"""
+
+from __future__ import annotations
+
+import enum
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from ledger.canonical import Fields, pack, unpack
+from ledger.errors import PeerFault
+from ledger.limits import LIMITS
+from ledger.log import INCARNATION_BYTES, LogId
+from ledger.notices import Head
+from ledger.signing import SIGNATURE_BYTES, SigningKey, signature_is_valid
+
+MESSAGE_DOMAIN = b"orledger/message/1\n"
+NONCE_BYTES = 16
+_HEADS = 1_024
+_RANGE_BLOCKS = 65_536
+_WRAPS = 66
+_WRAP_BYTES = 256
+_FRONTIER_BYTES = 4_096
+_EVIDENCE_BYTES = 2 * LIMITS.signed_header_bytes
+
+
+class Want(enum.IntEnum):
+    """What a GET asks for."""
+
+    HEADERS = 0
+    BLOCKS = 1
+
+
+@dataclass(frozen=True, slots=True)
+class Fence:
+    """A writer asks for a promise to accept nothing older than (counter, incarnation)."""
+
+    counter: int
+    incarnation: bytes
+    nonce: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Promise:
+    """A peer's durable promise for ``box``, with every head of that box it holds (highest first)."""
+
+    box: str
+    counter: int
+    incarnation: bytes
+    nonce: bytes
+    fenced: tuple[Head, ...]
+    provisional: tuple[Head, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Refuse:
+    """A peer has promised a newer epoch already; ``evidence`` is the FENCE or START that made it."""
+
+    box: str
+    counter: int
+    incarnation: bytes
+    evidence: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Stored:
+    """The sender durably holds blocks 0 to ``size`` - 1 of ``log``, without vouching for their order."""
+
+    log: LogId
+    size: int
+
+
+@dataclass(frozen=True, slots=True)
+class Nack:
+    """A block of ``log`` was not accepted; ``reason`` is an error id, ``evidence`` proves it where it can."""
+
+    log: LogId
+    reason: str
+    evidence: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Get:
+    """Ask for blocks ``first`` to ``end`` - 1 of ``log``."""
+
+    request_id: int
+    log: LogId
+    first: int
+    end: int
+    want: Want
+
+
+@dataclass(frozen=True, slots=True)
+class HeadReport:
+    """One log's head as the sender holds it durably; ``cosigned_s`` and ``cosignature`` are the sender's cosignature/v1
+    of it (0 and empty when not cosigned); ``checkpoint_signature`` is the writer's; ``keyframe_seq`` the newest keyframe."""
+
+    head: Head
+    cosigned_s: int
+    cosignature: bytes
+    checkpoint_signature: bytes
+    keyframe_seq: int
+
+    def fields(self) -> list[object]:
+        """For embedding."""
+        return [self.head.fields(), self.cosigned_s, self.cosignature, self.checkpoint_signature, self.keyframe_seq]
+
+    @classmethod
+    def from_fields(cls, value: object) -> HeadReport:
+        """Strict inverse of ``fields``; raises PeerFault."""
+        take = Fields(value, 5, "head report")
+        head = Head.from_fields(take.optional(), "head report")
+        return cls(head, take.uint(), take.blob(SIGNATURE_BYTES), take.blob(SIGNATURE_BYTES), take.uint())
+
+
+@dataclass(frozen=True, slots=True)
+class Heads:
+    """Once a second: every head the sender holds, of every box in the group."""
+
+    utc_ns: int
+    reports: tuple[HeadReport, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Wrap:
+    """The wrapped data key of ``log``: (recipient, wrap) pairs."""
+
+    log: LogId
+    key_id: bytes
+    wraps: tuple[tuple[str, bytes], ...]
+
+
+@dataclass(frozen=True, slots=True)
+class GetWrap:
+    """Ask for the wraps of a key met in a header of ``log``."""
+
+    log: LogId
+    key_id: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class ManifestOffer:
+    """A signed manifest, for whoever has an older one."""
+
+    signed_manifest: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Ask:
+    """A restorer asks for the heads of ``box``, with a nonce so that the answer is fresh."""
+
+    nonce: bytes
+    box: str
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """Every head of ``box`` the sender holds, bound to the asker's nonce; ``proofs`` counts equivocations kept."""
+
+    nonce: bytes
+    box: str
+    reports: tuple[HeadReport, ...]
+    proofs: int
+    heard_ns: int
+
+
+@dataclass(frozen=True, slots=True)
+class BlockMessage:
+    """A live block: signed header, sealed payload, the root with it appended, the writer's checkpoint signature."""
+
+    signed_header: bytes
+    payload: bytes
+    root: bytes
+    checkpoint_signature: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Cosign:
+    """A cosignature/v1 of the checkpoint (log, size, root) in binary; the note's text is built where it is shown."""
+
+    cosigner: str
+    log: LogId
+    size: int
+    root: bytes
+    time_s: int
+    signature: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Range:
+    """Answer to a GET: the tree's frontier before ``first``, then (signed header, payload) pairs in order. ``end`` is the
+    first block not covered; payloads are empty when headers were asked for or the payload was pruned."""
+
+    request_id: int
+    log: LogId
+    first: int
+    frontier: bytes
+    blocks: tuple[tuple[bytes, bytes], ...]
+
+
+SignedBody = Fence | Promise | Refuse | Stored | Nack | Get | Heads | Wrap | GetWrap | ManifestOffer | Ask | Answer
+PlainBody = BlockMessage | Cosign | Range
+Body = SignedBody | PlainBody
+
+
+@dataclass(frozen=True, slots=True)
+class Signed:
+    """A decoded signed message; the signature is checked by ``verify``."""
+
+    site: str
+    manifest_hash: bytes
+    sender: str
+    body: SignedBody
+    wire: bytes
+
+    def is_signed_by(self, public_key: bytes) -> bool:
+        """True when the key's owner signed exactly these bytes."""
+        return signature_is_valid(
+            public_key, MESSAGE_DOMAIN, self.wire[:-SIGNATURE_BYTES], self.wire[-SIGNATURE_BYTES:]
+        )
+
+
+def _heads(value: list[Any]) -> tuple[Head, ...]:
+    return tuple(Head.from_fields(item, "head") for item in value)
+
+
+def _reports(value: list[Any]) -> tuple[HeadReport, ...]:
+    return tuple(HeadReport.from_fields(item) for item in value)
+
+
+def _decode_wrap(take: Fields) -> Wrap:
+    log, key_id = LogId.from_fields(take.optional(), "wrap"), take.raw(32)
+    pairs = []
+    for item in take.array(_WRAPS):
+        pair = Fields(item, 2, "wrap")
+        pairs.append((pair.text(63, 1), pair.blob(_WRAP_BYTES)))
+    return Wrap(log, key_id, tuple(pairs))
+
+
+def _decode_range(take: Fields) -> Range:
+    request_id, log, first = take.uint(), LogId.from_fields(take.optional(), "range"), take.uint()
+    frontier = take.blob(_FRONTIER_BYTES)
+    blocks = []
+    for item in take.array(_RANGE_BLOCKS):
+        pair = Fields(item, 2, "range block")
+        blocks.append((pair.blob(LIMITS.signed_header_bytes), pair.blob(2 * LIMITS.payload_plain_bytes)))
+    return Range(request_id, log, first, frontier, tuple(blocks))
+
+
+def _log(take: Fields) -> LogId:
+    return LogId.from_fields(take.optional(), "message")
+
+
+_INC = INCARNATION_BYTES
+_MAX = 2 * LIMITS.payload_plain_bytes
+
+# kind byte -> (class, number of fields, encode, decode). One row per kind: the wire format in one place.
+_TABLE: dict[int, tuple[type, int, Callable[[Any], list[Any]], Callable[[Fields], Body]]] = {
+    1: (Fence, 3, lambda m: [m.counter, m.incarnation, m.nonce],
+        lambda t: Fence(t.uint(), t.raw(_INC), t.raw(NONCE_BYTES))),
+    2: (Promise, 6, lambda m: [m.box, m.counter, m.incarnation, m.nonce, [h.fields() for h in m.fenced],
+                               [h.fields() for h in m.provisional]],
+        lambda t: Promise(t.text(63, 1), t.uint(), t.raw(_INC), t.raw(NONCE_BYTES), _heads(t.array(_HEADS)),
+                          _heads(t.array(_HEADS)))),
+    3: (Refuse, 4, lambda m: [m.box, m.counter, m.incarnation, m.evidence],
+        lambda t: Refuse(t.text(63, 1), t.uint(), t.raw(_INC), t.blob(_EVIDENCE_BYTES))),
+    4: (Stored, 2, lambda m: [m.log.fields(), m.size], lambda t: Stored(_log(t), t.uint())),
+    5: (Nack, 3, lambda m: [m.log.fields(), m.reason, m.evidence],
+        lambda t: Nack(_log(t), t.text(63, 1), t.blob(_EVIDENCE_BYTES))),
+    6: (Get, 5, lambda m: [m.request_id, m.log.fields(), m.first, m.end, int(m.want)],
+        lambda t: Get(t.uint(), _log(t), t.uint(), t.uint(), Want(t.uint(1)))),
+    7: (Heads, 2, lambda m: [m.utc_ns, [r.fields() for r in m.reports]],
+        lambda t: Heads(t.uint(), _reports(t.array(_HEADS)))),
+    8: (Wrap, 3, lambda m: [m.log.fields(), m.key_id, [[name, sealed] for name, sealed in m.wraps]], _decode_wrap),
+    9: (GetWrap, 2, lambda m: [m.log.fields(), m.key_id], lambda t: GetWrap(_log(t), t.raw(32))),
+    10: (ManifestOffer, 1, lambda m: [m.signed_manifest],
+         lambda t: ManifestOffer(t.blob(LIMITS.manifest_bytes))),
+    11: (Ask, 2, lambda m: [m.nonce, m.box], lambda t: Ask(t.raw(NONCE_BYTES), t.text(63, 1))),
+    12: (Answer, 5, lambda m: [m.nonce, m.box, [r.fields() for r in m.reports], m.proofs, m.heard_ns],
+         lambda t: Answer(t.raw(NONCE_BYTES), t.text(63, 1), _reports(t.array(_HEADS)), t.uint(), t.uint())),
+    32: (BlockMessage, 4, lambda m: [m.signed_header, m.payload, m.root, m.checkpoint_signature],
+         lambda t: BlockMessage(t.blob(LIMITS.signed_header_bytes), t.blob(_MAX), t.raw(32), t.raw(SIGNATURE_BYTES))),
+    33: (Cosign, 6, lambda m: [m.cosigner, m.log.fields(), m.size, m.root, m.time_s, m.signature],
+         lambda t: Cosign(t.text(63, 1), _log(t), t.uint(), t.raw(32), t.uint(), t.raw(SIGNATURE_BYTES))),
+    34: (Range, 5, lambda m: [m.request_id, m.log.fields(), m.first, m.frontier, [[h, p] for h, p in m.blocks]],
+         _decode_range),
+}  # fmt: skip
+_KIND_OF = {row[0]: kind for kind, row in _TABLE.items()}
+_FIRST_PLAIN = 32
+
+
+def encode_plain(body: PlainBody) -> bytes:
+    """Wire bytes of a message that proves itself."""
+    kind = _KIND_OF[type(body)]
+    return bytes([kind]) + pack(_TABLE[kind][2](body))
+
+
+def encode_signed(body: SignedBody, site: str, manifest_hash: bytes, sender: str, key: SigningKey) -> bytes:
+    """Wire bytes of a signed message, bound to the site and the manifest."""
+    kind = _KIND_OF[type(body)]
+    wire = bytes([kind]) + pack([site, manifest_hash, sender, _TABLE[kind][2](body)])
+    return wire + key.sign(MESSAGE_DOMAIN, wire)
+
+
+def decode_message(wire: bytes) -> Signed | PlainBody:
+    """Strict decoding of either family; signatures are NOT checked here. Raises PeerFault."""
+    if not 2 <= len(wire) <= LIMITS.message_bytes:
+        raise PeerFault("message.size", f"a message of {len(wire)} bytes is not allowed")
+    row = _TABLE.get(wire[0])
+    if row is None:
+        raise PeerFault("message.kind", f"message kind {wire[0]} is unknown", "upgrade this box")
+    _, count, _, decode = row
+    if wire[0] >= _FIRST_PLAIN:
+        return decode(Fields(unpack(wire[1:], LIMITS.message_bytes, "message"), count, "message"))  # type: ignore[return-value]
+    envelope = Fields(unpack(wire[1:-SIGNATURE_BYTES], LIMITS.message_bytes, "message"), 4, "message envelope")
+    site, manifest_hash, sender = envelope.text(63, 1), envelope.raw(32), envelope.text(63, 1)
+    body = decode(Fields(envelope.optional(), count, "message body"))
+    return Signed(site, manifest_hash, sender, body, wire)  # type: ignore[arg-type]
