@@ -51,9 +51,25 @@ class Limits:
     peer_queue_messages: int = 512
     peer_queue_bytes: int = 32 * MIB
     inbound_messages: int = 4_096
+    # MQTT transport (docs/architecture.md, "Transport")
+    mqtt_connections: int = 256
+    mqtt_connections_per_box: int = 8
+    mqtt_connect_bytes: int = 1 * KIB
+    mqtt_control_bytes: int = 4 * KIB
+    mqtt_topic_bytes: int = 256
+    mqtt_keepalive_s: int = 5
+    mqtt_handshake_s: int = 5
+    mqtt_connect_s: int = 1
+    mqtt_reconnect_min_ms: int = 100
+    mqtt_reconnect_max_ms: int = 500
+    tcp_user_timeout_ms: int = 1_000
+    bulk_idle_ns: int = 30 * S_NS
+    bulk_held_messages: int = 8
     # intake and store
     intake_records: int = 65_536
     intake_bytes: int = 16 * MIB
+    batch_bytes: int = 768 * KIB
+    raw_record_bytes: int = 256 * KIB
     commit_queue_blocks: int = 1_024
     derived_every_ns: int = 1 * S_NS
     # restore
@@ -69,6 +85,10 @@ class Limits:
     duplicates_remembered: int = 16_384
     reconnect_min_ns: int = 200 * MS_NS
     reconnect_max_ns: int = 5 * S_NS
+    link_write_bytes: int = 256 * KIB
+    refusals_remembered: int = 64
+    losses_remembered: int = 1_024
+    gaps_remembered: int = 4_096
     # capture files
     capture_line_bytes: int = 4 * MIB
 
