@@ -70,8 +70,18 @@ class Limits:
     intake_bytes: int = 16 * MIB
     batch_bytes: int = 768 * KIB
     raw_record_bytes: int = 256 * KIB
+    raw_record_pieces: int = 4_096
     commit_queue_blocks: int = 1_024
     derived_every_ns: int = 1 * S_NS
+    # state: so that a keyframe always fits beside a tick's records in one payload
+    state_values: int = 2_048
+    state_values_bytes: int = 256 * KIB
+    state_waves: int = 64
+    state_waves_bytes: int = 256 * KIB
+    state_wave_ns: int = 2 * S_NS
+    state_wave_pieces: int = 128
+    state_others: int = 256
+    state_others_bytes: int = 32 * KIB
     # restore
     restore_answer_ns: int = 500 * MS_NS
     restore_total_ns: int = 5 * S_NS
