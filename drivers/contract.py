@@ -46,7 +46,8 @@ class Spec(Generic[C_co]):
 
     ``serial_lines``: likely line settings ("19200 8E1"), most likely first. ``tx_allowed``: every byte string the
     driver may EVER send, matched whole, per send; the shell enforces it. ``client_slots`` 1: connecting displaces the
-    hospital's present client. ``silence_s``: no byte for this long is a gap.
+    hospital's present client. ``silence_s``: no byte for this long is a gap, 0: never. ``keeps_raw``: the driver emits
+    Raw records itself, because bytes of many patients must be routed before any are kept; else the shell keeps them.
     """
 
     name: str
@@ -58,6 +59,7 @@ class Spec(Generic[C_co]):
     passive_ok: bool = False
     client_slots: int | None = None
     silence_s: float = 10.0
+    keeps_raw: bool = False
     records: frozenset[str] = frozenset()
     source: str = ""
 
