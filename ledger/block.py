@@ -1,7 +1,7 @@
-"""The micro-block's signed header: the leaf of the log's tree, readable without any data key.
+r"""The micro-block's signed header: the leaf of the log's tree, readable without any data key.
 
 Layout (docs/architecture.md, "Blocks"): a canonical msgpack array of 19 fields, then 64 bytes of Ed25519 signature over
-``orledger/block/1\\n`` and the array. The header binds the payload by its hash; the payload can be dropped.
+``orledger/block/1\n`` and the array. The header binds the payload by its hash; the payload can be dropped.
 """
 
 from __future__ import annotations
@@ -45,7 +45,8 @@ class ClockQuality:
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Header:
     """One block's header. Times are UTC ns, but ``boot_ns`` is CLOCK_BOOTTIME; ``case_id`` is random or None;
-    ``keyframe_seq`` is the newest block at or before this one that holds a keyframe."""
+    ``keyframe_seq`` is the newest block at or before this one that holds a keyframe.
+    """
 
     log: LogId
     seq: int
@@ -78,9 +79,8 @@ class Header:
         """The canonical array, unsigned."""
         notices = [notice_fields(notice) for notice in self.notices]
         return pack(
-            self._sealed_fields()
-            + [self.payload_hash, self.payload_bytes, self.key_id, self.codec, self.keyframe_seq, self.case_id,
-               self.manifest_hash, notices]
+            [*self._sealed_fields(), self.payload_hash, self.payload_bytes, self.key_id, self.codec,
+             self.keyframe_seq, self.case_id, self.manifest_hash, notices]
         )  # fmt: skip
 
     @classmethod

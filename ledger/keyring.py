@@ -78,7 +78,12 @@ class Keyring:
 
     def _save(self) -> None:
         entries = [
-            [entry.box, entry.incarnation, entry.key.secret, [[name, entry.wraps[name]] for name in sorted(entry.wraps)]]
+            [
+                entry.box,
+                entry.incarnation,
+                entry.key.secret,
+                [[name, entry.wraps[name]] for name in sorted(entry.wraps)],
+            ]
             for _, entry in sorted(self._entries.items())
         ]
         sealed = self._cipher.encrypt(pack([_DOMAIN, entries, sorted(self._tombs)]))

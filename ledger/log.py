@@ -42,7 +42,8 @@ class LogId:
 
 def require_name(value: str, what: str) -> str:
     """A site or box id: lower-case letters, digits, dots and hyphens, at most 63 characters (it becomes a certificate's
-    name, a topic level and a C2SP key name). Raises OperatorFault ``name.invalid``."""
+    name, a topic level and a C2SP key name). Raises OperatorFault ``name.invalid``.
+    """
     if not _NAME.fullmatch(value):
         raise OperatorFault(
             "name.invalid",

@@ -62,7 +62,8 @@ class Box:
 @dataclass(frozen=True)
 class Manifest:
     """One version. ``liars`` is the number of lying peers allowed for in each group, None for the default;
-    ``recovery_public`` is the site's X25519 recovery key, to which every data key is wrapped too."""
+    ``recovery_public`` is the site's X25519 recovery key, to which every data key is wrapped too.
+    """
 
     site: str
     version: int

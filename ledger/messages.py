@@ -1,7 +1,7 @@
-"""What boxes say to each other: one byte of kind, then canonical msgpack, then a signature where the content does not
+r"""What boxes say to each other: one byte of kind, then canonical msgpack, then a signature where the content does not
 prove itself.
 
-Signed kinds carry ``[site, manifest hash, sender, body]`` and an Ed25519 signature over ``orledger/message/1\\n``, the
+Signed kinds carry ``[site, manifest hash, sender, body]`` and an Ed25519 signature over ``orledger/message/1\n``, the
 kind byte and those bytes. BLOCK, COSIGN and RANGE carry no envelope: headers, cosignatures and hashes prove them.
 """
 
@@ -98,7 +98,9 @@ class Get:
 @dataclass(frozen=True, slots=True)
 class HeadReport:
     """One log's head as the sender holds it durably; ``cosigned_s`` and ``cosignature`` are the sender's cosignature/v1
-    of it (0 and empty when not cosigned); ``checkpoint_signature`` is the writer's; ``keyframe_seq`` the newest keyframe."""
+    of it (0 and empty when not cosigned); ``checkpoint_signature`` is the writer's; ``keyframe_seq`` is the
+    newest keyframe.
+    """
 
     head: Head
     cosigned_s: int
@@ -193,8 +195,9 @@ class Cosign:
 
 @dataclass(frozen=True, slots=True)
 class Range:
-    """Answer to a GET: the tree's frontier before ``first``, then (signed header, payload) pairs in order. ``end`` is the
-    first block not covered; payloads are empty when headers were asked for or the payload was pruned."""
+    """Answer to a GET: the tree's frontier before ``first`` where it is known, then (signed header, payload) pairs in
+    order. Payloads are empty when headers were asked for or the payload was pruned.
+    """
 
     request_id: int
     log: LogId

@@ -39,7 +39,8 @@ class Head:
 @dataclass(frozen=True, slots=True)
 class Start:
     """First notice of block 0. ``promises`` are the whole signed PROMISE messages (none in a provisional log);
-    ``parent`` is the fenced head this epoch continues; ``tails`` are the other live ends it knows of."""
+    ``parent`` is the fenced head this epoch continues; ``tails`` are the other live ends it knows of.
+    """
 
     boot_id: bytes
     promises: tuple[bytes, ...]

@@ -1,0 +1,87 @@
+"""What to ask whom: ranges of blocks that another box holds and this one lacks, bounded and from whoever has them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+
+from ledger.limits import LIMITS
+from ledger.log import LogId
+from ledger.messages import Get, Range, Want
+from ledger.outbox import Outbox
+from ledger.replica import Replica
+
+_BULK_FROM_BLOCKS = 64
+_RANGE_BLOCKS = 1_024
+ReadBlocks = Callable[[LogId, int, int], Iterable[tuple[bytes, bytes]]]
+"""(log, first, end) to (signed header, payload) pairs, committed data only."""
+
+
+@dataclass(slots=True)
+class _Asked:
+    log: LogId
+    peer: str
+    until_ns: int
+
+
+class CatchUp:
+    """Asks for what is missing. ``learn`` who holds what, ``step`` a few times a second."""
+
+    def __init__(self, out: Outbox) -> None:
+        self._out = out
+        self._sizes: dict[LogId, dict[str, int]] = {}
+        self._asked: dict[int, _Asked] = {}
+        self._next_id = 0
+
+    def learn(self, peer: str, log: LogId, size: int) -> None:
+        """``peer`` holds ``size`` blocks of ``log``."""
+        holders = self._sizes.setdefault(log, {})
+        if size > holders.get(peer, 0):
+            holders[peer] = size
+
+    def forget(self, peer: str) -> None:
+        """``peer`` is gone: what was asked of it is asked of others."""
+        self._asked = {number: asked for number, asked in self._asked.items() if asked.peer != peer}
+        for holders in self._sizes.values():
+            holders.pop(peer, None)
+
+    def answered(self, message: Range) -> None:
+        """A range arrived."""
+        self._asked.pop(message.request_id, None)
+
+    def lacking(self, sizes: Mapping[LogId, int]) -> int:
+        """How many blocks others hold that are not here."""
+        return sum(max(0, max(h.values(), default=0) - sizes.get(log, 0)) for log, h in self._sizes.items())
+
+    def step(self, replicas: Mapping[LogId, Replica], now_ns: int) -> None:
+        """Ask for missing ranges, at most ``LIMITS.ranges_outstanding`` at a time, one per log."""
+        for number, asked in list(self._asked.items()):
+            if asked.until_ns <= now_ns:
+                del self._asked[number]
+                self._sizes.get(asked.log, {}).pop(asked.peer, None)
+        busy = {asked.log for asked in self._asked.values()}
+        for log, holders in self._sizes.items():
+            replica = replicas.get(log)
+            have = replica.size if replica else 0
+            if log in busy or not holders or (replica is not None and replica.frozen):
+                continue
+            peer, size = max(holders.items(), key=lambda item: item[1])
+            if size <= have or len(self._asked) >= LIMITS.ranges_outstanding:
+                continue
+            self._next_id += 1
+            self._asked[self._next_id] = _Asked(log, peer, now_ns + LIMITS.range_timeout_ns)
+            get = Get(self._next_id, log, have, min(size, have + _RANGE_BLOCKS), Want.BLOCKS)
+            self._out.tell(peer, get, bulk=size - have > _BULK_FROM_BLOCKS)
+
+
+def serve_range(get: Get, frontier: bytes, read_blocks: ReadBlocks) -> Range:
+    """Answer a GET with at most ``LIMITS.range_reply_bytes`` (one block at least); the server keeps no state."""
+    blocks: list[tuple[bytes, bytes]] = []
+    total = 0
+    for signed_header, stored_payload in read_blocks(get.log, get.first, min(get.end, get.first + _RANGE_BLOCKS)):
+        payload = stored_payload if get.want is Want.BLOCKS else b""
+        total += len(signed_header) + len(payload)
+        if blocks and total > LIMITS.range_reply_bytes:
+            break
+        blocks.append((signed_header, payload))
+    return Range(get.request_id, get.log, get.first, frontier, tuple(blocks))

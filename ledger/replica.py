@@ -1,0 +1,120 @@
+"""One log as it is held here: its tree's right edge, its newest leaves, and what was cosigned. No rules, only facts."""
+
+from __future__ import annotations
+
+from collections import deque
+from dataclasses import dataclass, field
+from typing import Protocol
+
+from ledger.block import NO_LEAF, Header
+from ledger.canonical import Fields, pack, unpack
+from ledger.log import LogId
+from ledger.messages import BlockMessage, HeadReport
+from ledger.notices import Head
+from ledger.ops import PutDerived
+from ledger.signing import SIGNATURE_BYTES
+from ledger.tree import Frontier
+
+RECENT_LEAVES = 256
+KEYFRAMES_KEPT = 12
+_TIP_BYTES = 8_192
+_FRONTIER_BYTES = 4_096
+
+
+class LogReader(Protocol):
+    """What state machines may read of the disk: committed data only."""
+
+    def length(self, log: LogId) -> int:
+        """Number of blocks held, contiguous from 0."""
+
+    def signed_header(self, log: LogId, seq: int) -> bytes | None:
+        """The signed header of one block, None when not held."""
+
+
+@dataclass(slots=True)
+class Replica:
+    """A log's head here. ``durable_size`` trails ``size`` by what is not committed yet."""
+
+    log: LogId
+    manifest_hash: bytes
+    frontier: Frontier = field(default_factory=Frontier)
+    last_leaf: bytes = NO_LEAF
+    durable_size: int = 0
+    keyframe_seq: int = 0
+    keyframes: deque[tuple[int, bytes]] = field(default_factory=lambda: deque(maxlen=KEYFRAMES_KEPT))
+    recent: deque[tuple[int, bytes, bytes]] = field(default_factory=lambda: deque(maxlen=RECENT_LEAVES))
+    checkpoint_signature: bytes = b""
+    cosigned_size: int = 0
+    cosigned_s: int = 0
+    cosignature: bytes = b""
+    frozen: bool = False
+    waiting: dict[int, BlockMessage] = field(default_factory=dict)
+    missing_key: bytes | None = None
+    dirty: bool = False
+    heard_ns: int = 0
+    closed_ns: int = 0
+
+    @property
+    def size(self) -> int:
+        """Number of blocks accepted, durable or not."""
+        return self.frontier.size
+
+    def append(self, header: Header, leaf: bytes, frontier: Frontier, root: bytes) -> None:
+        """Take the next block: its leaf, and the tree's edge and root with it. The caller has checked them."""
+        if header.keyframe_seq == header.seq:
+            self.keyframe_seq = header.seq
+            self.keyframes.append((header.seq, self.frontier.encode()))
+        self.frontier = frontier
+        self.last_leaf = leaf
+        self.recent.append((frontier.size, root, leaf))
+        self.closed_ns = header.closed_ns
+        self.dirty = True
+
+    def head_at(self, size: int) -> Head | None:
+        """The head when the log had ``size`` blocks, if that is among the newest."""
+        for known_size, root, leaf in reversed(self.recent):
+            if known_size == size:
+                return Head(self.log, size, root, leaf)
+        return None
+
+    def leaf_at(self, seq: int) -> bytes | None:
+        """Leaf hash of block ``seq``, if among the newest."""
+        head = self.head_at(seq + 1)
+        return head.leaf if head else None
+
+    def report(self) -> HeadReport | None:
+        """The durable head for gossip and answers, with our cosignature when it is of that very head."""
+        head = self.head_at(self.durable_size)
+        if head is None:
+            return None
+        cosigned = self.cosigned_size == head.size
+        return HeadReport(
+            head,
+            self.cosigned_s if cosigned else 0,
+            self.cosignature if cosigned else b"",
+            self.checkpoint_signature if head.size == self.size else b"",
+            min(self.keyframe_seq, head.size - 1),
+        )
+
+    def derived(self) -> PutDerived:
+        """The rows that spare a restart from reading the whole log."""
+        self.dirty = False
+        tip = pack([
+            self.manifest_hash, self.frontier.encode(), self.last_leaf, self.keyframe_seq, self.checkpoint_signature,
+            self.frozen, self.closed_ns,
+        ])  # fmt: skip
+        return PutDerived(self.log, tip, keyframes=tuple(self.keyframes)[-1:])
+
+    @classmethod
+    def from_tip(cls, log: LogId, tip: bytes) -> Replica:
+        """Rebuild from a tip; blocks after it must still be appended. Raises PeerFault when the tip is malformed."""
+        take = Fields(unpack(tip, _TIP_BYTES, "tip"), 7, "tip")
+        replica = cls(log, take.raw(32))
+        replica.frontier = Frontier.decode(take.blob(_FRONTIER_BYTES))
+        replica.last_leaf, replica.keyframe_seq = take.raw(32), take.uint()
+        replica.checkpoint_signature, replica.frozen = take.blob(SIGNATURE_BYTES), take.boolean()
+        replica.closed_ns = take.uint()
+        replica.durable_size = replica.size
+        if replica.size:
+            replica.recent.append((replica.size, replica.frontier.root(), replica.last_leaf))
+        return replica

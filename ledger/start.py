@@ -1,0 +1,70 @@
+"""How an epoch begins: which promises make it fenced, which head it continues, which ends it names."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from ledger.block import Header
+from ledger.errors import PeerFault
+from ledger.log import LogId
+from ledger.manifest import Manifest
+from ledger.messages import Promise, Signed, decode_message
+from ledger.notices import Head, Start
+from ledger.replica import Replica
+
+_FENCED_REPORTED = 4
+_UNNAMED_REPORTED = 32
+
+
+def check_start(header: Header, start: Start, manifest: Manifest) -> None:
+    """Raise PeerFault ``epoch.*`` unless F peers promised this epoch and its parent is the highest head they knew."""
+    log = header.log
+    if header.manifest_hash != manifest.hash:
+        raise PeerFault("epoch.manifest", f"{log} is bound to another manifest than ours", "compare manifest versions")
+    peers = {box.id for box in manifest.peers_of(log.box)}
+    givers: dict[str, Promise] = {}
+    for wire in start.promises:
+        signed = decode_message(wire)
+        if not isinstance(signed, Signed) or not isinstance(signed.body, Promise):
+            raise PeerFault("epoch.promise", f"{log} carries something else than promises")
+        promise = signed.body
+        named = (promise.box, promise.counter, promise.incarnation, signed.manifest_hash, signed.site)
+        if named != (log.box, log.counter, log.incarnation, manifest.hash, manifest.site):
+            raise PeerFault("epoch.promise", f"{log} carries a promise for another epoch")
+        if signed.sender not in peers or not signed.is_signed_by(manifest.box(signed.sender).signing_public):
+            raise PeerFault("epoch.promise", f"{log} carries a promise that {signed.sender} did not sign")
+        givers[signed.sender] = promise
+    needed = manifest.quorum_of(log.box).fence
+    if len(givers) < needed:
+        raise PeerFault("epoch.unfenced", f"{log} has {len(givers)} promises, {needed} are needed")
+    best = highest_fenced(head for promise in givers.values() for head in promise.fenced)
+    if best is not None and (start.parent is None or _rank(start.parent) < _rank(best)):
+        raise PeerFault("epoch.parent", f"{log} does not continue the highest head its peers hold")
+
+
+def _rank(head: Head) -> tuple[int, int]:
+    return (head.log.counter, head.size)
+
+
+def highest_fenced(heads: Iterable[Head]) -> Head | None:
+    """The head that a new epoch must continue: by (epoch, size), never the longest chain."""
+    return max((head for head in heads if head.log.fenced), key=_rank, default=None)
+
+
+def linked_logs(first: Header) -> set[LogId]:
+    """The logs that an epoch's first block names as parent or tail."""
+    named: set[LogId] = set()
+    for notice in first.notices:
+        if isinstance(notice, Start):
+            named |= {tail.log for tail in notice.tails}
+            if notice.parent is not None:
+                named.add(notice.parent.log)
+    return named
+
+
+def heads_for_promise(held: Iterable[Replica], linked: set[LogId]) -> tuple[tuple[Head, ...], tuple[Head, ...]]:
+    """(fenced, provisional) heads a promise reports: the newest epochs, and the ends no epoch has named yet."""
+    durable = [head for replica in held if (head := replica.head_at(replica.durable_size)) is not None]
+    fenced = sorted((head for head in durable if head.log.fenced), key=_rank, reverse=True)
+    unnamed = [head for head in durable if not head.log.fenced and head.log not in linked]
+    return tuple(fenced[:_FENCED_REPORTED]), tuple(unnamed[-_UNNAMED_REPORTED:])

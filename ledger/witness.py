@@ -1,0 +1,319 @@
+"""The peer's side of replication: what to accept, keep, promise and cosign of the other boxes' logs.
+
+Bytes and ``now`` in; durable operations and sayings out (``Outbox``). A cosignature says "durably stored here": it is
+made only after the commit of what it covers (docs/architecture.md, "Replication").
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from ledger.block import Header, decode_signed_header, header_signature_is_valid, payload_hash
+from ledger.canonical import Fields, pack, unpack
+from ledger.checkpoint import Checkpoint, checkpoint_signature_is_valid, cosign
+from ledger.errors import PeerFault
+from ledger.evidence import equivocation_proof
+from ledger.limits import LIMITS, S_NS
+from ledger.log import LogId
+from ledger.manifest import Manifest
+from ledger.messages import (
+    BlockMessage,
+    Cosign,
+    Fence,
+    GetWrap,
+    HeadReport,
+    Nack,
+    Promise,
+    Range,
+    Refuse,
+    Signed,
+    Stored,
+)  # fmt: skip
+from ledger.notices import Start
+from ledger.ops import AppendBlock, OpenLog, PutPromise, PutProof
+from ledger.outbox import Outbox, Warn
+from ledger.replica import LogReader, Replica
+from ledger.signing import SigningKey
+from ledger.start import check_start, heads_for_promise, linked_logs
+from ledger.tree import leaf_hash
+
+_PROMISE_BYTES = 2 * LIMITS.signed_header_bytes
+
+
+@dataclass(frozen=True, slots=True)
+class PromiseState:
+    """What was promised about a box: nothing older than (counter, incarnation). ``evidence`` is the FENCE or START."""
+
+    counter: int
+    incarnation: bytes
+    manifest_hash: bytes
+    evidence: bytes
+
+    def encode(self) -> bytes:
+        """As stored."""
+        return pack([self.counter, self.incarnation, self.manifest_hash, self.evidence])
+
+    @classmethod
+    def decode(cls, data: bytes) -> PromiseState:
+        """Strict inverse of ``encode``; raises PeerFault."""
+        take = Fields(unpack(data, _PROMISE_BYTES, "promise"), 4, "promise")
+        return cls(take.uint(), take.raw(16), take.raw(32), take.blob(_PROMISE_BYTES))
+
+
+NO_PROMISE = PromiseState(0, bytes(16), bytes(32), b"")
+
+
+class Witness:
+    """Holds the group's logs and vouches for them. One instance per box; own old logs are held here too."""
+
+    def __init__(self, own_id: str, key: SigningKey, manifest: Manifest, reader: LogReader, out: Outbox) -> None:
+        self.own_id = own_id
+        self.manifest = manifest
+        self.replicas: dict[LogId, Replica] = {}
+        self.promises: dict[str, PromiseState] = {}
+        self.proofs: dict[str, int] = {}
+        self.keys_held: set[bytes] = set()
+        self.out = out
+        self._key = key
+        self._reader = reader
+        self._linked: set[LogId] = set()
+        self._uncommitted: dict[LogId, tuple[int, int]] = {}
+
+    # ---- start -------------------------------------------------------------------------------------------------
+
+    def load(self, replicas: Iterable[Replica], promises: dict[str, bytes], key_ids: Iterable[bytes]) -> None:
+        """Take over what the disk holds."""
+        self.replicas = {replica.log: replica for replica in replicas}
+        self.promises = {box: PromiseState.decode(value) for box, value in promises.items()}
+        self.keys_held = set(key_ids)
+        for log in self.replicas:
+            first = self._reader.signed_header(log, 0)
+            if first is not None:
+                self._linked |= linked_logs(decode_signed_header(first))
+
+    # ---- blocks ------------------------------------------------------------------------------------------------
+
+    def on_block(self, sender: str, message: BlockMessage, now_ns: int) -> None:
+        """A block arrived, live. Raises PeerFault when it is malformed, forged or not this group's."""
+        header = self._checked(message.signed_header, message.payload)
+        if header.log.box == self.own_id:
+            raise PeerFault("block.own", f"{sender} sent a block in this box's own name", "check that ids are unique")
+        replica = self._replica_for(header)
+        replica.heard_ns = now_ns
+        if header.closed_ns > now_ns + LIMITS.peer_future_ns:
+            self._warn_clock(header, now_ns)
+        if header.seq < replica.size:
+            self._on_known_seq(sender, replica, header, message)
+        elif header.seq > replica.size:
+            self._on_gap(sender, replica, header.seq, message)
+        else:
+            self._accept(sender, replica, header, message)
+            self._accept_waiting(sender, replica)
+
+    def on_range(self, sender: str, message: Range, now_ns: int) -> None:
+        """Blocks that were asked for: of others' logs, or of this box's own older ones. Raises PeerFault."""
+        for signed_header, payload in message.blocks:
+            header = self._checked(signed_header, payload)
+            if header.log != message.log:
+                raise PeerFault("range.other-log", f"{sender} answered with blocks of another log")
+            replica = self._replica_for(header)
+            if header.seq == replica.size:
+                self._accept(sender, replica, header, BlockMessage(signed_header, payload, b"", b""))
+        grown = self.replicas.get(message.log)
+        if grown is not None:
+            self._accept_waiting(sender, grown)
+
+    def _accept_waiting(self, sender: str, replica: Replica) -> None:
+        for seq in [seq for seq in replica.waiting if seq < replica.size]:
+            del replica.waiting[seq]
+        while (following := replica.waiting.pop(replica.size, None)) is not None and not replica.frozen:
+            self._accept(sender, replica, decode_signed_header(following.signed_header), following)
+
+    def _checked(self, signed_header: bytes, payload: bytes) -> Header:
+        header = decode_signed_header(signed_header)
+        box = self.manifest.box(header.log.box)
+        if not header_signature_is_valid(signed_header, box.signing_public):
+            raise PeerFault("block.bad-signature", f"block {header.seq} of {header.log} is not signed by {box.id}")
+        if payload and (len(payload) != header.payload_bytes or payload_hash(payload) != header.payload_hash):
+            raise PeerFault("block.bad-payload", f"payload of block {header.seq} of {header.log} is not what it signed")
+        return header
+
+    def _replica_for(self, header: Header) -> Replica:
+        replica = self.replicas.get(header.log)
+        if replica is None:
+            replica = Replica(header.log, header.manifest_hash)
+            self.replicas[header.log] = replica
+        if header.manifest_hash != replica.manifest_hash:
+            raise PeerFault("block.manifest", f"{header.log} changed its manifest within the log")
+        return replica
+
+    def _accept(self, sender: str, replica: Replica, header: Header, message: BlockMessage) -> None:
+        if replica.frozen:
+            self.out.tell(sender, Nack(replica.log, "log.frozen", b""))
+            return
+        if header.previous_leaf != replica.last_leaf:
+            raise PeerFault("block.broken-link", f"block {header.seq} of {header.log} does not link to the one before")
+        if header.seq == 0:
+            self._open(replica, header, message.signed_header)
+        leaf = leaf_hash(message.signed_header)
+        frontier = replica.frontier.copy()
+        frontier.append(leaf)
+        root = frontier.root()
+        if message.root and not self._checkpoint_agrees(replica, header, message, root):
+            return
+        replica.append(header, leaf, frontier, root)
+        replica.checkpoint_signature = message.checkpoint_signature
+        if header.key_id not in self.keys_held:
+            replica.missing_key = header.key_id
+            self.out.tell(replica.log.box, GetWrap(replica.log, header.key_id))
+        position = self.out.persist(AppendBlock(replica.log, header.seq, message.signed_header, message.payload))
+        self._uncommitted[replica.log] = (position, replica.size)
+
+    def _checkpoint_agrees(self, replica: Replica, header: Header, message: BlockMessage, root: bytes) -> bool:
+        checkpoint = Checkpoint(replica.log.origin(self.manifest.site), header.seq + 1, message.root)
+        public = self.manifest.box(header.log.box).signing_public
+        if not checkpoint_signature_is_valid(public, checkpoint, message.checkpoint_signature):
+            raise PeerFault("checkpoint.bad-signature", f"checkpoint {header.seq + 1} of {header.log} is not signed")
+        if message.root != root:
+            self._freeze(replica, message.signed_header, message.root + message.checkpoint_signature)
+            return False
+        return True
+
+    def _open(self, replica: Replica, header: Header, signed_header: bytes) -> None:
+        start = next((notice for notice in header.notices if isinstance(notice, Start)), None)
+        if start is None:
+            raise PeerFault("log.no-start", f"{header.log} does not begin with a start notice")
+        box = header.log.box
+        if header.log.fenced:
+            check_start(header, start, self.manifest)
+            promised = self.promises.get(box, NO_PROMISE)
+            if header.log.counter > promised.counter:
+                self._promise(box, PromiseState(header.log.counter, header.log.incarnation, header.manifest_hash,
+                                                signed_header))  # fmt: skip
+        self._linked |= linked_logs(header)
+        self.out.persist(OpenLog(replica.log, header.manifest_hash))
+
+    def _on_known_seq(self, sender: str, replica: Replica, header: Header, message: BlockMessage) -> None:
+        known = replica.leaf_at(header.seq)
+        if known is None:
+            stored = self._reader.signed_header(replica.log, header.seq)
+            known = leaf_hash(stored) if stored is not None else None
+        if known == leaf_hash(message.signed_header):
+            self._cosign(replica, sender)
+        elif known is not None:
+            self._freeze(replica, message.signed_header, b"")
+
+    def _on_gap(self, sender: str, replica: Replica, seq: int, message: BlockMessage) -> None:
+        """Keep a few blocks that came early; what lies between is pulled by ``CatchUp`` from whoever has it."""
+        if len(replica.waiting) < LIMITS.out_of_order_blocks:
+            replica.waiting[seq] = message
+
+    def _freeze(self, replica: Replica, second_header: bytes, second_root: bytes) -> None:
+        """Two histories of one log: keep the proof, vouch for nothing more of it. The room goes on recording."""
+        header = decode_signed_header(second_header)
+        first = self._reader.signed_header(replica.log, header.seq) or b""
+        proof_hash, proof = equivocation_proof(replica.log, first, second_header, second_root)
+        replica.frozen = True
+        replica.dirty = True
+        self.proofs[replica.log.box] = self.proofs.get(replica.log.box, 0) + 1
+        self.out.persist(PutProof(proof_hash, proof))
+        self.out.warn(Warn(
+            "fork", "critical", "peer", replica.log.box,
+            f"{replica.log.box} signed two blocks {header.seq:,}. Log {replica.log} is frozen, the proof is kept.",
+            f"orledger verify {replica.log.box}; treat {replica.log.box}'s key as stolen",
+        ))  # fmt: skip
+
+    def _warn_clock(self, header: Header, now_ns: int) -> None:
+        ahead_s = (header.closed_ns - now_ns) / S_NS
+        self.out.warn(Warn(
+            "peer.clock", "warning", "peer", header.log.box,
+            f"{header.log.box}'s clock is {ahead_s:.1f} s ahead of ours", f"on {header.log.box}: chronyc sources",
+        ))  # fmt: skip
+
+    # ---- vouching ----------------------------------------------------------------------------------------------
+
+    def committed(self, position: int, now_ns: int) -> None:
+        """Operations up to ``position`` are durable: vouch for what they hold."""
+        for log, (needed, size) in list(self._uncommitted.items()):
+            if needed <= position:
+                del self._uncommitted[log]
+                replica = self.replicas[log]
+                replica.durable_size = size
+                self._vouch(replica, now_ns)
+
+    def on_key(self, key_id: bytes, now_ns: int) -> None:
+        """A data key is held, checked and durable: logs that waited for it can be vouched for."""
+        self.keys_held.add(key_id)
+        for replica in self.replicas.values():
+            if replica.missing_key == key_id:
+                replica.missing_key = None
+                if replica.log not in self._uncommitted and replica.durable_size:
+                    self._vouch(replica, now_ns)
+
+    def _vouch(self, replica: Replica, now_ns: int) -> None:
+        log = replica.log
+        if log.box == self.own_id or replica.frozen:
+            return
+        promised = self.promises.get(log.box, NO_PROMISE)
+        current = (log.counter, log.incarnation) == (promised.counter, promised.incarnation)
+        if not log.fenced or not current or replica.missing_key is not None:
+            self.out.tell(log.box, Stored(log, replica.durable_size))
+            if log.fenced and not current:
+                self.out.tell(log.box, Nack(log, "epoch.old", promised.evidence))
+            return
+        head = replica.head_at(replica.durable_size)
+        if head is None or head.size <= replica.cosigned_size:
+            return
+        replica.cosigned_s = now_ns // S_NS
+        checkpoint = Checkpoint(log.origin(self.manifest.site), head.size, head.root)
+        replica.cosignature = cosign(self._key, checkpoint, replica.cosigned_s)
+        replica.cosigned_size = head.size
+        self._cosign(replica, log.box)
+
+    def _cosign(self, replica: Replica, to: str) -> None:
+        head = replica.head_at(replica.cosigned_size)
+        if head is not None and replica.cosigned_size:
+            self.out.tell(to, Cosign(self.own_id, replica.log, head.size, head.root, replica.cosigned_s,
+                                     replica.cosignature))  # fmt: skip
+
+    # ---- fences ------------------------------------------------------------------------------------------------
+
+    def on_fence(self, signed: Signed, fence: Fence) -> None:
+        """A box starts an epoch: promise durably, or refuse with evidence."""
+        box = signed.sender
+        promised = self.promises.get(box, NO_PROMISE)
+        same = (fence.counter, fence.incarnation) == (promised.counter, promised.incarnation)
+        newer = promised.counter < fence.counter <= promised.counter + LIMITS.fence_counter_leap
+        if not same and not newer:
+            self.out.tell(box, Refuse(box, promised.counter, promised.incarnation, promised.evidence))
+            return
+        if not same:
+            self._promise(box, PromiseState(fence.counter, fence.incarnation, signed.manifest_hash, signed.wire))
+        held = [replica for replica in self.replicas.values() if replica.log.box == box]
+        fenced, provisional = heads_for_promise(held, self._linked)
+        self.out.tell_when_durable(
+            box, Promise(box, fence.counter, fence.incarnation, fence.nonce, fenced, provisional)
+        )
+
+    def _promise(self, box: str, promise: PromiseState) -> None:
+        self.promises[box] = promise
+        self.out.persist(PutPromise(box, promise.encode()))
+
+    # ---- gossip ------------------------------------------------------------------------------------------------
+
+    def reports(self, box: str | None = None) -> list[HeadReport]:
+        """Durable heads of one box's logs or of all, newest epochs first."""
+        chosen = [r for r in self.replicas.values() if (box is None or r.log.box == box) and r.durable_size]
+        chosen.sort(key=lambda r: (r.log.fenced, r.log.counter, r.closed_ns), reverse=True)
+        return [report for replica in chosen if (report := replica.report()) is not None]
+
+    def live(self) -> list[Replica]:
+        """Replicas worth talking about once a second: the newest epoch of each box and what no epoch has named yet."""
+        newest: dict[str, Replica] = {}
+        for replica in self.replicas.values():
+            best = newest.get(replica.log.box)
+            if replica.log.fenced and (best is None or replica.log.counter > best.log.counter):
+                newest[replica.log.box] = replica
+        unnamed = [r for r in self.replicas.values() if not r.log.fenced and r.log not in self._linked]
+        return [*newest.values(), *unnamed]
