@@ -101,6 +101,11 @@ class Fields:
             raise self._refuse(f"a string of {least} to {most} characters")
         return value
 
+    def literal(self, expected: str) -> None:
+        """Exactly this string."""
+        if self._next() != expected:
+            raise self._refuse(repr(expected))
+
     def array(self, most: int) -> list[Any]:
         """An array of at most ``most`` items, unchecked inside."""
         value = self._next()

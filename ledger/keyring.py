@@ -98,8 +98,7 @@ class Keyring:
         try:
             plain = self._cipher.decrypt(self._path.read_bytes())
             take = Fields(unpack(plain, _FILE_BYTES, "keyring"), 3, "keyring")
-            if take.text() != _DOMAIN:
-                raise PeerFault("codec.field", "not a keyring")
+            take.literal(_DOMAIN)
             for item in take.array(_ENTRIES):
                 self._load_entry(item)
             self._tombs = {bytes(tomb) for tomb in take.array(_ENTRIES)}
