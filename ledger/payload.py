@@ -1,0 +1,165 @@
+"""A block's payload: records grouped by feed ⇄ the bytes that are sealed.
+
+Plain form: a msgpack map, feed to an array of rows (``ledger.record_codec``), feeds in order of their names, nothing
+in any but its shortest form. Around it: zstd, then a 4-byte big-endian length in front and zeros behind, to a multiple
+of ``LIMITS.payload_pad_bytes``, so that the length of the sealed bytes tells little.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import Any, Final
+
+import msgpack
+import zstandard
+
+from ledger.errors import OurFault, VerificationFailed
+from ledger.limits import LIMITS
+from ledger.record_codec import pack_other, records_of, rows_of, unpack_ext
+from ledger.records import Record
+
+CODEC_ZSTD: Final = 1
+"""zstd without a dictionary: the only codec so far, named in every header (docs/adr/payload-codec.md)."""
+
+_ZSTD_LEVEL: Final = 1
+_LENGTH_BYTES: Final = 4
+
+
+class PayloadTooLarge(OurFault):
+    """The records of one block exceed ``LIMITS.payload_plain_bytes``: they belong in two blocks."""
+
+
+class _Tools:
+    """Packer and zstd contexts: costly to make, not to be used by two threads at once."""
+
+    __slots__ = ("compressor", "decompressor", "packer")
+
+    def __init__(self) -> None:
+        self.packer = msgpack.Packer(default=pack_other)
+        self.compressor = zstandard.ZstdCompressor(level=_ZSTD_LEVEL, write_content_size=True, write_checksum=False)
+        self.decompressor = zstandard.ZstdDecompressor(max_window_size=LIMITS.payload_plain_bytes)
+
+
+_idle_tools: list[_Tools] = []
+
+
+@contextmanager
+def _tools() -> Iterator[_Tools]:
+    try:
+        tools = _idle_tools.pop()
+    except IndexError:  # first use, or as many callers at once as there are sets
+        tools = _Tools()
+    try:
+        yield tools
+    finally:
+        _idle_tools.append(tools)
+
+
+def encode_payload(groups: Mapping[str, Sequence[Record]], codec: int = CODEC_ZSTD) -> bytes:
+    """Records grouped by feed to the bytes that are sealed. Raises as ``encode_records``."""
+    return pad(compress(encode_records(groups), codec))
+
+
+def decode_payload(data: bytes, codec: int = CODEC_ZSTD) -> dict[str, tuple[Record, ...]]:
+    """The inverse of ``encode_payload``. Raises ``VerificationFailed``, and nothing else, for any other bytes."""
+    return decode_records(decompress(unpad(data), codec))
+
+
+def encode_records(groups: Mapping[str, Sequence[Record]]) -> bytes:
+    """Records grouped by feed to plain bytes; the same records give the same bytes, on every box.
+
+    Raises ``OurFault`` if a record holds what its type does not declare (``check_record`` finds that earlier), and
+    ``PayloadTooLarge``.
+    """
+    try:
+        plain = pack({feed: rows_of(groups[feed]) for feed in sorted(groups)})
+    except ValueError as error:
+        raise OurFault(
+            "payload.bad-record", f"a record cannot be written: {error}", "report the driver that made it"
+        ) from error
+    if len(plain) > LIMITS.payload_plain_bytes:
+        raise PayloadTooLarge("payload.too-large", f"the records of one block take {len(plain)} bytes")
+    return plain
+
+
+def decode_records(plain: bytes) -> dict[str, tuple[Record, ...]]:
+    """Plain bytes to records. Raises ``VerificationFailed`` for what ``encode_records`` would not have written."""
+    try:
+        return _groups_of(unpack(plain))
+    except (ValueError, TypeError) as error:
+        raise VerificationFailed("payload.malformed", f"a payload cannot be read: {error}") from error
+
+
+def _groups_of(tree: Any) -> dict[str, tuple[Record, ...]]:
+    if type(tree) is not dict or not all(type(feed) is str for feed in tree) or list(tree) != sorted(tree):
+        raise ValueError("it is not a map of feeds in order")
+    if not all(type(rows) is tuple for rows in tree.values()):
+        raise ValueError("a feed does not hold an array of records")
+    return {feed: records_of(rows) for feed, rows in tree.items()}
+
+
+def check_record(record: Record) -> None:
+    """Raise ``OurFault`` unless ``encode_records`` can write this record. For records from drivers, at the intake."""
+    encode_records({"": (record,)})
+
+
+def pack(tree: Any) -> bytes:
+    """msgpack, with the extensions of ``ledger.record_codec``. Raises ``ValueError``."""
+    with _tools() as tools:
+        packed: bytes = tools.packer.pack(tree)
+    return packed
+
+
+def unpack(data: bytes) -> Any:
+    """The inverse of ``pack``; refuses with ``ValueError`` every form that ``pack`` would not have made."""
+    tree = msgpack.unpackb(data, use_list=False, ext_hook=unpack_ext, strict_map_key=True)
+    if pack(tree) != data:
+        raise ValueError("it is not in canonical form")
+    return tree
+
+
+def compress(plain: bytes, codec: int = CODEC_ZSTD) -> bytes:
+    """Plain bytes to one zstd frame that names its content size."""
+    if codec != CODEC_ZSTD:
+        raise OurFault("payload.unknown-codec", f"payload codec {codec} cannot be written")
+    with _tools() as tools:
+        return tools.compressor.compress(plain)
+
+
+def decompress(frame: bytes, codec: int = CODEC_ZSTD) -> bytes:
+    """The inverse of ``compress``, at most ``LIMITS.payload_plain_bytes``. Raises ``VerificationFailed``."""
+    if codec != CODEC_ZSTD:
+        raise VerificationFailed(
+            "payload.unknown-codec", f"payload codec {codec} is not known here", "read it with a newer orledger"
+        )
+    try:
+        size = _content_size(frame)
+        with _tools() as tools:
+            plain = tools.decompressor.decompress(frame, max_output_size=max(size, 1), allow_extra_data=False)
+    except zstandard.ZstdError as error:
+        raise VerificationFailed("payload.malformed", f"a payload cannot be decompressed: {error}") from error
+    if len(plain) != size:
+        raise VerificationFailed("payload.malformed", "a payload's content size is not what it says")
+    return plain
+
+
+def _content_size(frame: bytes) -> int:
+    size: int = zstandard.get_frame_parameters(frame).content_size
+    if size > LIMITS.payload_plain_bytes:  # an unknown size reads as 2^64 - 1
+        raise VerificationFailed("payload.oversize", "a payload names no content size, or one beyond the limit")
+    return size
+
+
+def pad(frame: bytes) -> bytes:
+    """Length in front, zeros behind, to a multiple of ``LIMITS.payload_pad_bytes``."""
+    body = len(frame).to_bytes(_LENGTH_BYTES, "big") + frame
+    return body + bytes(-len(body) % LIMITS.payload_pad_bytes)
+
+
+def unpad(padded: bytes) -> bytes:
+    """The inverse of ``pad``. Raises ``VerificationFailed`` unless length and zeros are exactly what ``pad`` makes."""
+    frame = padded[_LENGTH_BYTES : _LENGTH_BYTES + int.from_bytes(padded[:_LENGTH_BYTES], "big")]
+    if pad(frame) != padded:
+        raise VerificationFailed("payload.bad-padding", "a payload's length and padding do not agree")
+    return frame
