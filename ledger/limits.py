@@ -83,6 +83,7 @@ class Limits:
     state_others: int = 256
     state_others_bytes: int = 32 * KIB
     # restore
+    restore_blocks: int = 4_096
     restore_answer_ns: int = 500 * MS_NS
     restore_total_ns: int = 5 * S_NS
     # drivers and transports
@@ -99,6 +100,13 @@ class Limits:
     refusals_remembered: int = 64
     losses_remembered: int = 1_024
     gaps_remembered: int = 4_096
+    # configuration and the command line's socket
+    configuration_bytes: int = 1 * MIB
+    feeds: int = 64
+    control_line_bytes: int = 4 * MIB
+    control_connections: int = 16
+    control_request_ns: int = 5 * S_NS
+    control_reply_ns: int = 10 * S_NS
     # capture files
     capture_line_bytes: int = 4 * MIB
 
