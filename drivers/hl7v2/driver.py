@@ -1,0 +1,278 @@
+"""The driver ``hl7``: MLLP bytes in; raw messages, numerics, waves, alarms and acknowledgments out.
+
+A message is acknowledged only after the block that holds its records is durable; while beds are routed, nothing of
+another bed's message is kept, which is why this driver emits the Raw records itself.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from dataclasses import dataclass, field
+from typing import ClassVar
+
+from drivers import mllp
+from drivers.contract import Message as Delivered
+from drivers.contract import Now, Outbox, Spec, Ticket, Transport
+from drivers.hl7v2 import ack, charset, duplicates, er7, pcd01, pcd04, routing, structure
+from drivers.hl7v2.ack import NO_HEADER, Header, Outcome, Problem, Sender
+from drivers.hl7v2.duplicates import Duplicates, Seen, Verdict
+from drivers.hl7v2.pcd01 import Decoding, LinkMemory
+from drivers.hl7v2.routing import Hl7Config
+from ledger.errors import DeviceFault
+from ledger.limits import LIMITS
+from ledger.records import Event, Gap, GapCause, LinkId, Raw, Record
+
+_STRAY_CAUSES: dict[mllp.StrayCause, tuple[GapCause, str]] = {
+    "junk": ("framing", "bytes outside an MLLP frame"),
+    "restart": ("framing", "a message began before the one before it ended"),
+    "cut": ("framing", "the connection ended inside a message"),
+    "oversize": ("oversize", "a message longer than this recorder takes"),
+}
+
+
+@dataclass(slots=True)
+class _Connection:
+    deframer: mllp.Deframer
+    since_ns: int
+    memory: LinkMemory = field(default_factory=LinkMemory)
+    told: set[str] = field(default_factory=set)
+
+
+@dataclass(frozen=True, slots=True)
+class _Received:
+    """One message with what is needed to answer it."""
+
+    link: LinkId
+    header: Header
+    codec: str
+
+
+@dataclass(frozen=True, slots=True)
+class _Promise:
+    """An answer that waits for ``first`` to ``last`` to be durable."""
+
+    first: Ticket
+    last: Ticket
+    received: _Received
+    key: duplicates.Key
+
+
+class Hl7v2(Outbox):
+    """HL7 v2 over MLLP, as a receiver: IHE PCD-01 device observation consumer and PCD-04 alert consumer."""
+
+    __slots__ = ("_answers", "_config", "_duplicates", "_links", "_promises", "_sender")
+
+    spec: ClassVar[Spec[Hl7Config]] = Spec(
+        name="hl7",
+        devices=("Any HL7 v2 gateway or device: IHE PCD-01 (ORU^R01), PCD-04 (ORU^R40), PCD-10 (ORU^R42)",),
+        transports=(Transport.MLLP,),
+        config=Hl7Config,
+        tx_allowed=(ack.ANSWER,),
+        silence_s=0.0,
+        keeps_raw=True,
+        records=frozenset({"numeric", "setting", "wave", "event", "identity", "raw", "gap"}),
+        source="HL7 v2.9 chapters 2, 2A and 7; MLLP release 1; IHE PCD Technical Framework vol. 2",
+    )
+
+    def __init__(self, config: Hl7Config) -> None:
+        super().__init__()
+        self._config = config
+        self._sender = Sender(config.application, config.facility)
+        self._links: dict[LinkId, _Connection] = {}
+        self._duplicates = Duplicates()
+        self._promises: deque[_Promise] = deque(maxlen=LIMITS.held_sends)
+        self._answers = 0
+
+    def link_up(self, link: LinkId, peer: str, now: Now) -> None:
+        """A sender connected."""
+        self._links[link] = _Connection(mllp.Deframer(), now.utc_ns)
+
+    def link_down(self, link: LinkId, reason: str, now: Now) -> None:
+        """The connection ended: a message under way is lost, and was never acknowledged."""
+        connection = self._links.pop(link, None)
+        if connection is None:
+            return
+        for item in connection.deframer.end():
+            if isinstance(item, mllp.Stray):
+                self._stray(link, connection, item, now)
+        self._promises = deque((p for p in self._promises if p.received.link != link), maxlen=LIMITS.held_sends)
+
+    def receive(self, link: LinkId, data: bytes | Delivered, now: Now) -> None:
+        """Bytes of the stream, cut anywhere, or one message already taken out of its frame."""
+        connection = self._links.get(link)
+        if connection is None:
+            self.close(link, "bytes on a connection that is not up")
+            return
+        if isinstance(data, Delivered):
+            self._message(link, connection, data.body, now)
+            return
+        for item in connection.deframer.feed(data):
+            if isinstance(item, mllp.Stray):
+                self._stray(link, connection, item, now)
+            else:
+                self._message(link, connection, item, now)
+                connection.since_ns = now.utc_ns
+        if connection.deframer.runaway:
+            self.close(link, "a message without end")
+
+    def refused(self, ticket: Ticket, reason: str, now: Now) -> None:
+        """Records will not become durable: answer AE or CE to each message that stands on them."""
+        kept: deque[_Promise] = deque(maxlen=LIMITS.held_sends)
+        for promise in self._promises:
+            if promise.first <= ticket <= promise.last:
+                self._duplicates.forget(promise.key)
+                if promise.received.link in self._links:
+                    self._answer(promise.received, Outcome.ERROR, ack.NOT_STORED, None, now)
+            else:
+                kept.append(promise)
+        self._promises = kept
+
+    def _stray(self, link: LinkId, connection: _Connection, stray: mllp.Stray, now: Now) -> None:
+        cause, detail = _STRAY_CAUSES[stray.cause]
+        self.emit(
+            Gap(
+                at_ns=now.utc_ns,
+                cause=cause,
+                since_ns=connection.since_ns,
+                until_ns=now.utc_ns,
+                lost_bytes=stray.lost_bytes,
+                detail=detail,
+            )
+        )
+        connection.since_ns = now.utc_ns
+        if stray.cause == "oversize" and link in self._links:
+            self._answer(_received(link, stray.head), Outcome.REJECT, ack.OVERSIZE, None, now)
+
+    def _message(self, link: LinkId, connection: _Connection, body: bytes, now: Now) -> None:
+        decoded = charset.decode(body)
+        try:
+            message = er7.parse(decoded.text)
+            received = _Received(link, ack.header_of(message), decoded.codec)
+        except DeviceFault as fault:
+            self._unreadable(link, body, fault, now)
+            return
+        groups = structure.patients(message)
+        subs = [self._sub(group, message.delimiters) for group in groups]
+        if None in subs:
+            self._other_bed(received, connection, now)
+            return
+        key = duplicates.key_of(received.header)
+        seen, verdict = self._duplicates.look(key, body)
+        if verdict is not None:
+            self._promises.append(_Promise(verdict.last, verdict.last, received, key))
+            self._answer(received, verdict.outcome, verdict.problem, verdict.last, now)
+            return
+        if seen is Seen.REUSED_ID:
+            self._advise(connection, "MDCX_HL7_CONTROL_ID_REUSED", "the sender reuses MSH-10 for other content", now)
+        named = [(sub or "", group) for sub, group in zip(subs, groups, strict=True)]
+        first = self._keep(link, body, named[0][0], now)
+        unread = message.strays
+        unread += sum(self._decode(group, sub, received.header, connection, now) for sub, group in named)
+        problem = self._not_decoded(unread, decoded.faithful, named[0][0], now)
+        refuse = problem is not None and unread > 0 and self._config.undecodable == "reject"
+        outcome = Outcome.ERROR if refuse else Outcome.ACCEPT
+        verdict = Verdict(Ticket(self._ticket), outcome, problem if refuse else None)
+        self._duplicates.remember(key, body, verdict)
+        self._promises.append(_Promise(first, verdict.last, received, key))
+        self._answer(received, outcome, verdict.problem, verdict.last, now)
+
+    def _sub(self, group: structure.Patient, marks: er7.Delimiters) -> str | None:
+        return routing.sub_for(routing.location_of(group.location_raw, marks), self._config)
+
+    def _decode(self, group: structure.Patient, sub: str, header: Header, connection: _Connection, now: Now) -> int:
+        """Emit one patient's records; returns how many OBX could not be read."""
+        into = Decoding(header, sub, now.utc_ns, connection.memory)
+        for order in group.orders:
+            alert = header.trigger == "R40" or order.is_alert(header.delimiters)
+            (pcd04 if alert else pcd01).decode(order, into)
+        for record in into.records:
+            self.emit(record)
+        return into.unread
+
+    def _keep(self, link: LinkId, body: bytes, sub: str, now: Now) -> Ticket:
+        """Keep a message as it passed, in its frame; returns the first ticket. The frame's closing CR may be ours."""
+        framed = mllp.frame(body)
+        most = LIMITS.raw_record_bytes
+        tickets = [self.emit(self._raw(link, framed[at : at + most], sub, now)) for at in range(0, len(framed), most)]
+        return tickets[0]
+
+    @staticmethod
+    def _raw(link: LinkId, data: bytes, sub: str, now: Now) -> Record:
+        return Raw(sub=sub, at_ns=now.utc_ns, link=link, direction="<", data=data, pieces=((0, len(data)),))
+
+    def _not_decoded(self, unread: int, faithful: bool, sub: str, now: Now) -> Problem | None:
+        if unread:
+            self._undecodable(f"{unread} observations or lines not understood", unread, sub, now)
+            return ack.NOT_DECODED
+        if not faithful:
+            self._undecodable("letters are not in the character set that MSH-18 names", None, sub, now)
+        return None
+
+    def _undecodable(self, detail: str, items: int | None, sub: str, now: Now) -> Ticket:
+        moment = now.utc_ns
+        return self.emit(
+            Gap(
+                sub=sub,
+                at_ns=moment,
+                cause="undecodable",
+                since_ns=moment,
+                until_ns=moment,
+                lost_items=items,
+                detail=detail,
+            )
+        )
+
+    def _unreadable(self, link: LinkId, body: bytes, fault: DeviceFault, now: Now) -> None:
+        """No HL7 header: nobody knows whose it is. It is kept only where no bed is turned away."""
+        received = _received(link, body[: mllp.HEAD_BYTES])
+        key = duplicates.key_of(received.header)
+        routed = bool(self._config.beds) and self._config.other_beds == "reject"
+        accept = self._config.undecodable == "accept" and not routed
+        first = None if routed else self._keep(link, body, "", now)
+        last = self._undecodable(fault.text, 1, "", now)
+        self._promises.append(_Promise(first or last, last, received, key))
+        if accept:
+            self._answer(received, Outcome.ACCEPT, None, last, now)
+        else:
+            self._answer(received, Outcome.REJECT, ack.UNREADABLE, last, now)
+
+    def _other_bed(self, received: _Received, connection: _Connection, now: Now) -> None:
+        self._advise(connection, "MDCX_HL7_OTHER_BED", "messages of other beds come here and are rejected", now)
+        self._answer(received, Outcome.REJECT, ack.OTHER_BED, None, now)
+
+    def _advise(self, connection: _Connection, code: str, text: str, now: Now) -> None:
+        """Say once per connection what somebody should look into."""
+        if code in connection.told:
+            return
+        connection.told.add(code)
+        self.emit(
+            Event(at_ns=now.utc_ns, kind="advisory", alarm_id=code, phase="once", priority="none", code=code, text=text)
+        )
+
+    def _answer(
+        self, received: _Received, outcome: Outcome, problem: Problem | None, after: Ticket | None, now: Now
+    ) -> None:
+        for code in ack.codes(received.header, outcome):
+            self._answers += 1
+            data = ack.answer(
+                received.header,
+                code,
+                sender=self._sender,
+                control_id=f"{now.utc_ns // 1_000_000:x}{self._answers % (1 << 24):06x}",
+                codec=received.codec,
+                utc_ns=now.utc_ns,
+                problem=problem,
+            )
+            self.send(received.link, data, after)
+
+
+def _received(link: LinkId, head: bytes) -> _Received:
+    """What can be told of a message by its beginning: its header if that is whole, else nothing."""
+    line = head.split(b"\r", 1)[0]
+    decoded = charset.decode(line)
+    try:
+        if len(line) < len(head):
+            return _Received(link, ack.header_of(er7.parse(decoded.text)), decoded.codec)
+    except DeviceFault:
+        pass  # no header either: the answer goes without a control id
+    return _Received(link, NO_HEADER, "ascii")

@@ -1,0 +1,223 @@
+"""Observations: IHE PCD-01 ORU^R01, and the OBX of any other message, as numerics, settings, waves and identities.
+
+Source: IHE PCD TF vol. 2, section 3.1 (PCD-01) and appendix B.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from decimal import Decimal
+
+from drivers.hl7v2 import datatypes, er7, waves
+from drivers.hl7v2.ack import Header
+from drivers.hl7v2.structure import Containment, Obx, Order
+from drivers.hl7v2.waves import SampleCount
+from ledger.limits import S_NS
+from ledger.records import DeviceTime, Identity, Numeric, Quality, Record, Setting, Wave
+
+MAX_TEXT = 4_096
+"""Characters of one text value; what is longer is cut (the raw message has the rest)."""
+
+_IDENTITIES = 1_024
+_TEXT_TYPES = frozenset({"ST", "TX", "FT", "ID", "IS", "DT", "TM", "DTM", "TS", "EI"})
+_CODED_TYPES = frozenset({"CWE", "CNE", "CE", "CF"})
+_SET_METHODS = frozenset({"MSET", "ASET"})
+_RATE = "MDC_ATTR_SAMP_RATE"
+_WAVE_FACETS = frozenset({_RATE, "MDC_ATTR_DATA_RANGE"})
+
+
+@dataclass(slots=True)
+class LinkMemory:
+    """What has to be remembered between the messages of one connection."""
+
+    samples: SampleCount = field(default_factory=SampleCount)
+    identities: OrderedDict[tuple[str, str, str, str], None] = field(default_factory=OrderedDict)
+
+    def first_seen(self, key: tuple[str, str, str, str]) -> bool:
+        """Whether this identity is new on this connection; the longest unseen of many are forgotten."""
+        fresh = self.identities.pop(key, 0) == 0
+        self.identities[key] = None
+        if len(self.identities) > _IDENTITIES:
+            self.identities.popitem(last=False)
+        return fresh
+
+
+@dataclass(slots=True)
+class Decoding:
+    """One message being turned into records of one logical device. ``unread`` counts OBX that could not be."""
+
+    header: Header
+    sub: str
+    at_ns: int
+    memory: LinkMemory
+    records: list[Record] = field(default_factory=list)
+    unread: int = 0
+
+    @property
+    def base_quality(self) -> Quality:
+        """MSH-11: only P is a patient's. T is training; D (debugging) is what test tools send: both are TEST."""
+        return Quality.TEST if self.header.processing in {"T", "D"} else Quality.GOOD
+
+    def time(self, order: Order, obx: Obx | None = None) -> DeviceTime | None:
+        """OBX-14, else OBR-7; the offset of MSH-7 holds where neither has one."""
+        zone = datatypes.zone_of(self.header.time_raw)
+        for raw in (obx.observed_raw if obx is not None else "", order.obr.get(7) if order.obr is not None else ""):
+            if raw:
+                found = datatypes.device_time(raw, zone)
+                if found is not None:
+                    return found
+        return None
+
+
+def decode(order: Order, into: Decoding) -> None:
+    """Append the records of one OBR and its OBX."""
+    tree = Containment(order)
+    facets = _facets(order)
+    taken: set[tuple[str, str]] = set()
+    for obx in order.observations:
+        identify(tree, obx, into)
+        if obx.is_device or _belongs_to_wave(obx, facets):
+            continue
+        if obx.type in {"NA", "MA"}:
+            into.unread += not _wave(order, obx, tree.channel(obx), facets, into)
+            continue
+        channel = tree.channel(obx)
+        if (obx.code.code, channel) in taken and obx.path:
+            # Twice the same code in one channel: the metric's own number tells them apart.
+            channel = f"{channel}#{'.'.join(map(str, obx.path[3:])) or obx.path[-1]}"
+        taken.add((obx.code.code, channel))
+        record = numeric(order, obx, channel, into)
+        if record is None:
+            into.unread += 1
+        else:
+            into.records.append(record)
+
+
+def identify(tree: Containment, obx: Obx, into: Decoding) -> None:
+    """Append an Identity the first time equipment is seen on this connection."""
+    found = tree.equipment(obx)
+    if found is None:
+        return
+    equipment, model = found
+    facility = er7.component(into.header.facility_raw, 1, into.header.delimiters)
+    make = equipment.namespace or facility
+    if into.memory.first_seen((into.sub, make, model, equipment.serial)):
+        protocol = " ".join(part for part in ("HL7", into.header.version, into.header.profile) if part)
+        into.records.append(
+            Identity(
+                sub=into.sub,
+                at_ns=into.at_ns,
+                quality=into.base_quality,
+                make=make[:MAX_TEXT],
+                model=model,
+                serial=equipment.serial[:MAX_TEXT],
+                protocol=protocol,
+            )
+        )
+
+
+def numeric(order: Order, obx: Obx, channel: str, into: Decoding) -> Numeric | None:
+    """One OBX as a Numeric or Setting; None if its type or value cannot be read."""
+    quality = into.base_quality | obx.quality
+    value = _value(obx)
+    if value is None:
+        if obx.value_raw:
+            return None
+        quality |= Quality.UNAVAILABLE
+    if isinstance(value, str):
+        value = value[:MAX_TEXT]
+    method = er7.component(obx.segment.get(17), 1, obx.marks).upper()
+    kind = Setting if method in _SET_METHODS else Numeric
+    return kind(
+        sub=into.sub,
+        at_ns=into.at_ns,
+        device_time=into.time(order, obx),
+        quality=quality,
+        code=obx.code.code[:MAX_TEXT],
+        value=value,
+        unit=datatypes.unit(obx.segment.get(6), obx.marks)[:MAX_TEXT],
+        device_code=obx.code.raw[:MAX_TEXT],
+        channel=channel[:MAX_TEXT],
+    )
+
+
+def _value(obx: Obx) -> Decimal | str | None:
+    raw, kind = obx.value_raw, obx.type
+    if kind == "NM":
+        return datatypes.number(er7.component(raw, 1, obx.marks))
+    if kind == "SN":
+        return datatypes.structured_number(er7.components(raw, obx.marks))
+    if kind == "NR":
+        return " to ".join(er7.components(raw, obx.marks)) if raw else None
+    if kind in _CODED_TYPES:
+        words = [datatypes.coded(part, obx.marks).value for part in er7.repetitions(raw, obx.marks)]
+        return ", ".join(words) or None
+    if kind in _TEXT_TYPES or not kind:
+        return er7.unescape(raw, obx.marks).strip() or None
+    return None
+
+
+def _facets(order: Order) -> dict[tuple[int, ...], dict[str, Obx]]:
+    """Facets by the path of the array they belong to."""
+    found: dict[tuple[int, ...], dict[str, Obx]] = {
+        obx.path: {} for obx in order.observations if obx.type in {"NA", "MA"}
+    }
+    for obx in order.observations:
+        owner = found.get(obx.path[:-1])
+        if owner is not None and obx.path:
+            owner[obx.code.code] = obx
+    return found
+
+
+def _belongs_to_wave(obx: Obx, facets: dict[tuple[int, ...], dict[str, Obx]]) -> bool:
+    return bool(obx.path) and obx.code.code in _WAVE_FACETS and obx.path[:-1] in facets
+
+
+def _wave(order: Order, obx: Obx, channel: str, facets: dict[tuple[int, ...], dict[str, Obx]], into: Decoding) -> bool:
+    facet = facets.get(obx.path, {}).get(_RATE)
+    hertz = datatypes.number(er7.component(facet.value_raw, 1, facet.marks)) if facet is not None else None
+    rate = waves.rate_of(hertz) if hertz is not None else None
+    rows = waves.signals(obx)
+    if rate is None or not rows or not any(value is not None for row in rows for value in row):
+        return False
+    for number, row in enumerate(rows):
+        place = f"{channel}#{number + 1}" if len(rows) > 1 else channel
+        into.records.extend(_runs(order, obx, place, rate, row, into))
+    return True
+
+
+def _runs(
+    order: Order, obx: Obx, channel: str, rate: tuple[int, int], row: list[Decimal | None], into: Decoding
+) -> Iterator[Wave]:
+    start = into.time(order, obx)
+    code = obx.code.code[:MAX_TEXT]
+    index = into.memory.samples.place((into.sub, code, channel), len(row), rate, start)
+    quantised = waves.quantise(row)
+
+    def after(samples: int) -> int:
+        return samples * rate[1] * S_NS // rate[0]
+
+    first_ns = into.at_ns - after(len(row))  # the array is complete when it arrives: its last sample is now
+    for at in range(0, len(row), waves.MAX_SAMPLES):
+        stop = min(at + waves.MAX_SAMPLES, len(row))
+        yield Wave(
+            sub=into.sub,
+            at_ns=first_ns + after(at),
+            device_time=None
+            if start is None
+            else DeviceTime(start.value_ns + after(at), start.kind, start.resolution_ns),
+            quality=into.base_quality | obx.quality,
+            code=code,
+            unit=datatypes.unit(obx.segment.get(6), obx.marks)[:MAX_TEXT],
+            channel=channel[:MAX_TEXT],
+            rate=rate,
+            index=index + at,
+            width=quantised.width,
+            samples=quantised.encode(at, stop),
+            scale=quantised.scale,
+            offset=quantised.offset,
+            invalid=quantised.invalid,
+            marks=() if quantised.exact else ((0, "rounded"),),
+        )
