@@ -1,0 +1,338 @@
+"""One box's part in its group: writer, witness and catch-up behind one door. Bytes and ``now`` in; operations,
+wire bytes and events out. The agent gives it a disk and a network; the simulation gives it worse ones.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Protocol
+
+from ledger.catchup import CatchUp, serve_range
+from ledger.chain import Block, Draft
+from ledger.errors import PeerFault, VerificationFailed
+from ledger.limits import LIMITS
+from ledger.log import LogId
+from ledger.manifest import Manifest
+from ledger.messages import (
+    Answer,
+    Ask,
+    BlockMessage,
+    Body,
+    Cosign,
+    Fence,
+    Get,
+    GetWrap,
+    HeadReport,
+    Heads,
+    ManifestOffer,
+    Nack,
+    Promise,
+    Range,
+    Refuse,
+    Signed,
+    SignedBody,
+    Stored,
+    Wrap,
+    decode_message,
+    encode_plain,
+    encode_signed,
+)
+from ledger.ops import Op
+from ledger.outbox import EVERYBODY, Outbox, Tell, Warn
+from ledger.replica import LogReader, Replica
+from ledger.sealing import BoxKey, DataKey, unwrap
+from ledger.signing import SigningKey
+from ledger.witness import Witness
+from ledger.writer import OwnPast, Random, Writer
+
+RESTORE_REQUESTS_FROM = 1 << 32
+"""GET request ids from here on belong to restores; their answers come back as events."""
+
+
+class Disk(LogReader, Protocol):
+    """What a member may read: committed data only."""
+
+    def blocks(self, log: LogId, first: int, end: int) -> Iterable[tuple[bytes, bytes]]:
+        """(signed header, payload) pairs in order, as far as they are held."""
+
+    def keyframe_frontier(self, log: LogId, seq: int) -> bytes | None:
+        """The tree's frontier before keyframe ``seq``, None when it is not kept."""
+
+
+class Keys(Protocol):
+    """The keyring, for reading."""
+
+    def wraps(self, key_id: bytes) -> Mapping[str, bytes]:
+        """The wraps of a data key by recipient; empty when not held."""
+
+
+@dataclass(frozen=True, slots=True)
+class Secrets:
+    """The private keys a box records with."""
+
+    signing: SigningKey
+    receiving: BoxKey
+
+
+@dataclass(frozen=True, slots=True)
+class KeyToKeep:
+    """A data key to put into the keyring durably; then call ``Member.key_kept``."""
+
+    log: LogId
+    key: DataKey
+    wraps: Mapping[str, bytes]
+
+
+@dataclass(frozen=True, slots=True)
+class RestoreReply:
+    """An Answer or a restore's Range came in."""
+
+    sender: str
+    body: Answer | Range
+
+
+@dataclass(frozen=True, slots=True)
+class WireMessage:
+    """Encoded and signed, ready to leave. ``to`` is a box, or "*" for every peer."""
+
+    to: str
+    wire: bytes
+    kind: type
+    bulk: bool
+
+
+class Member:
+    """One box in its group."""
+
+    def __init__(
+        self, own_id: str, secrets: Secrets, manifest: Manifest, boot_id: bytes, disk: Disk, keys: Keys, random: Random
+    ) -> None:
+        self.own_id = own_id
+        self.manifest = manifest
+        self.out = Outbox()
+        self.witness = Witness(own_id, secrets.signing, manifest, disk, self.out)
+        self.writer = Writer(own_id, secrets.signing, manifest, boot_id, disk, self.out, random)
+        self.catchup = CatchUp(self.out)
+        self.events: list[RestoreReply] = []
+        self.keys_to_keep: list[KeyToKeep] = []
+        self.heard_ns: dict[str, int] = {}
+        self.holds_ours: dict[str, int] = {}
+        self._secrets = secrets
+        self._disk = disk
+        self._keys = keys
+        self._peers = {box.id for box in manifest.peers_of(own_id)}
+        self._next_heads_ns = 0
+
+    # ---- start and time ----------------------------------------------------------------------------------------
+
+    def start(
+        self, past: OwnPast, replicas: Iterable[Replica], promises: dict[str, bytes], key_ids: Iterable[bytes]
+    ) -> None:
+        """Take over what the disk holds and begin a new log at once."""
+        self.witness.load(replicas, promises, key_ids)
+        self.writer.start(past)
+
+    def step(self, now_ns: int) -> None:
+        """Time passes: fences, gossip, catch-up. Call a few times a second."""
+        self.writer.step(now_ns)
+        for giver, head in self.writer.lacking():
+            self.catchup.learn(giver, head.log, head.size)
+        if now_ns >= self._next_heads_ns:
+            self._next_heads_ns = now_ns + LIMITS.heads_every_ns
+            self.out.tell(EVERYBODY, Heads(now_ns, tuple(self._own_reports(None) + self._live_reports())))
+        self.catchup.step(self.witness.replicas, now_ns)
+
+    def peer_up(self, peer: str) -> None:
+        """A peer can be spoken to: it gets the key of the live log at once."""
+        self.writer.peer_up(peer)
+        chain = self.writer.chain
+        self._on_get_wrap(peer, GetWrap(chain.log, chain.data_key.key_id))
+
+    def peer_down(self, peer: str) -> None:
+        """A peer cannot be spoken to."""
+        self.writer.peer_down(peer)
+        self.catchup.forget(peer)
+
+    def close_block(self, draft: Draft) -> Block:
+        """Close the next block of this box's live log."""
+        return self.writer.close_block(draft)
+
+    # ---- what the world must do --------------------------------------------------------------------------------
+
+    def take_ops(self) -> tuple[list[Op], int]:
+        """Operations for the next durable transaction."""
+        return self.out.take_ops()
+
+    def committed(self, position: int, now_ns: int) -> None:
+        """That transaction is durable."""
+        self.out.committed(position)
+        self.witness.committed(position, now_ns)
+
+    def take_keys(self) -> list[KeyToKeep]:
+        """Data keys to put into the keyring before anything else happens."""
+        for log, key, wraps in self.writer.new_keys:
+            self.keys_to_keep.append(KeyToKeep(log, key, wraps))
+        self.writer.new_keys.clear()
+        keys, self.keys_to_keep = self.keys_to_keep, []
+        return keys
+
+    def key_kept(self, key_id: bytes, now_ns: int) -> None:
+        """A data key is durable in the keyring."""
+        self.witness.on_key(key_id, now_ns)
+
+    def take_warnings(self) -> list[Warn]:
+        """What a person should know."""
+        return self.out.take_warnings()
+
+    def take_wire(self) -> list[WireMessage]:
+        """What may leave now, encoded and signed."""
+        return [self._encoded(tell) for tell in self.out.take_tells()]
+
+    def _encoded(self, tell: Tell) -> WireMessage:
+        body = tell.body
+        proves_itself = isinstance(body, BlockMessage | Cosign | Range)
+        wire = encode_plain(body) if proves_itself else self.sign(body)
+        return WireMessage(tell.to, wire, type(body), tell.bulk)
+
+    def sign(self, body: SignedBody) -> bytes:
+        """Wire bytes of a message in this box's name."""
+        return encode_signed(body, self.manifest.site, self.manifest.hash, self.own_id, self._secrets.signing)
+
+    # ---- what arrives ------------------------------------------------------------------------------------------
+
+    def on_wire(self, sender: str, wire: bytes, now_ns: int) -> None:
+        """A message from ``sender``, as the transport authenticated it.
+
+        Raises PeerFault or VerificationFailed: count it, report it, go on.
+        """
+        if sender not in self._peers:
+            raise PeerFault("message.stranger", f"{sender} is not in this box's group")
+        message = decode_message(wire)
+        self.heard_ns[sender] = now_ns
+        if isinstance(message, Signed):
+            self._check_envelope(sender, message)
+            self._on_signed(sender, message, now_ns)
+        else:
+            self._on_plain(sender, message, now_ns)
+
+    def _check_envelope(self, sender: str, message: Signed) -> None:
+        if message.site != self.manifest.site or message.manifest_hash != self.manifest.hash:
+            raise PeerFault(
+                "message.manifest", f"{sender} works under another manifest", "compare the manifests of both boxes"
+            )
+        if message.sender != sender or not message.is_signed_by(self.manifest.box(sender).signing_public):
+            raise PeerFault("message.bad-signature", f"a message in {message.sender}'s name is not signed by it")
+
+    def _on_signed(self, sender: str, message: Signed, now_ns: int) -> None:
+        match message.body:
+            case Fence() as fence:
+                self.witness.on_fence(message, fence)
+            case Promise() | Refuse() | Nack() | Stored():
+                self._on_reply_to_writer(sender, message, now_ns)
+            case Heads(_, reports):
+                self._on_heads(sender, reports)
+            case Get() as get:
+                self._on_get(sender, get)
+            case Wrap() as wrapped:
+                self._on_wrap(sender, wrapped)
+            case GetWrap() as get_wrap:
+                self._on_get_wrap(sender, get_wrap)
+            case Ask(nonce, box):
+                self._on_ask(sender, nonce, box)
+            case Answer() as answer:
+                self.events.append(RestoreReply(sender, answer))
+            case ManifestOffer():
+                raise PeerFault("manifest.offer", f"{sender} offered a manifest; manifests change by enrolment only")
+
+    def _on_reply_to_writer(self, sender: str, message: Signed, now_ns: int) -> None:
+        match message.body:
+            case Promise() as promise:
+                self.writer.on_promise(message, promise, now_ns)
+            case Refuse() as refuse:
+                self.writer.on_refuse(refuse, now_ns)
+            case Nack() as nack:
+                self.writer.on_nack(sender, nack, now_ns)
+            case Stored() as stored:
+                self._holds(sender, stored.log, stored.size)
+                self.writer.on_stored(sender, stored)
+
+    def _on_plain(self, sender: str, message: BlockMessage | Cosign | Range, now_ns: int) -> None:
+        if isinstance(message, BlockMessage):
+            self.witness.on_block(sender, message, now_ns)
+            self._learn_from_block(sender, message)
+        elif isinstance(message, Cosign):
+            self._holds(message.cosigner, message.log, message.size)
+            self.writer.on_cosign(message)
+        elif message.request_id >= RESTORE_REQUESTS_FROM:
+            self.events.append(RestoreReply(sender, message))
+        else:
+            self.catchup.answered(message)
+            self.witness.on_range(sender, message, now_ns)
+
+    def _learn_from_block(self, sender: str, message: BlockMessage) -> None:
+        for log, replica in self.witness.replicas.items():
+            if replica.waiting and log.box == sender:
+                self.catchup.learn(sender, log, max(replica.waiting) + 1)
+
+    def _holds(self, peer: str, log: LogId, size: int) -> None:
+        if log == self.writer.chain.log:
+            self.holds_ours[peer] = size
+
+    def _on_heads(self, sender: str, reports: tuple[HeadReport, ...]) -> None:
+        live = self.writer.chain.log
+        for report in reports:
+            head = report.head
+            if head.log != live:
+                self.manifest.box(head.log.box)
+                self.catchup.learn(sender, head.log, head.size)
+                continue
+            self._holds(sender, live, head.size)
+            self.writer.on_stored(sender, Stored(live, head.size))
+            if report.cosignature:
+                self.writer.on_cosign(Cosign(sender, live, head.size, head.root, report.cosigned_s, report.cosignature))
+
+    def _own_reports(self, box: str | None) -> list[HeadReport]:
+        chain = self.writer.chain
+        size = self._disk.length(chain.log)
+        if (box is not None and box != self.own_id) or not chain.size or size != chain.size:
+            return []
+        return [HeadReport(chain.head(), 0, b"", b"", chain.keyframe_seq)]
+
+    def _live_reports(self) -> list[HeadReport]:
+        return [report for replica in self.witness.live() if (report := replica.report()) is not None]
+
+    def _on_get(self, sender: str, get: Get) -> None:
+        frontier = self._disk.keyframe_frontier(get.log, get.first) or b""
+        replica = self.witness.replicas.get(get.log)
+        for seq, known in replica.keyframes if replica else ():
+            if seq == get.first:
+                frontier = known
+        self._reply(sender, serve_range(get, frontier, self._disk.blocks), bulk=False)
+
+    def _on_ask(self, sender: str, nonce: bytes, box: str) -> None:
+        self._reply(sender, self.answer(nonce, box), bulk=False)
+
+    def answer(self, nonce: bytes, box: str) -> Answer:
+        """Every durable head of ``box`` held here, newest first: for a peer's restore, or for this box's own."""
+        reports = tuple((self._own_reports(box) + self.witness.reports(box))[: LIMITS.boxes])
+        return Answer(nonce, box, reports, self.witness.proofs.get(box, 0), self.heard_ns.get(box, 0))
+
+    def _on_wrap(self, sender: str, message: Wrap) -> None:
+        wraps = dict(message.wraps)
+        mine = wraps.get(self.own_id)
+        if mine is None:
+            raise VerificationFailed(
+                "wrap.absent", f"{sender} sent a key of {message.log} that is not wrapped to this box"
+            )
+        log = message.log
+        key = unwrap(mine, log.box, log.incarnation, message.key_id, self._secrets.receiving)
+        self.keys_to_keep.append(KeyToKeep(log, key, wraps))
+
+    def _on_get_wrap(self, sender: str, message: GetWrap) -> None:
+        wraps = self._keys.wraps(message.key_id)
+        if wraps:
+            self._reply(sender, Wrap(message.log, message.key_id, tuple(sorted(wraps.items()))), bulk=False)
+
+    def _reply(self, to: str, body: Body, *, bulk: bool) -> None:
+        self.out.tell(to, body, bulk=bulk)
