@@ -126,13 +126,13 @@ class MessageFactory:
             raise ValueError(f"unknown character set {profile.charset!r}; there are: {', '.join(CHARSETS)}")
         self.profile = profile
         self._started_unix_s = started_unix_s
-        self._prefix = f"{int(started_unix_s * 1000):x}"
+        self.prefix = f"{int(started_unix_s * 1000):x}"
         self._count = 0
 
     def _message(self, kind: str, profile_id: str, unix_s: float, segments: list[str]) -> Message:
         p = self.profile
         self._count += 1
-        control_id = f"{self._prefix}-{self._count}"
+        control_id = f"{self.prefix}-{self._count}"
         mode = "AL|NE" if p.enhanced else "|"
         msh = (
             f"MSH|^~\\&|{p.application}|{p.facility}|||{hl7_time(unix_s)}||{kind}|{control_id}|{p.processing_id}|2.6"
@@ -144,7 +144,7 @@ class MessageFactory:
         return Message(control_id, text, p.charset)
 
     def _obr(self, code: str, from_unix_s: float, to: str = "") -> str:
-        order = f"{self._prefix}{self._count + 1}^{self.profile.application}"
+        order = f"{self.prefix}{self._count + 1}^{self.profile.application}"
         return f"OBR|1|{order}|{order}|{code}|||{hl7_time(from_unix_s)}|{to}".rstrip("|")
 
     def _mds(self) -> str:
@@ -164,7 +164,8 @@ class MessageFactory:
 
     def _append(self, lines: list[str], item: Item, value: float | None, unix_s: float) -> None:
         """Add an OBX, and before the first of a channel those of its VMD and channel."""
-        branch, channel = item.sub.split(".1.")[0], item.sub.rsplit(".", 1)[0]
+        channel = item.sub.rsplit(".", 1)[0]
+        branch = channel.rsplit(".", 1)[0]
         if not any(f"|{branch}.0.0|" in line for line in lines):
             for code, sub in zip(_CONTAINERS[branch], (f"{branch}.0.0", f"{channel}.0"), strict=True):
                 lines.append(f"OBX|{len(lines)}||{code}|{sub}|||||||X")
@@ -204,11 +205,12 @@ class MessageFactory:
         side = "" if technical else ("L~" if alarm.event[1].endswith("_LO") else "H~")
         flags = f"{side}{_PRIORITY[alarm.priority]}~SP"
         app = self.profile.application
+        subject = f"{alarm_id}^{app}"
+        parent = f"^{alarm_id}&{app.replace('^', '&')}"
+        event = f"{alarm.event[0]}^{alarm.event[1]}^MDC"
         lines = [
-            f"OBR|1|{alarm_id}^{app}|{alarm_id}^{app}|196616^MDC_EVT_ALARM^MDC|||{when}"
-            f"{'|' * 22}^{alarm_id}&{app.replace('^', '&')}",
-            f"OBX|1|ST|{alarm.event[0]}^{alarm.event[1]}^MDC|{sub}.1|{alarm.text}|||{flags}|||F|||{when}||||"
-            f"{self.profile.device_id}",
+            f"OBR|1|{subject}|{subject}|196616^MDC_EVT_ALARM^MDC|||{when}{'|' * 22}{parent}",
+            f"OBX|1|ST|{event}|{sub}.1|{alarm.text}|||{flags}|||F|||{when}||||{self.profile.device_id}",
         ]
         if alarm.value is None or alarm.limits is None:
             lines.append(f"OBX|2|CWE|68480^MDC_ATTR_ALERT_SOURCE^MDC|{sub}.2|{code}||||||F|||{when}")
