@@ -1,0 +1,248 @@
+"""The box's configuration file: TOML in, frozen structures out, errors that name the spot (``$.feed[1].serial.line``).
+
+Peers, keys and quorum live in the manifest, never here. What a feed's driver wants is checked by ``agent.feed_config``,
+so that reading this file needs no driver.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import re
+import tomllib
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, Literal, ParamSpec, TypeVar
+
+import msgspec
+
+from ledger.errors import ConfigurationFault, OrledgerError
+from ledger.limits import LIMITS
+from ledger.log import require_name
+
+DEFAULT_PATH = Path("/etc/orledger/config.toml")
+DEFAULT_RUNTIME_DIR = "/run/orledger"
+CONTROL_SOCKET_NAME = "control.sock"
+
+_FEED_NAME = re.compile(r"[a-z0-9](?:[a-z0-9-]{0,30}[a-z0-9])?")
+_LABEL = r"[A-Za-z0-9](?:[A-Za-z0-9-]{0,61}[A-Za-z0-9])?"
+_HOST_NAME = re.compile(rf"(?=.{{1,253}}$){_LABEL}(?:\.{_LABEL})*")
+_P = ParamSpec("_P")
+_T = TypeVar("_T")
+
+
+class BoxSection(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Who this box is. ``runtime_dir`` holds the control socket and restored state files."""
+
+    site: str
+    id: str
+    room: str
+    data_dir: str
+    runtime_dir: str = DEFAULT_RUNTIME_DIR
+
+    @property
+    def control_socket(self) -> Path:
+        """Where the command line reaches the agent."""
+        return Path(self.runtime_dir) / CONTROL_SOCKET_NAME
+
+
+class StoreSection(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """``reserve_gib`` of disk are never used by the ledger; payloads older than ``retention_days`` may go."""
+
+    reserve_gib: int = 4
+    retention_days: int = 30
+
+
+class ReplicationSection(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Where this box's broker listens, which broker that is, and peers' addresses that differ from the manifest's."""
+
+    listen: str
+    broker: Literal["embedded", "external"] = "embedded"
+    address: dict[str, str] = {}
+
+
+class RestoreSection(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Boxes this one restores by itself when they fall silent, and where restored values are put."""
+
+    standby_for: tuple[str, ...] = ()
+    console_out: tuple[Literal["file"], ...] = ("file",)
+
+
+class SerialSection(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """A serial port; ``line`` is rate, data bits, parity, stop bits: ``19200 8E1``."""
+
+    path: str
+    line: str
+    rtscts: bool = False
+
+
+class MllpSection(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """An HL7 listener: address and port, and who may connect."""
+
+    listen: str
+    allow: tuple[str, ...] = ()
+
+
+class FeedSection(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """One connected device or system, its driver, one transport, and the driver's own options."""
+
+    name: str
+    driver: str
+    serial: SerialSection | None = None
+    mllp: MllpSection | None = None
+    options: dict[str, Any] = {}
+
+
+class Configuration(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """The whole file. Without ``[replication]`` the box records alone."""
+
+    box: BoxSection
+    store: StoreSection = StoreSection()
+    replication: ReplicationSection | None = None
+    restore: RestoreSection = RestoreSection()
+    feed: tuple[FeedSection, ...] = ()
+
+
+def fault(spot: str, what: str, next_step: str = "correct the configuration file") -> ConfigurationFault:
+    """The one form of a configuration error: where, what, what to do."""
+    return ConfigurationFault("config.invalid", f"{spot}: {what}", next_step)
+
+
+def read(path: Path) -> Configuration:
+    """The configuration in a file. Raises ConfigurationFault, its text beginning with the file's name."""
+    try:
+        with path.open("rb") as file:
+            content = file.read(LIMITS.configuration_bytes + 1)
+    except OSError as error:
+        raise ConfigurationFault(
+            "config.unreadable",
+            f"{path}: {error.strerror or error}",
+            "write it, name another with --config, or run as a user who may read it",
+        ) from error
+    try:
+        return parse(content)
+    except ConfigurationFault as error:
+        raise ConfigurationFault(error.id, f"{path}: {error.text}", error.next_step) from error
+
+
+def parse(content: bytes) -> Configuration:
+    """The configuration in these bytes (TOML 1.0, UTF-8). Raises ConfigurationFault and nothing else."""
+    if len(content) > LIMITS.configuration_bytes:
+        raise fault("$", f"larger than {LIMITS.configuration_bytes} bytes")
+    try:
+        document = tomllib.loads(content.decode())
+    except UnicodeDecodeError as error:
+        raise ConfigurationFault(
+            "config.syntax", f"byte {error.start} is not UTF-8", "save the file as UTF-8"
+        ) from error
+    except (ValueError, RecursionError) as error:  # TOMLDecodeError, and numbers or nesting beyond what Python takes
+        raise ConfigurationFault("config.syntax", f"not TOML: {error}", "correct the configuration file") from error
+    configuration = convert(document, Configuration, "$")
+    _check_box(configuration.box)
+    _check_store(configuration.store)
+    _check_boxes_named(configuration)
+    _check_feeds(configuration.feed)
+    return configuration
+
+
+def convert(value: object, kind: type[_T], spot: str) -> _T:
+    """``value``, strictly, as ``kind``. Raises ConfigurationFault with the exact spot below ``spot``."""
+    try:
+        return msgspec.convert(value, kind, strict=True)
+    except msgspec.ValidationError as error:
+        what, _, path = str(error).partition(" - at `")
+        raise fault(spot + path.removesuffix("`").removeprefix("$"), _lower_first(what)) from error
+
+
+def at_spot(spot: str, check: Callable[_P, _T], *arguments: _P.args, **named: _P.kwargs) -> _T:
+    """The result of ``check(...)``; its error, whatever its kind, as a ConfigurationFault at ``spot``."""
+    try:
+        return check(*arguments, **named)
+    except OrledgerError as error:
+        raise ConfigurationFault(error.id, f"{spot}: {error.text}", error.next_step) from error
+
+
+def host_port(text: str, spot: str) -> tuple[str, int]:
+    """Host and port of ``10.20.3.13:8883``, ``[::1]:8883`` or ``box.example:8883``. Raises ConfigurationFault."""
+    host, _, port = text.rpartition(":")
+    if not (port.isascii() and port.isdecimal() and len(port) <= 5 and 0 < int(port) <= 65_535):
+        raise fault(spot, f"{text!r} is not an address with a port", "write it like 10.20.3.13:8883")
+    if not _is_host(host):
+        raise fault(spot, f"{host!r} is neither an address nor a host name", "write it like 10.20.3.13:8883")
+    return host.removeprefix("[").removesuffix("]"), int(port)
+
+
+def _is_host(host: str) -> bool:
+    try:
+        if host.startswith("[") and host.endswith("]"):
+            ipaddress.IPv6Address(host[1:-1])
+            return True
+        ipaddress.IPv4Address(host)
+    except ValueError:
+        # Digits and dots alone are an address gone wrong, not a name.
+        return _HOST_NAME.fullmatch(host) is not None and not host.replace(".", "").isdecimal()
+    return True
+
+
+def _check_box(box: BoxSection) -> None:
+    at_spot("$.box.site", require_name, box.site, "site")
+    at_spot("$.box.id", require_name, box.id, "box id")
+    if not 0 < len(box.room) < 128 or not box.room.isprintable():
+        raise fault("$.box.room", "must be 1 to 127 printable characters")
+    for key in ("data_dir", "runtime_dir"):
+        directory: str = getattr(box, key)
+        if not directory.startswith("/") or "\0" in directory:
+            raise fault(f"$.box.{key}", f"{directory!r} is not an absolute path", "write it like /var/lib/orledger")
+
+
+def _check_store(store: StoreSection) -> None:
+    for key in ("reserve_gib", "retention_days"):
+        if not 0 < getattr(store, key) < 1 << 20:
+            raise fault(f"$.store.{key}", f"must be at least 1 and below {1 << 20}")
+
+
+def _check_boxes_named(configuration: Configuration) -> None:
+    own = configuration.box.id
+    if configuration.replication is not None:
+        host_port(configuration.replication.listen, "$.replication.listen")
+        for box_id, address in configuration.replication.address.items():
+            spot = f"$.replication.address.{box_id}"
+            at_spot(spot, require_name, box_id, "box id")
+            host_port(address, spot)
+    for index, box_id in enumerate(configuration.restore.standby_for):
+        spot = f"$.restore.standby_for[{index}]"
+        at_spot(spot, require_name, box_id, "box id")
+        if box_id == own:
+            raise fault(spot, f"{own} cannot stand by for itself", "name another box")
+    if configuration.restore.standby_for and configuration.replication is None:
+        raise fault("$.restore.standby_for", "needs a [replication] section", "add [replication] with listen")
+
+
+def _check_feeds(feeds: tuple[FeedSection, ...]) -> None:
+    if len(feeds) > LIMITS.feeds:
+        raise fault("$.feed", f"more than {LIMITS.feeds} feeds")
+    names: dict[str, int] = {}
+    ports: dict[str, int] = {}
+    for index, feed in enumerate(feeds):
+        spot = f"$.feed[{index}]"
+        if not _FEED_NAME.fullmatch(feed.name):
+            raise fault(f"{spot}.name", f"{feed.name!r} is not a feed name", "use 1 to 32 of a to z, 0 to 9 and hyphen")
+        if names.setdefault(feed.name, index) != index:
+            raise fault(
+                f"{spot}.name", f"{feed.name!r} is already $.feed[{names[feed.name]}]", "give each its own name"
+            )
+        for key, place in _places(feed):
+            if ports.setdefault(place, index) != index:
+                raise fault(f"{spot}.{key}", f"{place!r} already belongs to $.feed[{ports[place]}]")
+
+
+def _places(feed: FeedSection) -> list[tuple[str, str]]:
+    places = []
+    if feed.serial is not None:
+        places.append(("serial.path", feed.serial.path))
+    if feed.mllp is not None:
+        places.append(("mllp.listen", feed.mllp.listen))
+    return places
+
+
+def _lower_first(text: str) -> str:
+    return text[:1].lower() + text[1:]

@@ -1,0 +1,77 @@
+from __future__ import annotations
+
+from typing import Any, ClassVar
+
+import msgspec
+import pytest
+
+from agent import config
+from agent.feed_config import feed_setups
+from drivers.contract import Driver, Message, Now, Outbox, Spec, Transport
+from drivers.transports.mllp_listener import MllpConfig
+from drivers.transports.serial_port import SerialConfig, SerialLine
+from ledger.errors import ConfigurationFault, OperatorFault
+from ledger.records import LinkId
+from tests.agent.test_config import WHOLE
+
+
+class Options(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    numerics_s: int = 10
+    waves: tuple[str, ...] = ()
+
+
+class Monitor(Outbox):
+    spec: ClassVar[Spec[Any]] = Spec("ge-dri", (), (Transport.SERIAL,), Options)
+
+    def link_up(self, link: LinkId, peer: str, now: Now) -> None: ...
+    def receive(self, link: LinkId, data: bytes | Message, now: Now) -> None: ...
+    def link_down(self, link: LinkId, reason: str, now: Now) -> None: ...
+
+
+class Gateway(Monitor):
+    spec: ClassVar[Spec[Any]] = Spec("hl7", (), (Transport.MLLP,), Options)
+
+
+def lookup(name: str) -> type[Driver]:
+    known: dict[str, type[Driver]] = {"ge-dri": Monitor, "hl7": Gateway}
+    if name not in known:
+        raise OperatorFault("driver.unknown", f"no driver {name!r}", f"one of {sorted(known)}")
+    return known[name]
+
+
+def fault_of(old: str, new: str) -> ConfigurationFault:
+    assert WHOLE.count(old) == 1
+    with pytest.raises(ConfigurationFault) as caught:
+        feed_setups(config.parse(WHOLE.replace(old, new).encode()), lookup)
+    return caught.value
+
+
+def test_a_feed_gets_its_driver_its_transport_and_its_driver_s_options() -> None:
+    monitor, gateway = feed_setups(config.parse(WHOLE.encode()), lookup)
+    assert (monitor.name, monitor.driver) == ("monitor", Monitor)
+    assert monitor.transport == SerialConfig("/dev/serial/by-path/pci-0-port0", SerialLine(19200, 8, "E", 1.0), True)
+    assert monitor.options == Options(5, ("ECG1", "INVP1"))
+    assert gateway.transport == MllpConfig.parse("10.20.3.13:2575", ["10.20.1.7"])
+    assert gateway.options == Options()
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "spot"),
+    [
+        ('driver = "ge-dri"', 'driver = "ge-dry"', "$.feed[0].driver: "),
+        ("19200 8E1", "19200", "$.feed[0].serial.line: "),
+        ('path = "/dev', 'path = "dev', "$.feed[0].serial.path: "),
+        ("numerics_s = 5", 'numerics_s = "5"', "$.feed[0].options.numerics_s: "),
+        ("numerics_s = 5", "numeric_s = 5", "$.feed[0].options: "),
+        ('waves = ["ECG1", "INVP1"]', 'waves = ["ECG1", 1]', "$.feed[0].options.waves[1]: "),
+        ('driver = "hl7"', 'driver = "ge-dri"', "$.feed[1].mllp: "),
+        ("10.20.3.13:2575", "10.20.3.13", "$.feed[1].mllp.listen: "),
+        ('"10.20.1.7"', '"gateway-host"', "$.feed[1].mllp: "),
+        ('mllp = { listen = "10.20.3.13:2575", allow = ["10.20.1.7"] }', "", "$.feed[1]: "),
+        ("mllp = {", 'serial = { path = "/dev/ttyS9", line = "9600 8N1" }\nmllp = {', "$.feed[1]: "),
+    ],
+)
+def test_an_error_names_its_spot_and_the_next_step(old: str, new: str, spot: str) -> None:
+    error = fault_of(old, new)
+    assert error.text.startswith(spot)
+    assert error.next_step
