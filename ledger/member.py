@@ -191,8 +191,7 @@ class Member:
 
     def _encoded(self, tell: Tell) -> WireMessage:
         body = tell.body
-        proves_itself = isinstance(body, BlockMessage | Cosign | Range)
-        wire = encode_plain(body) if proves_itself else self.sign(body)
+        wire = encode_plain(body) if isinstance(body, BlockMessage | Cosign | Range) else self.sign(body)
         return WireMessage(tell.to, wire, type(body), tell.bulk)
 
     def sign(self, body: SignedBody) -> bytes:

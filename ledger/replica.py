@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Protocol
 
-from ledger.block import NO_LEAF, Header
+from ledger.block import NO_LEAF, Header, decode_signed_header
 from ledger.canonical import Fields, pack, unpack
 from ledger.log import LogId
 from ledger.messages import BlockMessage, HeadReport
 from ledger.notices import Head
 from ledger.ops import PutDerived
 from ledger.signing import SIGNATURE_BYTES
-from ledger.tree import Frontier
+from ledger.tree import Frontier, leaf_hash
 
 RECENT_LEAVES = 256
 KEYFRAMES_KEPT = 12
@@ -70,6 +71,14 @@ class Replica:
         self.closed_ns = header.closed_ns
         self.dirty = True
 
+    def append_one(self, signed_header: bytes, *, with_root: bool) -> None:
+        """Take the next block from our own disk; roots are worth computing for the newest blocks only."""
+        leaf = leaf_hash(signed_header)
+        header = decode_signed_header(signed_header)
+        frontier = self.frontier.copy()
+        frontier.append(leaf)
+        self.append(header, leaf, frontier, frontier.root() if with_root else b"")
+
     def head_at(self, size: int) -> Head | None:
         """The head when the log had ``size`` blocks, if that is among the newest."""
         for known_size, root, leaf in reversed(self.recent):
@@ -118,3 +127,15 @@ class Replica:
         if replica.size:
             replica.recent.append((replica.size, replica.frontier.root(), replica.last_leaf))
         return replica
+
+
+def extend(replica: Replica, signed_headers: Iterable[bytes]) -> None:
+    """Append blocks already held on disk: what a start does with what the tip does not cover yet."""
+    newest: deque[bytes] = deque()
+    for signed_header in signed_headers:
+        newest.append(signed_header)
+        if len(newest) > RECENT_LEAVES:
+            replica.append_one(newest.popleft(), with_root=False)
+    for signed_header in newest:
+        replica.append_one(signed_header, with_root=True)
+    replica.durable_size = replica.size

@@ -1,0 +1,159 @@
+"""The group in good weather, over the real state machines: one to four boxes, restarts, a peer away and back."""
+
+from __future__ import annotations
+
+import pytest
+
+from ledger.errors import NoPeer, VerificationFailed
+from ledger.messages import BlockMessage, Range, decode_message, encode_plain
+from ledger.quorum import Level
+from ledger.recovery import Fetch, Restored, choose
+from ledger.writer import State
+from tests.ledger.cluster import Cluster
+
+
+def restore(cluster: Cluster, box: str, by: list[str]) -> Restored:
+    answers = {name: cluster.boxes[name].member.answer(bytes(16), box) for name in by}
+    candidate = choose(cluster.manifest, box, answers)
+    fetch = Fetch(cluster.manifest, candidate, cluster.boxes[by[0]].keys.get, 1 << 32)
+    for _ in range(20):
+        for number, get in enumerate(fetch.gets(len(by))):
+            server = cluster.boxes[by[number % len(by)]].member
+            server._on_get("asker", get)
+            replies = [tell.body for tell in server.out.take_tells() if isinstance(tell.body, Range)]
+            for reply in replies:
+                decoded = decode_message(encode_plain(reply))
+                assert isinstance(decoded, Range)
+                fetch.on_range(decoded)
+    return fetch.finish()
+
+
+def test_a_box_alone_records_at_once_and_claims_nothing() -> None:
+    cluster = Cluster(1)
+    cluster.run(5)
+    writer = cluster.boxes["or-1"].member.writer
+    assert writer.state is State.LONE
+    assert writer.chain.log.fenced
+    assert cluster.boxes["or-1"].disk.length(writer.chain.log) == 5
+    assert writer.vouching.level_of(0) is Level.LOCAL
+
+
+@pytest.mark.parametrize("n", [2, 3, 4])
+def test_a_group_fences_and_every_block_is_witnessed(n: int) -> None:
+    cluster = Cluster(n)
+    cluster.run(20)
+    for name, box in cluster.boxes.items():
+        writer = box.member.writer
+        assert writer.state is State.FENCED
+        assert writer.vouching.size_at(Level.WITNESSED) == writer.chain.size > 10
+        for peer in cluster.boxes:
+            if peer != name:
+                assert cluster.boxes[peer].disk.logs[writer.chain.log] == box.disk.logs[writer.chain.log]
+
+
+def test_final_is_claimed_only_where_the_group_tolerates_a_liar() -> None:
+    small, large = Cluster(4), Cluster(5)
+    small.run(20)
+    large.run(20)
+    assert small.boxes["or-1"].member.writer.vouching.size_at(Level.FINAL) == 0
+    writer = large.boxes["or-1"].member.writer
+    assert writer.vouching.size_at(Level.FINAL) == writer.chain.size
+
+
+def test_the_first_log_is_provisional_and_never_cosigned_but_named_by_the_epoch() -> None:
+    cluster = Cluster(3)
+    provisional = cluster.boxes["or-1"].member.writer.chain.log
+    cluster.run(10)
+    member = cluster.boxes["or-1"].member
+    assert not provisional.fenced
+    assert member.writer.chain.log.fenced
+    replica = cluster.boxes["or-2"].member.witness.replicas.get(provisional)
+    assert replica is None or replica.cosigned_size == 0
+
+
+def test_a_restarted_box_opens_a_new_epoch_that_continues_the_old_one() -> None:
+    cluster = Cluster(3)
+    cluster.run(20)
+    old = cluster.boxes["or-1"].member.writer.chain.head()
+    cluster.boot("or-1")
+    cluster.link_up("or-1")
+    cluster.run(20)
+    writer = cluster.boxes["or-1"].member.writer
+    assert writer.state is State.FENCED
+    assert writer._start.parent is not None
+    assert writer._start.parent.log == old.log
+    assert writer.chain.log.counter > old.log.counter
+    assert writer.vouching.size_at(Level.WITNESSED) == writer.chain.size
+
+
+def test_a_peer_away_and_back_catches_up_and_vouches_again() -> None:
+    cluster = Cluster(3)
+    cluster.run(20)
+    writer = cluster.boxes["or-1"].member.writer
+    cluster.run(40, only=["or-1", "or-2"])
+    assert writer.vouching.size_at(Level.WITNESSED) < writer.chain.size
+    assert writer.vouching.size_at(Level.COPIED) == writer.chain.size
+    cluster.run(30)
+    assert writer.vouching.size_at(Level.WITNESSED) == writer.chain.size
+    assert cluster.boxes["or-3"].disk.length(writer.chain.log) == writer.chain.size
+
+
+@pytest.mark.parametrize("n", [2, 3, 4, 5])
+def test_a_dead_boxs_latest_state_is_restored_from_its_peers(n: int) -> None:
+    cluster = Cluster(n)
+    cluster.run(130)
+    dead = cluster.boxes["or-1"]
+    peers = [name for name in cluster.boxes if name != "or-1"]
+    restored = restore(cluster, "or-1", peers)
+    assert restored.candidate.believed_size == dead.member.writer.chain.size
+    assert restored.candidate.level >= Level.WITNESSED
+    ((feed, value),) = restored.state.values()
+    assert (feed, value.value) == ("monitor", str(dead.ticks - 1))
+    assert restored.blocks <= 51
+
+
+def test_a_peer_that_changes_a_byte_is_named_and_nothing_is_handed_over() -> None:
+    cluster = Cluster(3)
+    cluster.run(30)
+    log = cluster.boxes["or-1"].member.writer.chain.log
+    for name in ("or-2", "or-3"):
+        blocks = cluster.boxes[name].disk.logs[log]
+        header, payload = blocks[-1]
+        blocks[-1] = (header, payload[:-1] + bytes([payload[-1] ^ 1]))
+    with pytest.raises(VerificationFailed, match="payload of block"):
+        restore(cluster, "or-1", ["or-2", "or-3"])
+
+
+def test_nothing_held_is_said_plainly() -> None:
+    cluster = Cluster(3)
+    with pytest.raises(NoPeer, match="holds a block of or-1"):
+        choose(cluster.manifest, "or-1", {"or-2": cluster.boxes["or-2"].member.answer(bytes(16), "or-1")})
+
+
+def test_a_stolen_key_that_signs_a_second_history_leaves_a_proof_and_the_room_goes_on() -> None:
+    cluster = Cluster(3)
+    cluster.run(20)
+    box = cluster.boxes["or-1"].member
+    other = cluster.tick("or-1")
+    assert box.writer.chain.log == other.log
+    cluster.boxes["or-2"].member.witness.on_block("or-1", other.message(), cluster.now_ns)
+    forged = _second_block(cluster)
+    cluster.boxes["or-2"].member.witness.on_block("or-1", forged, cluster.now_ns)
+    witness = cluster.boxes["or-2"].member.witness
+    assert witness.replicas[other.log].frozen
+    assert witness.proofs == {"or-1": 1}
+    assert [warning.id for warning in cluster.boxes["or-2"].member.take_warnings()] == ["fork"]
+
+
+def _second_block(cluster: Cluster) -> BlockMessage:
+    """Another block in the place of or-1's newest, signed with or-1's own key."""
+    from dataclasses import replace
+
+    from ledger.block import decode_signed_header, sign_header
+
+    box = cluster.boxes["or-1"]
+    ops, position = box.member.take_ops()
+    box.disk.commit(ops)
+    header = decode_signed_header(box.disk.logs[box.member.writer.chain.log][-1][0])
+    signed = sign_header(replace(header, closed_ns=header.closed_ns + 1), box.secrets.signing)
+    return BlockMessage(signed, b"", bytes(32), bytes(64))
