@@ -79,7 +79,7 @@ class Limits:
     state_waves: int = 64
     state_waves_bytes: int = 256 * KIB
     state_wave_ns: int = 2 * S_NS
-    state_wave_pieces: int = 128
+    state_wave_pieces: int = 64
     state_others: int = 256
     state_others_bytes: int = 32 * KIB
     # restore
