@@ -73,6 +73,14 @@ class Limits:
     raw_record_pieces: int = 4_096
     commit_queue_blocks: int = 1_024
     derived_every_ns: int = 1 * S_NS
+    store_map_bytes: int = 1 << 40
+    store_ahead_bytes: int = 8 * MIB
+    store_grow_bytes: int = 4 * MIB
+    store_boxes: int = 256
+    store_read_records: int = 256
+    store_read_bytes: int = 1 * MIB
+    checkpoint_every_blocks: int = 600
+    keyframes_kept: int = 12
     # state: so that a keyframe always fits beside a tick's records in one payload
     state_values: int = 2_048
     state_values_bytes: int = 256 * KIB

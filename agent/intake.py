@@ -1,0 +1,187 @@
+"""The one intake: what all feeds have to record, in one order, between two ticks. Bounded, and never silent.
+
+Every record gets a position. The tick takes what waits, the block that holds it is committed, and then every feed hears
+up to which position everything is durable, or which positions were lost. All on the loop: no locks.
+"""
+
+from __future__ import annotations
+
+from collections import Counter, deque
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Protocol
+
+from agent.losses import Loss, loss_of
+from ledger.errors import OurFault
+from ledger.limits import LIMITS, Limits
+from ledger.payload import PayloadTooLarge, encode_records
+from ledger.records import Record
+
+# One feed gone wild may fill half of the intake, never the room of the others.
+_SHARE = 2
+# From a quarter on, a feed whose senders can wait should let them wait.
+_CROWDED = 4
+
+
+class IntakeListener(Protocol):
+    """What a feed hears from the intake."""
+
+    def flush(self) -> None:
+        """The tick is about to take: offer what is still held back."""
+
+    def durable(self, position: int) -> None:
+        """Everything up to here is fsynced, but for what was refused before."""
+
+    def refused(self, first: int, last: int, loss: Loss | None, reason: str) -> None:
+        """Positions ``first`` to ``last`` will never be durable; ``loss`` is what this feed had there."""
+
+
+class RecordTooLarge(OurFault):
+    """A record that fits into no block: its driver must cut it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """What one block records: ``groups`` by feed, each in order. ``last_position`` is 0 before the first record."""
+
+    groups: dict[str, list[Record]] = field(default_factory=dict)
+    first_position: int = 1
+    last_position: int = 0
+    record_bytes: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class _Waiting:
+    position: int
+    feed: str
+    record: Record
+    size: int
+
+
+@dataclass(frozen=True, slots=True)
+class _Taken:
+    """A batch on its way to the disk, and what each feed would lose with it."""
+
+    first: int
+    last: int
+    losses: dict[str, Loss]
+
+
+class Intake:
+    """Holds at most ``intake_records`` and ``intake_bytes``, and of one feed at most half of either."""
+
+    def __init__(self, limits: Limits = LIMITS) -> None:
+        self._limits = limits
+        self._waiting: deque[_Waiting] = deque()
+        self._records: Counter[str] = Counter()
+        self._bytes: Counter[str] = Counter()
+        self._total_bytes = 0
+        self._listeners: dict[str, IntakeListener] = {}
+        self._taken: deque[_Taken] = deque()
+        self._last_offered = 0
+        self._last_taken = 0
+
+    @property
+    def waiting_records(self) -> int:
+        """Records not yet taken."""
+        return len(self._waiting)
+
+    @property
+    def waiting_bytes(self) -> int:
+        """Their encoded size."""
+        return self._total_bytes
+
+    def register(self, feed: str, listener: IntakeListener) -> None:
+        """Make a feed known; its name must be its own. Raises OurFault ``intake.feed-twice``."""
+        if feed in self._listeners:
+            raise OurFault("intake.feed-twice", f"two feeds are named {feed!r}")
+        self._listeners[feed] = listener
+
+    def unregister(self, feed: str) -> None:
+        """A feed has stopped; what it offered stays."""
+        self._listeners.pop(feed, None)
+
+    def offer(self, feed: str, records: Sequence[Record]) -> int | None:
+        """All of the records or, when there is no room, none and None. Returns the position of the last one.
+
+        Raises OurFault for a record that can never be written: ``payload.bad-record`` or RecordTooLarge.
+        """
+        sizes = [self._size(record) for record in records]
+        size = sum(sizes)
+        if not self._has_room(feed, len(sizes), size):
+            return None
+        for record, record_size in zip(records, sizes, strict=True):
+            self._last_offered += 1
+            self._waiting.append(_Waiting(self._last_offered, feed, record, record_size))
+        self._records[feed] += len(sizes)
+        self._bytes[feed] += size
+        self._total_bytes += size
+        return self._last_offered
+
+    def crowded(self, feed: str) -> bool:
+        """Whether senders of this feed that can wait should."""
+        limits = self._limits
+        return (
+            self._records[feed] * _CROWDED >= limits.intake_records
+            or self._bytes[feed] * _CROWDED >= limits.intake_bytes
+        )
+
+    def take(self) -> Batch:
+        """What the next block is to hold, at most ``batch_bytes``; what is beyond waits for the next tick."""
+        for listener in list(self._listeners.values()):
+            listener.flush()
+        groups: dict[str, list[Record]] = {}
+        first, taken_bytes = self._last_taken + 1, 0
+        while self._waiting and taken_bytes + self._waiting[0].size <= self._limits.batch_bytes:
+            item = self._waiting.popleft()
+            groups.setdefault(item.feed, []).append(item.record)
+            taken_bytes += item.size
+            self._last_taken = item.position
+            self._records[item.feed] -= 1
+            self._bytes[item.feed] -= item.size
+        self._total_bytes -= taken_bytes
+        if groups:
+            losses = {feed: loss_of(records, "store_refused") for feed, records in groups.items()}
+            self._taken.append(_Taken(first, self._last_taken, losses))
+        return Batch(groups, first, self._last_taken, taken_bytes)
+
+    def durable(self, position: int) -> None:
+        """The commit of everything taken up to ``position`` is fsynced. Call on the loop."""
+        if position > self._last_taken:
+            raise OurFault("intake.durable-unknown", f"position {position} was never taken")
+        if not self._taken or position < self._taken[0].last:
+            return
+        while self._taken and self._taken[0].last <= position:
+            self._taken.popleft()
+        for listener in list(self._listeners.values()):
+            listener.durable(position)
+
+    def refuse(self, first: int, last: int, reason: str) -> None:
+        """The commit of these batches failed: they are lost. Call before ``durable`` of anything later."""
+        refused = [batch for batch in self._taken if first <= batch.first and batch.last <= last]
+        self._taken = deque(batch for batch in self._taken if batch not in refused)
+        lost: dict[str, Loss] = {}
+        for batch in refused:
+            for feed, loss in batch.losses.items():
+                lost[feed] = lost[feed].merged(loss) if feed in lost else loss
+        if refused:
+            for feed, listener in list(self._listeners.items()):
+                listener.refused(first, last, lost.get(feed), reason)
+
+    def _size(self, record: Record) -> int:
+        try:
+            size = len(encode_records({"": (record,)}))
+        except PayloadTooLarge as fault:
+            raise RecordTooLarge("intake.oversize", f"a {type(record).__name__} record fits into no block") from fault
+        if size > self._limits.batch_bytes:
+            raise RecordTooLarge("intake.oversize", f"a {type(record).__name__} record takes {size} bytes")
+        return size
+
+    def _has_room(self, feed: str, records: int, size: int) -> bool:
+        limits = self._limits
+        return (
+            len(self._waiting) + records <= limits.intake_records
+            and self._total_bytes + size <= limits.intake_bytes
+            and (self._records[feed] + records) * _SHARE <= limits.intake_records
+            and (self._bytes[feed] + size) * _SHARE <= limits.intake_bytes
+        )
