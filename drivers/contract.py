@@ -12,18 +12,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar, Generic, NewType, Protocol, TypeVar
 
+from ledger.instant import Now as Now
 from ledger.records import LinkId, Object, Record
 
 Ticket = NewType("Ticket", int)
 """Place in one driver's order of records; "durable up to t" covers every ticket <= t."""
-
-
-@dataclass(frozen=True, slots=True)
-class Now:
-    """``mono_ns`` is for deadlines and intervals, ``utc_ns`` stamps records; the block says how far to trust it."""
-
-    mono_ns: int
-    utc_ns: int
 
 
 class Transport(enum.StrEnum):

@@ -4,15 +4,16 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
-from ledger.block import NO_LEAF, ClockQuality, Header, payload_hash, sign_header
+from ledger.block import ClockQuality, Header, payload_hash, sign_header
 from ledger.checkpoint import Checkpoint, sign_checkpoint
 from ledger.errors import OurFault
 from ledger.log import LogId
 from ledger.messages import BlockMessage
 from ledger.notices import Head, Notice
+from ledger.replica import Replica
 from ledger.sealing import TAG_BYTES, DataKey
 from ledger.signing import SigningKey
-from ledger.tree import Frontier, leaf_hash
+from ledger.tree import leaf_hash
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -52,45 +53,40 @@ class Chain:
         self.log = log
         self.data_key = data_key
         self.manifest_hash = manifest_hash
-        self.frontier = Frontier()
-        self.keyframe_seq = 0
-        self.keyframe_frontier = self.frontier.encode()
+        self.replica = Replica(log, manifest_hash)
         self.case_id: bytes | None = None
-        self.opened_ns = 0
         self._origin = log.origin(site)
         self._key = key
-        self._last_leaf = NO_LEAF
 
     @property
     def size(self) -> int:
         """Number of blocks closed."""
-        return self.frontier.size
+        return self.replica.size
 
     def head(self) -> Head:
         """The newest head; the log must have a block."""
-        return Head(self.log, self.size, self.frontier.root(), self._last_leaf)
+        return self.replica.newest_head()
 
     def close_block(self, draft: Draft) -> Block:
         """Close the next block. Raises OurFault when block 0 brings no keyframe: it could not be restored."""
         seq = self.size
-        if seq == 0:
-            self.opened_ns = draft.opened_ns
-        if draft.has_keyframe:
-            self.keyframe_seq = seq
-            self.keyframe_frontier = self.frontier.encode()
-        elif seq == 0:
+        if seq == 0 and not draft.has_keyframe:
             raise OurFault("chain.no-keyframe", "the first block of a log must hold a keyframe")
         header = Header(
             log=self.log, seq=seq, opened_ns=draft.opened_ns, closed_ns=draft.closed_ns, boot_ns=draft.boot_ns,
-            clock=draft.clock, previous_leaf=self._last_leaf, payload_hash=bytes(32),
+            clock=draft.clock, previous_leaf=self.replica.last_leaf, payload_hash=bytes(32),
             payload_bytes=len(draft.payload) + TAG_BYTES, key_id=self.data_key.key_id, codec=draft.codec,
-            keyframe_seq=self.keyframe_seq, case_id=self.case_id, manifest_hash=self.manifest_hash,
-            notices=draft.notices,
+            keyframe_seq=seq if draft.has_keyframe else self.replica.keyframe_seq, case_id=self.case_id,
+            manifest_hash=self.manifest_hash, notices=draft.notices,
         )  # fmt: skip
         sealed = self.data_key.seal_payload(draft.payload, self.log.incarnation, seq, header.associated_data())
-        signed = sign_header(replace(header, payload_hash=payload_hash(sealed)), self._key)
-        self._last_leaf = leaf_hash(signed)
-        self.frontier.append(self._last_leaf)
-        root = self.frontier.root()
+        header = replace(header, payload_hash=payload_hash(sealed))
+        signed = sign_header(header, self._key)
+        leaf = leaf_hash(signed)
+        frontier = self.replica.frontier.copy()
+        frontier.append(leaf)
+        root = frontier.root()
+        self.replica.append(header, leaf, frontier, root)
         signature = sign_checkpoint(self._key, Checkpoint(self._origin, self.size, root))
+        self.replica.checkpoint_signature = signature
         return Block(self.log, seq, signed, sealed, root, signature)

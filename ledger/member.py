@@ -11,6 +11,7 @@ from typing import Protocol
 from ledger.catchup import CatchUp, serve_range
 from ledger.chain import Block, Draft
 from ledger.errors import PeerFault, VerificationFailed
+from ledger.instant import Now
 from ledger.limits import LIMITS
 from ledger.log import LogId
 from ledger.manifest import Manifest
@@ -133,15 +134,24 @@ class Member:
         self.witness.load(replicas, promises, key_ids)
         self.writer.start(past)
 
-    def step(self, now_ns: int) -> None:
+    def step(self, now: Now) -> None:
         """Time passes: fences, gossip, catch-up. Call a few times a second."""
-        self.writer.step(now_ns)
+        self.writer.step(now.mono_ns)
         for giver, head in self.writer.lacking():
             self.catchup.learn(giver, head.log, head.size)
-        if now_ns >= self._next_heads_ns:
-            self._next_heads_ns = now_ns + LIMITS.heads_every_ns
-            self.out.tell(EVERYBODY, Heads(now_ns, tuple(self._own_reports(None) + self._live_reports())))
-        self.catchup.step(self.witness.replicas, now_ns)
+        if now.mono_ns >= self._next_heads_ns:
+            self._next_heads_ns = now.mono_ns + LIMITS.heads_every_ns
+            self.out.tell(EVERYBODY, Heads(now.utc_ns, tuple(self._own_reports(None) + self._live_reports())))
+            self._persist_derived()
+        self.catchup.step(self.witness.replicas, now.mono_ns)
+
+    def _persist_derived(self) -> None:
+        chain = self.writer.chain
+        if chain.replica.dirty:
+            self.out.persist(chain.replica.derived(self.writer.vouching.certificate()))
+        for replica in self.witness.replicas.values():
+            if replica.dirty:
+                self.out.persist(replica.derived(self.witness.certificate(replica)))
 
     def peer_up(self, peer: str) -> None:
         """A peer can be spoken to: it gets the key of the live log at once."""
@@ -164,10 +174,11 @@ class Member:
         """Operations for the next durable transaction."""
         return self.out.take_ops()
 
-    def committed(self, position: int, now_ns: int) -> None:
+    def committed(self, position: int, now: Now) -> None:
         """That transaction is durable."""
         self.out.committed(position)
-        self.witness.committed(position, now_ns)
+        self.witness.committed(position, now)
+        self.writer.chain.replica.durable_size = self._disk.length(self.writer.chain.log)
 
     def take_keys(self) -> list[KeyToKeep]:
         """Data keys to put into the keyring before anything else happens."""
@@ -177,9 +188,9 @@ class Member:
         keys, self.keys_to_keep = self.keys_to_keep, []
         return keys
 
-    def key_kept(self, key_id: bytes, now_ns: int) -> None:
+    def key_kept(self, key_id: bytes, now: Now) -> None:
         """A data key is durable in the keyring."""
-        self.witness.on_key(key_id, now_ns)
+        self.witness.on_key(key_id, now)
 
     def take_warnings(self) -> list[Warn]:
         """What a person should know."""
@@ -200,7 +211,7 @@ class Member:
 
     # ---- what arrives ------------------------------------------------------------------------------------------
 
-    def on_wire(self, sender: str, wire: bytes, now_ns: int) -> None:
+    def on_wire(self, sender: str, wire: bytes, now: Now) -> None:
         """A message from ``sender``, as the transport authenticated it.
 
         Raises PeerFault or VerificationFailed: count it, report it, go on.
@@ -208,12 +219,12 @@ class Member:
         if sender not in self._peers:
             raise PeerFault("message.stranger", f"{sender} is not in this box's group")
         message = decode_message(wire)
-        self.heard_ns[sender] = now_ns
+        self.heard_ns[sender] = now.utc_ns
         if isinstance(message, Signed):
             self._check_envelope(sender, message)
-            self._on_signed(sender, message, now_ns)
+            self._on_signed(sender, message, now)
         else:
-            self._on_plain(sender, message, now_ns)
+            self._on_plain(sender, message, now)
 
     def _check_envelope(self, sender: str, message: Signed) -> None:
         if message.site != self.manifest.site or message.manifest_hash != self.manifest.hash:
@@ -223,12 +234,12 @@ class Member:
         if message.sender != sender or not message.is_signed_by(self.manifest.box(sender).signing_public):
             raise PeerFault("message.bad-signature", f"a message in {message.sender}'s name is not signed by it")
 
-    def _on_signed(self, sender: str, message: Signed, now_ns: int) -> None:
+    def _on_signed(self, sender: str, message: Signed, now: Now) -> None:
         match message.body:
             case Fence() as fence:
                 self.witness.on_fence(message, fence)
             case Promise() | Refuse() | Nack() | Stored():
-                self._on_reply_to_writer(sender, message, now_ns)
+                self._on_reply_to_writer(sender, message, now.mono_ns)
             case Heads(_, reports):
                 self._on_heads(sender, reports)
             case Get() as get:
@@ -256,9 +267,9 @@ class Member:
                 self._holds(sender, stored.log, stored.size)
                 self.writer.on_stored(sender, stored)
 
-    def _on_plain(self, sender: str, message: BlockMessage | Cosign | Range, now_ns: int) -> None:
+    def _on_plain(self, sender: str, message: BlockMessage | Cosign | Range, now: Now) -> None:
         if isinstance(message, BlockMessage):
-            self.witness.on_block(sender, message, now_ns)
+            self.witness.on_block(sender, message, now)
             self._learn_from_block(sender, message)
         elif isinstance(message, Cosign):
             self._holds(message.cosigner, message.log, message.size)
@@ -267,7 +278,7 @@ class Member:
             self.events.append(RestoreReply(sender, message))
         else:
             self.catchup.answered(message)
-            self.witness.on_range(sender, message, now_ns)
+            self.witness.on_range(sender, message)
 
     def _learn_from_block(self, sender: str, message: BlockMessage) -> None:
         for log, replica in self.witness.replicas.items():
@@ -292,18 +303,16 @@ class Member:
                 self.writer.on_cosign(Cosign(sender, live, head.size, head.root, report.cosigned_s, report.cosignature))
 
     def _own_reports(self, box: str | None) -> list[HeadReport]:
-        chain = self.writer.chain
-        size = self._disk.length(chain.log)
-        if (box is not None and box != self.own_id) or not chain.size or size != chain.size:
-            return []
-        return [HeadReport(chain.head(), 0, b"", b"", chain.keyframe_seq)]
+        report = self.writer.chain.replica.report() if box in (None, self.own_id) else None
+        return [] if report is None else [report]
 
     def _live_reports(self) -> list[HeadReport]:
         return [report for replica in self.witness.live() if (report := replica.report()) is not None]
 
     def _on_get(self, sender: str, get: Get) -> None:
         frontier = self._disk.keyframe_frontier(get.log, get.first) or b""
-        replica = self.witness.replicas.get(get.log)
+        live = self.writer.chain
+        replica = live.replica if get.log == live.log else self.witness.replicas.get(get.log)
         for seq, known in replica.keyframes if replica else ():
             if seq == get.first:
                 frontier = known

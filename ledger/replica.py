@@ -9,6 +9,7 @@ from typing import Protocol
 
 from ledger.block import NO_LEAF, Header, decode_signed_header
 from ledger.canonical import Fields, pack, unpack
+from ledger.certificate import Certificate
 from ledger.log import LogId
 from ledger.messages import BlockMessage, HeadReport
 from ledger.notices import Head
@@ -52,7 +53,6 @@ class Replica:
     waiting: dict[int, BlockMessage] = field(default_factory=dict)
     missing_key: bytes | None = None
     dirty: bool = False
-    heard_ns: int = 0
     closed_ns: int = 0
 
     @property
@@ -86,6 +86,10 @@ class Replica:
                 return Head(self.log, size, root, leaf)
         return None
 
+    def newest_head(self) -> Head:
+        """The head of everything accepted, durable or not; the log must have a block."""
+        return Head(self.log, *self.recent[-1])
+
     def leaf_at(self, seq: int) -> bytes | None:
         """Leaf hash of block ``seq``, if among the newest."""
         head = self.head_at(seq + 1)
@@ -105,14 +109,15 @@ class Replica:
             min(self.keyframe_seq, head.size - 1),
         )
 
-    def derived(self) -> PutDerived:
+    def derived(self, certificate: Certificate | None) -> PutDerived:
         """The rows that spare a restart from reading the whole log."""
         self.dirty = False
         tip = pack([
             self.manifest_hash, self.frontier.encode(), self.last_leaf, self.keyframe_seq, self.checkpoint_signature,
             self.frozen, self.closed_ns,
         ])  # fmt: skip
-        return PutDerived(self.log, tip, keyframes=tuple(self.keyframes)[-1:])
+        checkpoints = ((certificate.size, certificate.encode()),) if certificate is not None else ()
+        return PutDerived(self.log, tip, checkpoints=checkpoints, keyframes=tuple(self.keyframes)[-1:])
 
     @classmethod
     def from_tip(cls, log: LogId, tip: bytes) -> Replica:

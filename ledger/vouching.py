@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections import OrderedDict
-from dataclasses import dataclass
 
+from ledger.certificate import Certificate
 from ledger.checkpoint import Checkpoint, cosignature_is_valid
 from ledger.errors import PeerFault
 from ledger.log import LogId
@@ -14,15 +14,6 @@ from ledger.quorum import Level, Quorum
 
 _ROOTS_KEPT = 4_096
 _CERTIFICATES_KEPT = 64
-
-
-@dataclass(frozen=True, slots=True)
-class Certificate:
-    """A checkpoint and the cosignatures on exactly it: (cosigner, time in s, signature)."""
-
-    size: int
-    root: bytes
-    cosignatures: tuple[tuple[str, int, bytes], ...]
 
 
 class Vouching:
@@ -35,12 +26,12 @@ class Vouching:
         self._log = log
         self._quorum = quorum
         self._peers = {box.id: box.signing_public for box in manifest.peers_of(log.box)}
-        self._roots: OrderedDict[int, bytes] = OrderedDict()
+        self._roots: OrderedDict[int, tuple[bytes, bytes]] = OrderedDict()
         self._certificates: OrderedDict[int, dict[str, tuple[int, bytes]]] = OrderedDict()
 
-    def add(self, size: int, root: bytes) -> None:
-        """The log grew."""
-        self._roots[size] = root
+    def add(self, size: int, root: bytes, log_signature: bytes) -> None:
+        """The log grew: its new root and our own signature of that checkpoint."""
+        self._roots[size] = (root, log_signature)
         if len(self._roots) > _ROOTS_KEPT:
             self._roots.popitem(last=False)
 
@@ -49,13 +40,13 @@ class Vouching:
         public = self._peers.get(cosign.cosigner)
         if public is None:
             raise PeerFault("cosign.stranger", f"{cosign.cosigner} is not a peer of {self._log.box}")
-        root = self._roots.get(cosign.size)
-        if root is None:
+        known = self._roots.get(cosign.size)
+        if known is None:
             return
         checkpoint = Checkpoint(self._log.origin(self._manifest.site), cosign.size, cosign.root)
         if not cosignature_is_valid(public, checkpoint, cosign.time_s, cosign.signature):
             raise PeerFault("cosign.bad-signature", f"{cosign.cosigner} sent a cosignature that it did not make")
-        if root != cosign.root:
+        if known[0] != cosign.root:
             raise PeerFault("cosign.other-root", f"{cosign.cosigner} cosigned another history of {self._log}")
         self._certificates.setdefault(cosign.size, {})[cosign.cosigner] = (cosign.time_s, cosign.signature)
         if len(self._certificates) > _CERTIFICATES_KEPT:
@@ -92,7 +83,8 @@ class Vouching:
         if best is None or best not in self._roots:
             return None
         pairs = sorted(self._certificates[best].items())
-        return Certificate(best, self._roots[best], tuple((peer, time_s, sig) for peer, (time_s, sig) in pairs))
+        cosignatures = tuple((peer, time_s, signature) for peer, (time_s, signature) in pairs)
+        return Certificate(best, *self._roots[best], cosignatures)
 
 
 def _nth(sizes: dict[str, int], count: int | None) -> int:

@@ -11,9 +11,11 @@ from dataclasses import dataclass
 
 from ledger.block import Header, decode_signed_header, header_signature_is_valid, payload_hash
 from ledger.canonical import Fields, pack, unpack
+from ledger.certificate import Certificate
 from ledger.checkpoint import Checkpoint, checkpoint_signature_is_valid, cosign
 from ledger.errors import PeerFault
 from ledger.evidence import equivocation_proof
+from ledger.instant import Now
 from ledger.limits import LIMITS, S_NS
 from ledger.log import LogId
 from ledger.manifest import Manifest
@@ -94,15 +96,14 @@ class Witness:
 
     # ---- blocks ------------------------------------------------------------------------------------------------
 
-    def on_block(self, sender: str, message: BlockMessage, now_ns: int) -> None:
+    def on_block(self, sender: str, message: BlockMessage, now: Now) -> None:
         """A block arrived, live. Raises PeerFault when it is malformed, forged or not this group's."""
         header = self._checked(message.signed_header, message.payload)
         if header.log.box == self.own_id:
             raise PeerFault("block.own", f"{sender} sent a block in this box's own name", "check that ids are unique")
         replica = self._replica_for(header)
-        replica.heard_ns = now_ns
-        if header.closed_ns > now_ns + LIMITS.peer_future_ns:
-            self._warn_clock(header, now_ns)
+        if header.closed_ns > now.utc_ns + LIMITS.peer_future_ns:
+            self._warn_clock(header, now.utc_ns)
         if header.seq < replica.size:
             self._on_known_seq(sender, replica, header, message)
         elif header.seq > replica.size:
@@ -111,7 +112,7 @@ class Witness:
             self._accept(sender, replica, header, message)
             self._accept_waiting(sender, replica)
 
-    def on_range(self, sender: str, message: Range, now_ns: int) -> None:
+    def on_range(self, sender: str, message: Range) -> None:
         """Blocks that were asked for: of others' logs, or of this box's own older ones. Raises PeerFault."""
         for signed_header, payload in message.blocks:
             header = self._checked(signed_header, payload)
@@ -224,8 +225,8 @@ class Witness:
             f"orledger verify {replica.log.box}; treat {replica.log.box}'s key as stolen",
         ))  # fmt: skip
 
-    def _warn_clock(self, header: Header, now_ns: int) -> None:
-        ahead_s = (header.closed_ns - now_ns) / S_NS
+    def _warn_clock(self, header: Header, utc_ns: int) -> None:
+        ahead_s = (header.closed_ns - utc_ns) / S_NS
         self.out.warn(Warn(
             "peer.clock", "warning", "peer", header.log.box,
             f"{header.log.box}'s clock is {ahead_s:.1f} s ahead of ours", f"on {header.log.box}: chronyc sources",
@@ -233,25 +234,25 @@ class Witness:
 
     # ---- vouching ----------------------------------------------------------------------------------------------
 
-    def committed(self, position: int, now_ns: int) -> None:
+    def committed(self, position: int, now: Now) -> None:
         """Operations up to ``position`` are durable: vouch for what they hold."""
         for log, (needed, size) in list(self._uncommitted.items()):
             if needed <= position:
                 del self._uncommitted[log]
                 replica = self.replicas[log]
                 replica.durable_size = size
-                self._vouch(replica, now_ns)
+                self._vouch(replica, now)
 
-    def on_key(self, key_id: bytes, now_ns: int) -> None:
+    def on_key(self, key_id: bytes, now: Now) -> None:
         """A data key is held, checked and durable: logs that waited for it can be vouched for."""
         self.keys_held.add(key_id)
         for replica in self.replicas.values():
             if replica.missing_key == key_id:
                 replica.missing_key = None
                 if replica.log not in self._uncommitted and replica.durable_size:
-                    self._vouch(replica, now_ns)
+                    self._vouch(replica, now)
 
-    def _vouch(self, replica: Replica, now_ns: int) -> None:
+    def _vouch(self, replica: Replica, now: Now) -> None:
         log = replica.log
         if log.box == self.own_id or replica.frozen:
             return
@@ -265,7 +266,7 @@ class Witness:
         head = replica.head_at(replica.durable_size)
         if head is None or head.size <= replica.cosigned_size:
             return
-        replica.cosigned_s = now_ns // S_NS
+        replica.cosigned_s = now.utc_ns // S_NS
         checkpoint = Checkpoint(log.origin(self.manifest.site), head.size, head.root)
         replica.cosignature = cosign(self._key, checkpoint, replica.cosigned_s)
         replica.cosigned_size = head.size
@@ -276,6 +277,14 @@ class Witness:
         if head is not None and replica.cosigned_size:
             self.out.tell(to, Cosign(self.own_id, replica.log, head.size, head.root, replica.cosigned_s,
                                      replica.cosignature))  # fmt: skip
+
+    def certificate(self, replica: Replica) -> Certificate | None:
+        """The newest checkpoint that this box cosigned, with the writer's signature, for the store."""
+        head = replica.head_at(replica.cosigned_size)
+        if head is None or not replica.cosignature or replica.cosigned_size != replica.size:
+            return None
+        word = ((self.own_id, replica.cosigned_s, replica.cosignature),)
+        return Certificate(head.size, head.root, replica.checkpoint_signature, word)
 
     # ---- fences ------------------------------------------------------------------------------------------------
 

@@ -86,6 +86,7 @@ class Writer:
         self._next_attempt_ns = 0
         self._backoff_ns = LIMITS.fence_retry_min_ns
         self._start: Start
+        self._opened_ns: int | None = None
 
     # ---- logs --------------------------------------------------------------------------------------------------
 
@@ -109,6 +110,7 @@ class Writer:
         self.chain = Chain(self.manifest.site, log, self._key, data_key, self.manifest.hash)
         self.vouching = Vouching(self.manifest, log, self.quorum)
         self._start = start
+        self._opened_ns = None
         wraps = {box.id: wrap(data_key, self.own_id, incarnation, box.receiving_public)
                  for box in (self.manifest.box(self.own_id), *self.manifest.peers_of(self.own_id))}  # fmt: skip
         if self.manifest.recovery_public is not None:
@@ -122,7 +124,7 @@ class Writer:
         if self.chain.size == 0:
             draft = _with_notice(draft, self._start)
         block = self.chain.close_block(draft)
-        self.vouching.add(self.chain.size, block.root)
+        self.vouching.add(self.chain.size, block.root, block.checkpoint_signature)
         self.out.persist(AppendBlock(block.log, block.seq, block.signed_header, block.payload))
         self.out.tell(EVERYBODY, block.message())
         return block
@@ -147,7 +149,9 @@ class Writer:
         self._peers_up.discard(peer)
 
     def step(self, now_ns: int) -> None:
-        """Time passes: ask for a fence, give up on one, take it when enough promised, roll the epoch."""
+        """Time passes (monotonic): ask for a fence, give up on one, take it when enough promised, roll the epoch."""
+        if self._opened_ns is None:
+            self._opened_ns = now_ns
         attempt = self._attempt
         if attempt is not None:
             if self._try_recover(attempt):
@@ -169,7 +173,7 @@ class Writer:
         return self.state is State.PROVISIONAL or self._is_full(now_ns)
 
     def _is_full(self, now_ns: int) -> bool:
-        old = self.chain.size > 0 and now_ns - self.chain.opened_ns >= LIMITS.epoch_ns
+        old = self._opened_ns is not None and now_ns - self._opened_ns >= LIMITS.epoch_ns
         return self.chain.size >= LIMITS.epoch_blocks or old
 
     def _fence(self, now_ns: int) -> None:

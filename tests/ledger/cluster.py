@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 
 from ledger.block import ClockQuality, ClockState
 from ledger.chain import Block, Draft
+from ledger.instant import Now
 from ledger.limits import MS_NS
 from ledger.log import LogId
 from ledger.manifest import Box, Manifest, Role
@@ -105,6 +106,10 @@ class Cluster:
         for name in names:
             self.link_up(name)
 
+    @property
+    def now(self) -> Now:
+        return Now(self.now_ns, self.now_ns)
+
     def bytes(self, count: int) -> bytes:
         return self.random.randbytes(count)
 
@@ -139,8 +144,8 @@ class Cluster:
         box.state.fold_groups(groups)
         box.ticks += 1
         return box.member.close_block(Draft(
-            payload=encode_payload(groups), codec=CODEC_ZSTD, has_keyframe=keyframe, opened_ns=self.now_ns - 100 * MS_NS,
-            closed_ns=self.now_ns, boot_ns=self.now_ns, clock=ClockQuality(ClockState.SYNCHRONISED, 1),
+            payload=encode_payload(groups), codec=CODEC_ZSTD, has_keyframe=keyframe,
+            opened_ns=self.now_ns - 100 * MS_NS, closed_ns=self.now_ns, boot_ns=self.now_ns, clock=ClockQuality(ClockState.SYNCHRONISED, 1),
         ))  # fmt: skip
 
     def run(self, ticks: int, *, only: Iterable[str] | None = None, recording: bool = True) -> None:
@@ -149,7 +154,7 @@ class Cluster:
         for _ in range(ticks):
             self.now_ns += 100 * MS_NS
             for name in names:
-                self.boxes[name].member.step(self.now_ns)
+                self.boxes[name].member.step(self.now)
                 if recording:
                     self.tick(name)
             self.settle(names)
@@ -168,15 +173,15 @@ class Cluster:
         box = self.boxes[name]
         for kept in box.member.take_keys():
             box.keys.held[kept.key.key_id] = (kept.key, kept.wraps)
-            box.member.key_kept(kept.key.key_id, self.now_ns)
+            box.member.key_kept(kept.key.key_id, self.now)
         ops, position = box.member.take_ops()
         box.disk.commit(ops)
-        box.member.committed(position, self.now_ns)
+        box.member.committed(position, self.now)
         wires = box.member.take_wire()
         for message in wires:
             for other in names if message.to == "*" else [message.to]:
                 if other != name and other in names and (name, other) not in self.cut:
-                    self.boxes[other].member.on_wire(name, message.wire, self.now_ns)
+                    self.boxes[other].member.on_wire(name, message.wire, self.now)
         return bool(ops or wires)
 
 

@@ -136,9 +136,9 @@ def test_a_stolen_key_that_signs_a_second_history_leaves_a_proof_and_the_room_go
     box = cluster.boxes["or-1"].member
     other = cluster.tick("or-1")
     assert box.writer.chain.log == other.log
-    cluster.boxes["or-2"].member.witness.on_block("or-1", other.message(), cluster.now_ns)
+    cluster.boxes["or-2"].member.witness.on_block("or-1", other.message(), cluster.now)
     forged = _second_block(cluster)
-    cluster.boxes["or-2"].member.witness.on_block("or-1", forged, cluster.now_ns)
+    cluster.boxes["or-2"].member.witness.on_block("or-1", forged, cluster.now)
     witness = cluster.boxes["or-2"].member.witness
     assert witness.replicas[other.log].frozen
     assert witness.proofs == {"or-1": 1}
@@ -152,7 +152,7 @@ def _second_block(cluster: Cluster) -> BlockMessage:
     from ledger.block import decode_signed_header, sign_header
 
     box = cluster.boxes["or-1"]
-    ops, position = box.member.take_ops()
+    ops, _ = box.member.take_ops()
     box.disk.commit(ops)
     header = decode_signed_header(box.disk.logs[box.member.writer.chain.log][-1][0])
     signed = sign_header(replace(header, closed_ns=header.closed_ns + 1), box.secrets.signing)
