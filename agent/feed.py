@@ -113,11 +113,11 @@ class Feed:
     async def stop(self) -> None:
         """Close the links and offer the last records; one more ``Intake.take`` collects them."""
         await self._transport.stop()
-        for link in list(self._links):
-            self.on_down(link, "the recorder stopped", self._now())
         at = self._now()
-        self._record_silence(self._silence.rest(at), at)
         self._end_down(at)
+        for link in list(self._links):
+            self.on_down(link, "the recorder stopped", at)
+        self._record_silence(self._silence.rest(at), at)
         self.flush()
         self._intake.unregister(self.name)
         self._stopped = True

@@ -50,7 +50,9 @@ class SilenceWatch:
 
     def running(self, now: Now) -> Span | None:
         """What of a running silence has not been told yet."""
-        return span(self._told, now) if self._told is not None else None
+        if self._told is None or self._told.mono_ns == now.mono_ns:
+            return None
+        return span(self._told, now)
 
     def check(self, now: Now) -> Span | None:
         """The silence up to now if it has just become one."""
