@@ -206,12 +206,17 @@ class ClientHandler(BrokerProtocolHandler):  # type: ignore[misc]  # amqtt ships
 
 
 async def _decode(frame: Frame) -> object:
+    data = frame.encode()
     try:
-        return await packet_class(frame.header()).from_stream(BufferReader(frame.body), fixed_header=frame.header())
+        packet = await packet_class(frame.header()).from_stream(BufferReader(frame.body), fixed_header=frame.header())
+        whole = packet.to_bytes() == data  # amqtt reads over what is cut short or left over
     except MQTTError:
         raise
     except Exception as error:  # amqtt raises struct.error, IndexError and others on malformed packets
         raise ProtocolError(f"malformed packet of type {frame.packet_type}: {error!r}") from error
+    if not whole:
+        raise ProtocolError(f"malformed packet of type {frame.packet_type}")
+    return packet
 
 
 class MeshBroker(Broker):  # type: ignore[misc]  # amqtt ships no types
@@ -283,6 +288,10 @@ class MeshBroker(Broker):  # type: ignore[misc]  # amqtt ships no types
         self.counters.subscriptions_refused += 1
         _LOG.info("%s may not subscribe to %s", session.client_id, topic)
         return False
+
+    async def add_subscription(self, subscription: tuple[str, int], session: Session) -> int:
+        code: int = await super().add_subscription((subscription[0], 0), session)  # grants QoS 0, whatever was asked
+        return code
 
     async def _session_monitor(self) -> None:
         """Not needed: a session ends with its connection, in `_handle_client_session`."""
