@@ -378,7 +378,7 @@ class Feed:
     def _state(self) -> FeedState:
         if self._failed:
             return "error"
-        if not self._links and not self._transport.listens:
+        if not self._transport.reachable:
             return "down"
         return "silent" if self._silence.silent else "ok"
 

@@ -42,6 +42,10 @@ class LinkTransport(Protocol):
     def listens(self) -> bool:
         """Whether the other side connects to us: then having no link is no fault."""
 
+    @property
+    def reachable(self) -> bool:
+        """Whether a device can be heard now: the port is open, or callers can connect."""
+
     def start(self, events: LinkEvents) -> None:
         """Begin to connect or to listen, and keep at it until stopped. Call once, on the running loop."""
 

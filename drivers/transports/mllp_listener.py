@@ -76,6 +76,11 @@ class MllpListener:
         self._task: asyncio.Task[None] | None = None
 
     @property
+    def reachable(self) -> bool:
+        """Whether the address is bound."""
+        return self._server is not None
+
+    @property
     def address(self) -> tuple[str, int] | None:
         """Address and port listened on; None until bound."""
         if self._server is None or not self._server.sockets:

@@ -92,6 +92,11 @@ class SerialPort:
         self._open: _Open | None = None
         self._timer: asyncio.Handle | None = None
 
+    @property
+    def reachable(self) -> bool:
+        """Whether the port is open."""
+        return self._open is not None
+
     def start(self, events: LinkEvents) -> None:
         """Open the port from the loop's next turn on."""
         self._events = events

@@ -63,6 +63,7 @@ class FakeTransport:
 
     listens: bool = False
     takes: bool = True
+    reachable: bool = False
     started: LinkEvents | None = None
     sent: list[tuple[int, bytes]] = field(default_factory=list)
     closed: list[tuple[LinkId, str]] = field(default_factory=list)

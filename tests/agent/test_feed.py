@@ -35,7 +35,7 @@ class Rig:
 
     def __post_init__(self) -> None:
         self.drivers: list[Codes] = []
-        self.transport = FakeTransport(listens=self.listens)
+        self.transport = FakeTransport(listens=self.listens, reachable=self.listens)
         self.intake = Intake(self.limits)
         self.feed = Feed(
             "vent", self._new_driver, self.transport, self.intake, self.time.now, self.time.schedule,
@@ -48,9 +48,11 @@ class Rig:
         return self.drivers[-1]
 
     def up(self, link: LinkId = LINK, peer: str = "/dev/ttyUSB0") -> None:
+        self.transport.reachable = True
         self.feed.on_up(link, peer, self.time.now())
 
     def down(self, reason: str = "hung up", link: LinkId = LINK) -> None:
+        self.transport.reachable = self.listens
         self.feed.on_down(link, reason, self.time.now())
 
     def bytes(self, data: bytes, link: LinkId = LINK) -> None:
@@ -418,6 +420,8 @@ def test_a_listening_feed_without_callers_is_silent_not_down() -> None:
     rig.time.advance(4 * S_NS)
     assert rig.feed.status().state == "silent"
     assert gaps(rig.take())[0].cause == "silence"
+    rig.transport.reachable = False
+    assert rig.feed.status().state == "down", "nobody can call"
 
 
 def test_senders_that_can_wait_are_held_back_while_the_intake_is_crowded() -> None:

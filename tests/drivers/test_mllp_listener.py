@@ -217,8 +217,9 @@ def test_an_address_in_use_is_tried_until_free() -> None:
         listener.start(log)
         await until(lambda: log.count("refused") >= 2)
         assert listener.address is None
+        assert not listener.reachable
         blocker.close()
-        await until(lambda: listener.address == ("127.0.0.1", port))
+        await until(lambda: listener.address == ("127.0.0.1", port) and listener.reachable)
         await listener.stop()
 
     asyncio.run(main())

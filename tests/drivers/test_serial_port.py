@@ -138,8 +138,10 @@ def test_a_port_held_by_another_recorder_is_refused_and_taken_when_free(terminal
     async def body(port: SerialPort, log: Log) -> None:
         await until(lambda: log.count("refused") >= 2)
         assert log.count("up") == 0
+        assert not port.reachable
         fcntl.flock(terminal.held, fcntl.LOCK_UN)
         await until(lambda: log.count("up") == 1)
+        assert port.reachable
 
     log = run(body, terminal.path)
     assert log.events[0] == ("refused", terminal.path, "another program holds the port")

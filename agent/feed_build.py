@@ -1,0 +1,29 @@
+"""From a feed's checked configuration to the feed that runs it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import cast
+
+import msgspec
+
+from agent.feed import Feed, Schedule
+from agent.feed_config import FeedSetup, TransportConfig
+from agent.intake import Intake
+from drivers.contract import Driver
+from drivers.transports.links import Clock, LinkTransport
+from drivers.transports.mllp_listener import MllpListener
+from drivers.transports.serial_port import SerialConfig, SerialPort
+
+
+def build_feed(setup: FeedSetup, intake: Intake, now: Clock, schedule: Schedule, *, keep_raw: bool = True) -> Feed:
+    """The feed, not yet started. Its driver is made anew from ``setup.options`` whenever it fails."""
+    new_driver = cast(Callable[[msgspec.Struct], Driver], setup.driver)  # every driver is made from its options
+    transport = _transport(setup.transport, now)
+    return Feed(setup.name, lambda: new_driver(setup.options), transport, intake, now, schedule, keep_raw=keep_raw)
+
+
+def _transport(config: TransportConfig, now: Clock) -> LinkTransport:
+    if isinstance(config, SerialConfig):
+        return SerialPort(config, now)
+    return MllpListener(config, now)
