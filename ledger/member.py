@@ -243,7 +243,7 @@ class Member:
             case Heads(_, reports):
                 self._on_heads(sender, reports)
             case Get() as get:
-                self._on_get(sender, get)
+                self._reply(sender, self.serve(get), bulk=False)
             case Wrap() as wrapped:
                 self._on_wrap(sender, wrapped)
             case GetWrap() as get_wrap:
@@ -309,14 +309,15 @@ class Member:
     def _live_reports(self) -> list[HeadReport]:
         return [report for replica in self.witness.live() if (report := replica.report()) is not None]
 
-    def _on_get(self, sender: str, get: Get) -> None:
+    def serve(self, get: Get) -> Range:
+        """Blocks that are held here, for a peer or for this box's own restore."""
         frontier = self._disk.keyframe_frontier(get.log, get.first) or b""
         live = self.writer.chain
         replica = live.replica if get.log == live.log else self.witness.replicas.get(get.log)
         for seq, known in replica.keyframes if replica else ():
             if seq == get.first:
                 frontier = known
-        self._reply(sender, serve_range(get, frontier, self._disk.blocks), bulk=False)
+        return serve_range(get, frontier, self._disk.blocks)
 
     def _on_ask(self, sender: str, nonce: bytes, box: str) -> None:
         self._reply(sender, self.answer(nonce, box), bulk=False)

@@ -46,6 +46,11 @@ class Outbox:
         self._ready: list[Tell] = []
         self._warnings: list[Warn] = []
 
+    @property
+    def position(self) -> int:
+        """The place of the newest operation."""
+        return self._position
+
     def persist(self, op: Op) -> int:
         """Ask for a durable operation; returns its place in this machine's order."""
         self._ops.append(op)

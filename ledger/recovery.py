@@ -129,6 +129,8 @@ class Fetch:
         first, ranges = None, []
         for seq in range(self.candidate.keyframe_seq, self.candidate.newest_size + 1):
             absent = seq < self.candidate.newest_size and seq not in self._blocks
+            if seq == self.candidate.keyframe_seq and self._frontier is None:
+                absent = True
             if absent and first is None:
                 first = seq
             elif not absent and first is not None:

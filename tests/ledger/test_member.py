@@ -19,12 +19,9 @@ def restore(cluster: Cluster, box: str, by: list[str]) -> Restored:
     for _ in range(20):
         for number, get in enumerate(fetch.gets(len(by))):
             server = cluster.boxes[by[number % len(by)]].member
-            server._on_get("asker", get)
-            replies = [tell.body for tell in server.out.take_tells() if isinstance(tell.body, Range)]
-            for reply in replies:
-                decoded = decode_message(encode_plain(reply))
-                assert isinstance(decoded, Range)
-                fetch.on_range(decoded)
+            decoded = decode_message(encode_plain(server.serve(get)))
+            assert isinstance(decoded, Range)
+            fetch.on_range(decoded)
     return fetch.finish()
 
 

@@ -1,0 +1,107 @@
+"""The store as the state machines see it, and what a start reads from it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+
+from ledger.block import decode_signed_header
+from ledger.keyring import Keyring
+from ledger.log import LogId
+from ledger.manifest import Manifest, SignedManifest
+from ledger.notices import Head
+from ledger.payload import decode_payload
+from ledger.replica import Replica, extend
+from ledger.start import highest_fenced, linked_logs
+from ledger.state import RoomState
+from ledger.store import Store
+from ledger.writer import COUNTER, OwnPast
+
+
+class StoreDisk:
+    """``ledger.member.Disk`` over the store."""
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+
+    def length(self, log: LogId) -> int:
+        """Number of blocks held."""
+        return self._store.length(log)
+
+    def signed_header(self, log: LogId, seq: int) -> bytes | None:
+        """One signed header, None when not held."""
+        if not 0 <= seq < self._store.length(log):
+            return None
+        return self._store.block(log, seq).signed_header
+
+    def blocks(self, log: LogId, first: int, end: int) -> Iterable[tuple[bytes, bytes]]:
+        """(signed header, payload) pairs in order."""
+        end = min(end, self._store.length(log))
+        return ((block.signed_header, block.payload) for block in self._store.blocks(log, first, end))
+
+    def keyframe_frontier(self, log: LogId, seq: int) -> bytes | None:
+        """The tree's frontier before a keyframe."""
+        return self._store.keyframe(log, seq)
+
+
+class RingKeys:
+    """``ledger.member.Keys`` over the keyring."""
+
+    def __init__(self, keyring: Keyring) -> None:
+        self._keyring = keyring
+
+    def wraps(self, key_id: bytes) -> Mapping[str, bytes]:
+        """The wraps of a key; empty when not held."""
+        entry = self._keyring.entry(key_id)
+        return entry.wraps if entry is not None else {}
+
+
+def load_manifest(store: Store) -> Manifest | None:
+    """The highest version held, its signatures checked against itself; None before enrolment."""
+    versions = store.manifests()
+    if not versions:
+        return None
+    signed = SignedManifest.decode(versions[max(versions)])
+    signed.check(None)
+    return signed.manifest
+
+
+def load_replicas(store: Store) -> list[Replica]:
+    """Every log held: its tip where there is one, and the blocks that the tip does not cover yet."""
+    replicas = []
+    for log, manifest_hash in store.logs():
+        tip = store.tip(log)
+        replica = Replica.from_tip(log, tip) if tip is not None else Replica(log, manifest_hash)
+        length = store.length(log)
+        extend(replica, (block.signed_header for block in store.blocks(log, replica.size, length)))
+        replicas.append(replica)
+    return replicas
+
+
+def own_past(store: Store, box: str, replicas: Iterable[Replica]) -> OwnPast:
+    """This box's counter and the ends that its next epoch must name."""
+    own = [replica for replica in replicas if replica.log.box == box and replica.size]
+    linked: set[LogId] = set()
+    for replica in own:
+        linked |= linked_logs(decode_signed_header(store.block(replica.log, 0).signed_header))
+    ends: list[Head] = [replica.newest_head() for replica in own]
+    parent = highest_fenced(ends)
+    named = tuple(end for end in ends if end.log not in linked or end == parent)
+    counter = store.self_value(COUNTER)
+    return OwnPast(int.from_bytes(counter or b"", "big"), named)
+
+
+def last_state(store: Store, keyring: Keyring, replicas: Iterable[Replica], box: str) -> RoomState:
+    """The room's state at the end of this box's newest log: values keep their original times across a restart."""
+    state = RoomState()
+    own = [replica for replica in replicas if replica.log.box == box and replica.size]
+    newest = max(own, key=lambda replica: replica.closed_ns, default=None)
+    if newest is None:
+        return state
+    for block in store.blocks(newest.log, newest.keyframe_seq, newest.size):
+        header = decode_signed_header(block.signed_header)
+        key = keyring.get(header.key_id)
+        if key is None or not block.payload:
+            return RoomState()
+        plain = key.open_payload(block.payload, newest.log.incarnation, header.seq, header.associated_data())
+        state.fold_groups(decode_payload(plain, header.codec))
+    return state

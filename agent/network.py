@@ -1,0 +1,113 @@
+"""Broker and mesh of one node: started after the first feeds, loaded only when there are peers."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from typing import TYPE_CHECKING
+
+from agent.config import host_port
+from ledger.errors import OurFault
+
+if TYPE_CHECKING:
+    from agent.broker import EmbeddedBroker
+    from agent.mesh import Mesh, MeshEvent
+    from agent.node import Node
+
+_LOG = logging.getLogger(__name__)
+
+
+class MeshWire:
+    """``agent.pump.Wire`` over the mesh."""
+
+    def __init__(self, mesh: Mesh) -> None:
+        from agent.topics import Channel  # noqa: PLC0415 - loaded with the mesh, after the first feeds
+
+        self._mesh = mesh
+        self._live = Channel.LIVE
+        self._heads = Channel.HEADS
+
+    def broadcast_live(self, data: bytes) -> bool:
+        """To every peer, blocks."""
+        return self._mesh.broadcast(self._live, data)
+
+    def broadcast_heads(self, data: bytes) -> bool:
+        """To every peer, gossip."""
+        return self._mesh.broadcast(self._heads, data)
+
+    def send_to(self, peer: str, data: bytes, *, bulk: bool = False) -> bool:
+        """To one peer by its broker."""
+        return self._mesh.send_to(peer, data, bulk=bulk)
+
+    def reply_to(self, peer: str, data: bytes, *, bulk: bool = False) -> bool:
+        """To one peer by our broker."""
+        return self._mesh.reply_to(peer, data, bulk=bulk)
+
+
+class Network:
+    """The node's connection to its peers."""
+
+    def __init__(self, node: Node) -> None:
+        self._node = node
+        self._broker: EmbeddedBroker | None = None
+        self.mesh: Mesh | None = None
+
+    async def start(self) -> None:
+        """Listen and connect; returns at once when the box has no peers. Raises ConfigurationFault."""
+        node = self._node
+        replication = node.configuration.replication
+        peers = node.manifest.peers_of(node.member.own_id)
+        if replication is None or not peers:
+            return
+        from agent.mesh import Mesh, PeerAddress  # noqa: PLC0415 - the network comes after the first feeds
+
+        host, port = host_port(replication.listen, "$.replication.listen")
+        if replication.broker == "embedded":
+            await self._start_broker(host, port, {peer.id: peer.tls_certificate for peer in peers})
+        addresses = []
+        for peer in peers:
+            text = replication.address.get(peer.id, peer.address)
+            addresses.append(
+                PeerAddress(peer.id, *host_port(text, f"$.replication.address.{peer.id}"), peer.tls_certificate)
+            )
+        mesh = Mesh(node.manifest.site, node.identity.tls, (host, port), addresses, self._on_event)
+        self.mesh = mesh
+        node.pump.wire = MeshWire(mesh)
+        await mesh.start()
+
+    async def _start_broker(self, host: str, port: int, certificates: dict[str, bytes]) -> None:
+        from agent.broker import EmbeddedBroker  # noqa: PLC0415 - the network comes after the first feeds
+
+        node = self._node
+        self._broker = EmbeddedBroker(node.manifest.site, node.identity.tls, host, port, certificates)
+        await asyncio.to_thread(self._broker.start)
+
+    def _on_event(self, event: MeshEvent) -> None:
+        from agent.mesh import MeshMessage, OwnBrokerDown, OwnBrokerUp, PeerDown, PeerUp  # noqa: PLC0415
+
+        pump = self._node.pump
+        match event:
+            case MeshMessage(sender, _, data, _):
+                pump.arrived(sender, data)
+            case PeerUp(peer):
+                _LOG.info("peer %s: connected", peer)
+                pump.peer_up(peer)
+            case PeerDown(peer, reason):
+                _LOG.info("peer %s: connection lost, %s", peer, reason)
+                pump.peer_down(peer)
+            case OwnBrokerUp():
+                _LOG.info("own broker: connected")
+            case OwnBrokerDown(reason):
+                _LOG.warning("own broker: connection lost, %s", reason)
+            case _:
+                raise OurFault("network.event", f"unknown mesh event {event!r}")
+
+    async def stop(self) -> None:
+        """Leave the network."""
+        self._node.pump.wire = None
+        if self.mesh is not None:
+            await self.mesh.stop()
+            self.mesh = None
+        if self._broker is not None:
+            await asyncio.to_thread(self._broker.stop)
+            self._broker = None

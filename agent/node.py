@@ -1,0 +1,208 @@
+"""One box, running: feeds to blocks to disk to peers. Wires the parts together; each part has a room of its own.
+
+The first record does not wait for the network: store, member, feeds and tick come first, then control, broker and mesh.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import secrets
+import time
+from pathlib import Path
+
+from agent.alerts import Alerts
+from agent.box_files import BoxFolder, BoxIdentity, load_box, open_keyring
+from agent.clock import read_now, read_pair, read_quality
+from agent.config import Configuration
+from agent.disk import RingKeys, StoreDisk, last_state, load_manifest, load_replicas, own_past
+from agent.feed import Feed, loop_schedule
+from agent.feed_config import FeedSetup, feed_setups
+from agent.intake import Intake
+from agent.network import Network
+from agent.pump import Pump
+from agent.recorder import Recorder
+from agent.restorer import Restorer
+from agent.sd_notify import Notifier
+from agent.statistics import Statistics
+from drivers import registry
+from drivers.transports.mllp_listener import MllpListener
+from drivers.transports.serial_port import SerialConfig, SerialPort
+from ledger.errors import ConfigurationFault, OrledgerError
+from ledger.limits import LIMITS, S_NS
+from ledger.member import Member
+from ledger.outbox import Warn
+from ledger.store import Store
+
+_LOG = logging.getLogger(__name__)
+_BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
+
+
+class Node:
+    """One agent process. ``run`` returns the exit code after a clean stop."""
+
+    def __init__(self, configuration: Configuration) -> None:
+        """Opens the store and takes over what it holds. Raises ConfigurationFault, StoreFault, NotPermitted."""
+        self.configuration = configuration
+        box = configuration.box
+        self._setups = feed_setups(configuration, registry.get)
+        folder = BoxFolder(Path(box.data_dir))
+        self.identity: BoxIdentity = load_box(folder)
+        self.store = Store.open(folder.ledger)
+        self.keyring = open_keyring(folder, self.identity)
+        manifest = load_manifest(self.store)
+        if manifest is None:
+            raise ConfigurationFault("box.unenrolled", f"{folder.path} holds no manifest", "run: orledger init")
+        if (manifest.site, box.id) != (box.site, manifest.box(box.id).id):
+            raise ConfigurationFault(
+                "config.other-site",
+                f"the configuration says {box.site}, the manifest {manifest.site}",
+                "correct $.box.site",
+            )
+        if manifest.peers_of(box.id) and configuration.replication is None:
+            raise ConfigurationFault(
+                "config.no-replication",
+                "the manifest lists peers, but there is no [replication]",
+                "add [replication] listen",
+            )
+        self.manifest = manifest
+        self.alerts = Alerts()
+        self.statistics = Statistics()
+        self.intake = Intake()
+        disk = StoreDisk(self.store)
+        self.member = Member(
+            box.id, self.identity.secrets, manifest, _boot_id(), disk, RingKeys(self.keyring), secrets.token_bytes
+        )
+        replicas = load_replicas(self.store)
+        self.recorder = Recorder(self.member, last_state(self.store, self.keyring, replicas, box.id), read_quality)
+        past = own_past(self.store, box.id, replicas)
+        self.member.start(past, replicas, self.store.promises(), self.keyring.key_ids())
+        self.pump = Pump(
+            self.member, self.store, self.keyring, self.intake, self.alerts, self.statistics, read_now, self._failed
+        )
+        self.restorer = Restorer(self.member, self.keyring, self.pump)
+        self.network = Network(self)
+        self.feeds: list[Feed] = []
+        self.started_ns = read_now().mono_ns
+        self._notifier = Notifier()
+        self._stop: asyncio.Event | None = None
+        self._failure: OrledgerError | None = None
+        self._ticked = False
+
+    # ---- life --------------------------------------------------------------------------------------------------
+
+    async def run(self) -> int:
+        """Record until ``stop``; returns 0, or the exit code of the fault that ended it."""
+        self._stop = asyncio.Event()
+        self.pump.on_durable = self._block_durable
+        loop = asyncio.get_running_loop()
+        for setup in self._setups:
+            feed = make_feed(setup, self.intake, loop)
+            self.feeds.append(feed)
+            feed.start()
+        ticking = loop.create_task(self._tick_forever())
+        try:
+            await self.network.start()
+            self._notifier.ready(f"recording as {self.configuration.box.id}")
+            await self._stop.wait()
+        except OrledgerError as error:
+            self._failed(error)
+        finally:
+            self._notifier.stopping()
+            ticking.cancel()
+            await asyncio.gather(ticking, return_exceptions=True)
+            await self._close_down()
+        return self._failure.exit_code if self._failure is not None else 0
+
+    def stop(self) -> None:
+        """Ask for a clean stop."""
+        if self._stop is not None:
+            self._stop.set()
+
+    async def _close_down(self) -> None:
+        for feed in self.feeds:
+            await feed.stop()
+        if self._failure is None:
+            self._tick(time.perf_counter_ns())
+            await self.pump.drain()
+        await self.network.stop()
+        self.pump.close()
+        self.store.close()
+
+    def _failed(self, error: OrledgerError) -> None:
+        """Nothing more may be signed: say why and end; the service manager starts a new log."""
+        _LOG.critical("stopping: %s", error)
+        self._failure = error
+        self.stop()
+
+    # ---- tick --------------------------------------------------------------------------------------------------
+
+    async def _tick_forever(self) -> None:
+        loop = asyncio.get_running_loop()
+        tick_s = LIMITS.tick_ns / S_NS
+        due = loop.time() + tick_s - time.time() % tick_s
+        while True:
+            await asyncio.sleep(due - loop.time())
+            began = time.perf_counter_ns()
+            self.statistics.tick_late.add(int((loop.time() - due) * S_NS))
+            self._tick(began)
+            due += tick_s
+            if due < loop.time():
+                due = loop.time() + tick_s - time.time() % tick_s
+
+    def _tick(self, began_ns: int) -> None:
+        now = read_pair()
+        self.member.step(now)
+        if self.pump.overloaded():
+            self.alerts.take(_DISK_SLOW, now.utc_ns)
+        else:
+            self.alerts.clear(_DISK_SLOW.id, _DISK_SLOW.subject, now.utc_ns)
+            closed = self.recorder.tick(now, self.intake.take())
+            if closed is not None:
+                self.pump.closed(closed)
+        self.pump.pump()
+        self._watch_peers(now.utc_ns)
+        self._ticked = True
+        self.statistics.tick_work.add(time.perf_counter_ns() - began_ns)
+
+    def _block_durable(self) -> None:
+        if self.statistics.first_record_ns is None:
+            self.statistics.first_record_ns = read_now().mono_ns - self.started_ns
+        if self._ticked:
+            self._ticked = False
+            self._notifier.watchdog()
+
+    def _watch_peers(self, utc_ns: int) -> None:
+        for peer in self.manifest.peers_of(self.member.own_id):
+            heard = self.member.heard_ns.get(peer.id)
+            silent = heard is None or utc_ns - heard > LIMITS.silence_ns
+            if silent and read_now().mono_ns - self.started_ns > LIMITS.silence_ns:
+                text = f"{peer.id} is silent: blocks are not vouched for by it"
+                self.alerts.take(
+                    Warn("peer.silent", "warning", "peer", peer.id, text, f"check power and network of {peer.id}"),
+                    utc_ns,
+                )
+            elif not silent:
+                self.alerts.clear("peer.silent", peer.id, utc_ns)
+
+
+_DISK_SLOW = Warn(
+    "disk.slow", "critical", "disk", "ledger", "the disk does not keep up; records wait in memory",
+    "check the disk's health: smartctl -a",
+)  # fmt: skip
+
+
+def make_feed(setup: FeedSetup, intake: Intake, loop: asyncio.AbstractEventLoop) -> Feed:
+    """A feed from its configuration, not yet started."""
+    config = setup.transport
+    transport = SerialPort(config, read_now) if isinstance(config, SerialConfig) else MllpListener(config, read_now)
+    driver = setup.driver
+    return Feed(setup.name, lambda: driver(setup.options), transport, intake, read_now, loop_schedule(loop))
+
+
+def _boot_id() -> bytes:
+    try:
+        return bytes.fromhex(_BOOT_ID.read_text().strip().replace("-", ""))
+    except (OSError, ValueError):
+        return os.urandom(16)

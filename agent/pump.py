@@ -1,0 +1,185 @@
+"""Carries out what the member asks: keys into the keyring, operations to the disk, messages to the mesh, and back.
+
+Everything here runs on the loop; only the commit itself is on the writer thread.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections import deque
+from collections.abc import Callable, Sequence
+from typing import Protocol
+
+from agent.alerts import Alerts
+from agent.committer import Committer, Ledger
+from agent.intake import Intake
+from agent.recorder import Closed
+from agent.statistics import Statistics
+from ledger.errors import OrledgerError
+from ledger.instant import Now
+from ledger.keyring import Keyring
+from ledger.limits import LIMITS
+from ledger.member import Member, RestoreReply, WireMessage
+from ledger.messages import Fence, Get, Heads, Range, Wrap
+from ledger.ops import Op
+from ledger.outbox import EVERYBODY
+from ledger.quorum import Level
+
+_LOG = logging.getLogger(__name__)
+_TO_EACH = (Fence, Wrap)
+_REPLIES = (Range,)
+
+
+class Wire(Protocol):
+    """The mesh as the pump uses it."""
+
+    def broadcast_live(self, data: bytes) -> bool: ...
+
+    def broadcast_heads(self, data: bytes) -> bool: ...
+
+    def send_to(self, peer: str, data: bytes, *, bulk: bool = False) -> bool: ...
+
+    def reply_to(self, peer: str, data: bytes, *, bulk: bool = False) -> bool: ...
+
+
+class Pump:
+    """Between the member and the world."""
+
+    def __init__(
+        self, member: Member, store: Ledger, keyring: Keyring, intake: Intake, alerts: Alerts, statistics: Statistics,
+        now: Callable[[], Now], failed: Callable[[OrledgerError], None],
+    ) -> None:  # fmt: skip
+        self.wire: Wire | None = None
+        self.durable_blocks = 0
+        self.on_durable: Callable[[], None] = lambda: None
+        self._member = member
+        self._keyring = keyring
+        self._intake = intake
+        self._alerts = alerts
+        self._statistics = statistics
+        self._now = now
+        self._peers = [box.id for box in member.manifest.peers_of(member.own_id)]
+        self._committer = Committer(store, self._gather, self._committed, failed)
+        self._committing_to = 0
+        self._undurable: deque[tuple[int, Closed]] = deque()
+        self._unwitnessed: deque[tuple[int, int]] = deque(maxlen=LIMITS.commit_queue_blocks)
+        self._replies: asyncio.Queue[RestoreReply] | None = None
+
+    # ---- out ---------------------------------------------------------------------------------------------------
+
+    def closed(self, closed: Closed) -> None:
+        """A block was closed: it leaves at once and is committed as soon as the disk is free."""
+        self._statistics.blocks += 1
+        self._statistics.payload_bytes += len(closed.block.payload)
+        if closed.block.seq == 0:
+            self._unwitnessed.clear()
+        self._unwitnessed.append((closed.block.seq + 1, closed.closed.mono_ns))
+        self._undurable.append((self._member.out.position, closed))
+        self.pump()
+
+    def overloaded(self) -> bool:
+        """True when the disk is so far behind that closing more blocks would only fill memory."""
+        return len(self._undurable) >= LIMITS.commit_queue_blocks
+
+    def pump(self) -> None:
+        """Do everything the member asks for now."""
+        now = self._now()
+        for kept in self._member.take_keys():
+            if self._keyring.add(kept.log.box, kept.log.incarnation, kept.key, kept.wraps):
+                self._member.key_kept(kept.key.key_id, now)
+        self._committer.poke()
+        for message in self._member.take_wire():
+            self._send(message)
+        for warning in self._member.take_warnings():
+            self._alerts.take(warning, now.utc_ns)
+        events, self._member.events = self._member.events, []
+        for event in events:
+            if self._replies is not None and not self._replies.full():
+                self._replies.put_nowait(event)
+
+    def _send(self, message: WireMessage) -> None:
+        if self.wire is None:
+            return
+        if message.to != EVERYBODY:
+            if issubclass(message.kind, _REPLIES):
+                self.wire.reply_to(message.to, message.wire, bulk=message.bulk)
+            else:
+                self.wire.send_to(message.to, message.wire, bulk=message.bulk and issubclass(message.kind, Get))
+        elif issubclass(message.kind, Heads):
+            self.wire.broadcast_heads(message.wire)
+        elif issubclass(message.kind, _TO_EACH):
+            for peer in self._peers:
+                self.wire.send_to(peer, message.wire)
+        else:
+            self.wire.broadcast_live(message.wire)
+
+    # ---- disk --------------------------------------------------------------------------------------------------
+
+    def _gather(self) -> Sequence[Op]:
+        ops, self._committing_to = self._member.take_ops()
+        return ops
+
+    def _committed(self, elapsed_ns: int) -> None:
+        now = self._now()
+        self._statistics.commit.add(elapsed_ns)
+        self._member.committed(self._committing_to, now)
+        position = None
+        while self._undurable and self._undurable[0][0] <= self._committing_to:
+            _, closed = self._undurable.popleft()
+            position = closed.last_position
+            self.durable_blocks += 1
+            self._statistics.closed_to_durable.add(now.mono_ns - closed.closed.mono_ns)
+        if position is not None:
+            self._intake.durable(position)
+            self.on_durable()
+        self.pump()
+
+    async def drain(self) -> None:
+        """Commit everything that waits."""
+        await self._committer.drain()
+
+    def close(self) -> None:
+        """End the writer thread; call after ``drain``."""
+        self._committer.close()
+
+    # ---- in ----------------------------------------------------------------------------------------------------
+
+    def arrived(self, sender: str, wire: bytes) -> None:
+        """A message from a peer. What is wrong with it is counted and told once per kind; nothing stops."""
+        try:
+            self._member.on_wire(sender, wire, self._now())
+        except OrledgerError as error:
+            key = f"{sender} {error.id}"
+            faults = self._statistics.peer_faults
+            faults[key] = faults.get(key, 0) + 1
+            if faults[key] == 1:
+                _LOG.warning("%s", error)
+        self._note_witnessed()
+        self.pump()
+
+    def peer_up(self, peer: str) -> None:
+        """A peer's broker can be reached."""
+        self._member.peer_up(peer)
+        self.pump()
+
+    def peer_down(self, peer: str) -> None:
+        """A peer's broker cannot be reached."""
+        self._member.peer_down(peer)
+
+    def _note_witnessed(self) -> None:
+        witnessed = self._member.writer.vouching.size_at(Level.WITNESSED)
+        mono_ns = self._now().mono_ns
+        while self._unwitnessed and self._unwitnessed[0][0] <= witnessed:
+            self._statistics.closed_to_witnessed.add(mono_ns - self._unwitnessed.popleft()[1])
+
+    # ---- restores ----------------------------------------------------------------------------------------------
+
+    def listen(self) -> asyncio.Queue[RestoreReply]:
+        """Answers to a restore from here on; one restore at a time."""
+        self._replies = asyncio.Queue(LIMITS.inbound_messages)
+        return self._replies
+
+    def stop_listening(self) -> None:
+        """The restore has ended."""
+        self._replies = None

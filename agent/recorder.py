@@ -1,0 +1,98 @@
+"""The tick: what the feeds brought becomes a block. Pure of I/O: the node gives it time, records and a member."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from agent.clock import StepDetector
+from agent.intake import Batch
+from ledger.block import ClockQuality
+from ledger.chain import Block, Draft
+from ledger.instant import Now
+from ledger.limits import LIMITS
+from ledger.member import Member
+from ledger.notices import Notice
+from ledger.payload import CODEC_ZSTD, encode_payload
+from ledger.records import Gap, Keyframe, Record
+from ledger.state import RoomState, encode_state
+
+OWN_FEED = ""
+"""The ledger's own records: they come first in a block."""
+
+
+@dataclass(frozen=True, slots=True)
+class Closed:
+    """A closed block and the intake position it covers."""
+
+    block: Block
+    last_position: int
+    closed: Now
+
+
+class Recorder:
+    """Decides at each tick whether to close a block, and closes it."""
+
+    def __init__(self, member: Member, state: RoomState, quality: Callable[[], ClockQuality]) -> None:
+        self.state = state
+        self._member = member
+        self._quality = quality
+        self._steps = StepDetector()
+        self._notices: list[Notice] = []
+        self._own_records: list[Record] = []
+        self._keyframe_due_ns = 0
+        self._idle_due_ns = 0
+        self._opened: Now | None = None
+
+    def notice(self, notice: Notice) -> None:
+        """Say this in the next block's header."""
+        if len(self._notices) < LIMITS.notices - 2:
+            self._notices.append(notice)
+
+    def own_record(self, record: Record) -> None:
+        """Record this in the ledger's own name."""
+        self._own_records.append(record)
+
+    def tick(self, now: Now, batch: Batch) -> Closed | None:
+        """Close a block if there is anything to record, or a second has passed, or a new log wants to begin."""
+        step = self._steps.observe(now)
+        if step is not None:
+            self.notice(step)
+            since, until = sorted((now.utc_ns - step.step_ns, now.utc_ns))
+            self.own_record(Gap(at_ns=now.utc_ns, cause="clock_jump", since_ns=since, until_ns=until))
+        begins = self._member.writer.wants_keyframe
+        due = begins or now.mono_ns >= self._idle_due_ns
+        if not (due or batch.groups or self._notices or self._own_records):
+            return None
+        return Closed(self._close(now, batch, begins), batch.last_position, now)
+
+    def _close(self, now: Now, batch: Batch, begins: bool) -> Block:
+        groups: dict[str, list[Record]] = dict(batch.groups)
+        keyframe = begins or now.mono_ns >= self._keyframe_due_ns
+        own, self._own_records = self._own_records, []
+        if keyframe:
+            own.insert(0, Keyframe(at_ns=now.utc_ns, state=encode_state(self.state)))
+            self._keyframe_due_ns = now.mono_ns + LIMITS.keyframe_every_ns
+        if own:
+            groups[OWN_FEED] = own
+        notices, self._notices = tuple(self._notices), []
+        opened = self._opened or now
+        block = self._member.close_block(
+            Draft(
+                payload=encode_payload(groups),
+                codec=CODEC_ZSTD,
+                has_keyframe=keyframe,
+                opened_ns=opened.utc_ns,
+                closed_ns=now.utc_ns,
+                boot_ns=now.mono_ns,
+                clock=self._quality(),
+                notices=notices,
+            )
+        )
+        for feed, records in sorted(groups.items()):
+            for record in records:
+                if type(record) is not Keyframe:
+                    self.state.fold(feed, record)
+        self._opened = now
+        self._idle_due_ns = now.mono_ns + LIMITS.idle_block_ns
+        return block

@@ -1,0 +1,66 @@
+"""Numbers about the running box: rings of recent durations, read by status and by the benchmarks."""
+
+from __future__ import annotations
+
+from collections import deque
+
+_KEPT = 4_096
+
+
+class Durations:
+    """The newest durations of one kind, in ns."""
+
+    __slots__ = ("_values", "count", "worst_ns")
+
+    def __init__(self) -> None:
+        self._values: deque[int] = deque(maxlen=_KEPT)
+        self.count = 0
+        self.worst_ns = 0
+
+    def add(self, duration_ns: int) -> None:
+        """Count one."""
+        self._values.append(duration_ns)
+        self.count += 1
+        self.worst_ns = max(self.worst_ns, duration_ns)
+
+    def summary(self) -> dict[str, float | int]:
+        """Count, p50, p99 and worst in ms; zeros before the first."""
+        ordered = sorted(self._values) or [0]
+        return {
+            "count": self.count,
+            "p50_ms": _ms(ordered[len(ordered) // 2]),
+            "p99_ms": _ms(ordered[min(len(ordered) - 1, len(ordered) * 99 // 100)]),
+            "worst_ms": _ms(self.worst_ns),
+        }
+
+
+class Statistics:
+    """What this process measured of itself since it started."""
+
+    def __init__(self) -> None:
+        self.tick_late = Durations()
+        self.tick_work = Durations()
+        self.commit = Durations()
+        self.closed_to_durable = Durations()
+        self.closed_to_witnessed = Durations()
+        self.blocks = 0
+        self.payload_bytes = 0
+        self.peer_faults: dict[str, int] = {}
+        self.first_record_ns: int | None = None
+
+    def document(self) -> dict[str, object]:
+        """For ``status --json`` and the benchmarks."""
+        return {
+            "blocks": self.blocks,
+            "payload_bytes": self.payload_bytes,
+            "tick_late": self.tick_late.summary(),
+            "tick_work": self.tick_work.summary(),
+            "commit": self.commit.summary(),
+            "closed_to_durable": self.closed_to_durable.summary(),
+            "closed_to_witnessed": self.closed_to_witnessed.summary(),
+            "peer_faults": dict(self.peer_faults),
+        }
+
+
+def _ms(duration_ns: int) -> float:
+    return round(duration_ns / 1e6, 3)
