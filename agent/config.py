@@ -56,7 +56,7 @@ class ReplicationSection(msgspec.Struct, frozen=True, forbid_unknown_fields=True
     """Where this box's broker listens, which broker that is, and peers' addresses that differ from the manifest's."""
 
     listen: str
-    broker: Literal["embedded", "external"] = "embedded"
+    broker: Literal["embedded", "mosquitto"] = "embedded"
     address: dict[str, str] = {}
 
 

@@ -14,13 +14,16 @@ from ledger.errors import Party
 
 SCHEMA = "orledger.status/1"
 
-Severity = Literal["warning", "critical"]
+Severity = Literal["info", "warning", "critical"]
 State = Literal["ok", "attention", "critical"]
 ExitCode = Literal[0, 1, 2]
 
 
 class Alert(msgspec.Struct, frozen=True):
-    """One thing that needs somebody. ``subject`` is the box, feed or disk meant; ``since`` a UTC time."""
+    """One thing to know; what is more than ``info`` needs somebody.
+
+    ``subject`` is the box, feed or disk meant; ``since`` a UTC time.
+    """
 
     id: str
     severity: Severity
@@ -120,4 +123,4 @@ def judged(alerts: Iterable[Alert]) -> tuple[State, ExitCode]:
     severities = {alert.severity for alert in alerts}
     if "critical" in severities:
         return "critical", 2
-    return ("attention", 1) if severities else ("ok", 0)
+    return ("attention", 1) if "warning" in severities else ("ok", 0)

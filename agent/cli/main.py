@@ -9,7 +9,6 @@ from __future__ import annotations
 import importlib
 import os
 import sys
-import traceback
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -110,6 +109,8 @@ def _usage(error: click.ClickException) -> OperatorFault:
 
 
 def _bug(error: Exception) -> OurFault:
+    import traceback
+
     frame = traceback.extract_tb(error.__traceback__)[-1]
     where = f"{Path(frame.filename).name}:{frame.lineno}"
     if os.environ.get("ORLEDGER_TRACEBACK"):

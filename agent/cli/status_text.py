@@ -16,7 +16,7 @@ _CASE_WIDTH = 33
 _UNKNOWN = "–"
 _GIB = 1 << 30
 _STATE_STYLE = {"ok": "bold green", "attention": "bold yellow", "critical": "bold red"}
-_SEVERITY_STYLE = {"warning": "yellow", "critical": "bold red"}
+_SEVERITY_STYLE = {"critical": "bold red", "warning": "yellow", "info": ""}  # worst first
 
 
 def status_lines(status: StatusDocument) -> list[Line]:
@@ -44,8 +44,8 @@ def _header(status: StatusDocument) -> Line:
     who = f"{status.box}  {status.room}  {status.site}   "
     what = "RECORDING" if status.recording else "NOT RECORDING"
     rest = ""
-    if status.alerts:
-        count = len(status.alerts)
+    count = _needing(status.alerts)
+    if count:
         what += f", {count} {'THING NEEDS' if count == 1 else 'THINGS NEED'} YOU"
     elif status.log is not None:
         rest = f"   {status.log.level} {status.log.peers_holding}/{status.log.peers}"
@@ -55,15 +55,20 @@ def _header(status: StatusDocument) -> Line:
 
 
 def _alerts(alerts: tuple[Alert, ...]) -> list[Line]:
+    order = list(_SEVERITY_STYLE)
     width = max((len(alert.id) for alert in alerts), default=0) + 2
     return [
         [
             (f"{alert.severity.upper():<9}", _SEVERITY_STYLE[alert.severity]),
             (f"{alert.id:<{width}}", "bold"),
-            (f"{alert.text.rstrip('.')}. Next: {alert.next}", ""),
+            (f"{alert.text.rstrip('.')}." + (f" Next: {alert.next}" if alert.next else ""), ""),
         ]
-        for alert in sorted(alerts, key=lambda alert: alert.severity != "critical")
+        for alert in sorted(alerts, key=lambda alert: order.index(alert.severity))
     ]
+
+
+def _needing(alerts: tuple[Alert, ...]) -> int:
+    return sum(alert.severity != "info" for alert in alerts)
 
 
 def _case(case: Case | None, log: Log | None) -> Line:
@@ -104,7 +109,7 @@ def _peers(status: StatusDocument) -> list[Line]:
     styles = ["" if peer.connected else "yellow" for peer in status.peers]
     table = _table(("PEER", "HOLDS OURS", "WE HOLD"), (7, 13, 10), rows, styles)
     beside = [_disk(status.disk), f"clock {status.clock.state} {_error(status.clock)}"]
-    if not status.alerts:
+    if not _needing(status.alerts):
         beside.append("Nothing needs you.")
     blank: Line = [(" " * sum(len(text) for text, _ in table[0]), "")]
     return [[*(left or blank), (right or "", "")] for left, right in zip_longest(table, beside)]

@@ -58,7 +58,8 @@ def test_a_reader_ignores_what_a_later_agent_adds() -> None:
     ("alerts", "verdict"),
     [
         ((), ("ok", 0)),
-        ((alert("warning"),), ("attention", 1)),
+        ((alert("info"),), ("ok", 0)),
+        ((alert("info"), alert("warning")), ("attention", 1)),
         ((alert("critical"),), ("critical", 2)),
         ((alert("warning"), alert("critical"), alert("warning")), ("critical", 2)),
     ],

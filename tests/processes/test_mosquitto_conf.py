@@ -51,7 +51,8 @@ def _settings(directory: Path, port: int) -> str:
     for installed, here in (
         ("listener 8883 10.20.3.13", f"listener {port} 127.0.0.1\nuser root"),
         ("/etc/orledger/tls", str(directory)),
-        ("/etc/orledger/mosquitto.acl", str(CONFIGURATION / "mosquitto.acl")),
+        ("/etc/orledger/mosquitto/mosquitto.acl", str(CONFIGURATION / "mosquitto.acl")),
+        ("/etc/orledger/mosquitto", str(directory)),
     ):
         assert installed in text
         text = text.replace(installed, here)
@@ -114,7 +115,7 @@ class Box:
         return self._answers.get(timeout=PATIENCE_S)
 
     def publish(self, topic: str, payload: bytes = b"x") -> None:
-        self.client.publish(topic, payload, qos=1).wait_for_publish(PATIENCE_S)
+        self.client.publish(topic, payload).wait_for_publish(PATIENCE_S)
 
     def heard_until(self, last: bytes) -> list[str]:
         topics: list[str] = []

@@ -63,6 +63,14 @@ def test_what_needs_somebody_comes_first_and_the_worst_before_all() -> None:
     assert "Nothing needs you" not in shown
 
 
+def test_what_is_only_worth_knowing_needs_nobody() -> None:
+    shown = text(replace(GOOD, alerts=(replace(CLOCK, severity="info", next=""),)))
+    assert shown.splitlines()[0] == ALL_IS_WELL.splitlines()[0]
+    assert shown.splitlines()[1].startswith("INFO     clock  unsynchronised")
+    assert "Next:" not in shown
+    assert shown.endswith("Nothing needs you.\n")
+
+
 def test_a_box_alone_that_records_nothing_yet() -> None:
     alert = replace(CLOCK, id="feed.down", text="no feed")
     bare = replace(
