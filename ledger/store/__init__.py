@@ -1,0 +1,48 @@
+"""The durable store: the only module of ``ledger`` that touches a disk (LMDB), beside the keyring file.
+
+One transaction for everything that waits, synced before ``commit`` returns. Only the ``b`` tables, ``promise``,
+``self`` and ``proof`` are needed to believe a log; ``t``, ``tip``, ``cp`` and ``kf`` are derived and may lag.
+"""
+
+from ledger.store.ops import (
+    AppendBlock,
+    CheckpointRow,
+    DropBlocks,
+    FillPayload,
+    KeyframeRow,
+    OpenLog,
+    PrunePayloads,
+    PutCase,
+    PutDerived,
+    PutManifest,
+    PutPromise,
+    PutProof,
+    PutSelf,
+    PutTomb,
+    StoreOp,
+)
+from ledger.store.reads import StoreUsage
+from ledger.store.rows import StoredBlock
+from ledger.store.store import CommitReport, Store
+
+__all__ = [
+    "AppendBlock",
+    "CheckpointRow",
+    "CommitReport",
+    "DropBlocks",
+    "FillPayload",
+    "KeyframeRow",
+    "OpenLog",
+    "PrunePayloads",
+    "PutCase",
+    "PutDerived",
+    "PutManifest",
+    "PutPromise",
+    "PutProof",
+    "PutSelf",
+    "PutTomb",
+    "Store",
+    "StoreOp",
+    "StoreUsage",
+    "StoredBlock",
+]

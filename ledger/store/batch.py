@@ -1,0 +1,231 @@
+"""Applying operations inside one write transaction."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import lmdb
+
+from ledger.canonical import pack
+from ledger.errors import StoreFault
+from ledger.limits import LIMITS
+from ledger.log import LogId
+from ledger.store.ops import (
+    AppendBlock,
+    CheckpointRow,
+    DropBlocks,
+    FillPayload,
+    KeyframeRow,
+    OpenLog,
+    PrunePayloads,
+    PutCase,
+    PutDerived,
+    PutManifest,
+    PutPromise,
+    PutProof,
+    PutSelf,
+    PutTomb,
+    StoreOp,
+)
+from ledger.store.reads import SELF_PREFIX, find_lid, length_of, numbered_rows
+from ledger.store.rows import (
+    BLOCK_TABLE_PREFIX,
+    MOST_SEQ,
+    StoredBlock,
+    Table,
+    block_key,
+    frame_row,
+    lid_key,
+    lid_of,
+    log_index_key,
+    open_row,
+    pack_block,
+    sized_key,
+    split_sized_key,
+    unpack_block,
+)
+from ledger.tree import SUBTREE_LEAVES
+
+_KEEP, _THIN = b"\x01", b"\x00"
+_OURS = "report this: the store was asked for what its rules exclude"
+
+
+class Batch:
+    """One write transaction in the making. ``new_tables`` are handles to publish once it is committed."""
+
+    def __init__(
+        self, env: lmdb.Environment, txn: lmdb.Transaction[bytes], tables: dict[Table, Any], blocks: dict[str, Any]
+    ) -> None:
+        self._env = env
+        self._txn = txn
+        self._tables = tables
+        self._blocks = blocks
+        self.new_tables: dict[str, Any] = {}
+        self.blocks_written = 0
+        self.bytes_written = 0
+
+    def apply(self, op: StoreOp) -> None:
+        """Apply one operation; raises StoreFault, after which the transaction must be aborted."""
+        match op:
+            case AppendBlock():
+                self._append(op)
+            case PutDerived():
+                self._derive(op)
+            case FillPayload():
+                self._fill(op)
+            case OpenLog(log, meta):
+                self._open(log, meta)
+            case PrunePayloads():
+                self._prune(op)
+            case DropBlocks():
+                self._drop(op)
+            case _:
+                self._put_fact(op)
+
+    def _put_fact(self, op: PutPromise | PutSelf | PutManifest | PutCase | PutTomb | PutProof) -> None:
+        match op:
+            case PutPromise(box, value):
+                self._put(Table.PROMISE, box.encode(), value)
+            case PutSelf(name, value):
+                self._put(Table.SELF, SELF_PREFIX + name.encode(), value)
+            case PutManifest(version, value):
+                self._put(Table.MANIFEST, version.to_bytes(8, "big"), value)
+            case PutCase(case_id, log, value):
+                self._put(Table.CASE, case_id + lid_key(self._lid(log)), value)
+            case PutTomb(key_id, value):
+                self._put(Table.TOMB, key_id, value)
+            case PutProof(hash_, value):
+                self._put(Table.PROOF, hash_, value)
+
+    def _put(self, table: Table, key: bytes, value: bytes) -> None:
+        self._txn.put(key, frame_row(table, key, value), db=self._tables[table])
+
+    def _delete(self, table: Table, key: bytes) -> None:
+        self._txn.delete(key, db=self._tables[table])
+
+    # Logs.
+
+    def _lid(self, log: LogId) -> int:
+        lid = find_lid(self._txn, self._tables[Table.LOG_INDEX], log)
+        if lid is None:
+            raise StoreFault("store.unknown-log", f"{log} was not opened", _OURS)
+        return lid
+
+    def _open(self, log: LogId, meta: bytes) -> None:
+        lid = find_lid(self._txn, self._tables[Table.LOG_INDEX], log)
+        if lid is None:
+            with self._txn.cursor(db=self._tables[Table.LOGS]) as cursor:
+                lid = lid_of(cursor.key()) + 1 if cursor.last() else 0
+            self._put(Table.LOG_INDEX, log_index_key(log.box, log.incarnation), pack([lid, log.counter, log.fenced]))
+            if log.box not in self._blocks and log.box not in self.new_tables:
+                name = f"{BLOCK_TABLE_PREFIX}{log.box}".encode()
+                self.new_tables[log.box] = self._env.open_db(name, txn=self._txn)
+        self._put(Table.LOGS, lid_key(lid), pack([log.fields(), meta]))
+
+    # Blocks.
+
+    def _table(self, log: LogId) -> Any:
+        return self._blocks.get(log.box) or self.new_tables[log.box]
+
+    def _held(self, log: LogId, lid: int, seq: int) -> StoredBlock | None:
+        record = self._txn.get(block_key(lid, seq), db=self._table(log))
+        return None if record is None else unpack_block(seq, record, f"block {seq} of {log}")
+
+    def _write_block(self, log: LogId, lid: int, block: StoredBlock, *, is_new: bool) -> None:
+        record, table, key = pack_block(block.signed_header, block.payload), self._table(log), block_key(lid, block.seq)
+        with self._txn.cursor(db=table) as cursor:
+            # MDB_APPEND fills pages whole, but only the table's greatest key may be written so.
+            cursor.put(key, record, append=is_new and (not cursor.last() or cursor.key() < key))
+        self.blocks_written += 1
+        self.bytes_written += len(record)
+
+    def _append(self, op: AppendBlock) -> None:
+        lid = self._lid(op.log)
+        length = length_of(self._txn, self._table(op.log), lid)
+        if op.seq == length and op.seq <= MOST_SEQ:
+            block = StoredBlock(op.seq, op.signed_header, op.payload)
+            self._write_block(op.log, lid, block, is_new=True)
+            return
+        held = self._held(op.log, lid, op.seq) if 0 <= op.seq < length else None
+        if held is None:
+            text = f"block {op.seq} of {op.log} does not follow its {length} blocks"
+            raise StoreFault("store.out-of-order", text, _OURS)
+        if held.signed_header != op.signed_header or (op.payload and held.payload and held.payload != op.payload):
+            text = f"block {op.seq} of {op.log} is held with other bytes"
+            raise StoreFault("store.out-of-order", text, _OURS)
+        if op.payload and not held.payload:
+            self._write_block(op.log, lid, held._replace(payload=op.payload), is_new=False)
+
+    def _fill(self, op: FillPayload) -> None:
+        lid = self._lid(op.log)
+        held = self._held(op.log, lid, op.seq) if 0 <= op.seq <= MOST_SEQ else None
+        if held is None or (held.payload and held.payload != op.payload):
+            text = f"block {op.seq} of {op.log} cannot take a payload: " + (
+                "not held" if held is None else "it has one"
+            )
+            raise StoreFault("store.out-of-order", text, _OURS)
+        if not held.payload:
+            self._write_block(op.log, lid, held._replace(payload=op.payload), is_new=False)
+
+    def _prune(self, op: PrunePayloads) -> None:
+        lid = self._lid(op.log)
+        for seq in range(op.first, op.end):
+            held = self._held(op.log, lid, seq)
+            if held is not None and held.payload:
+                self._write_block(op.log, lid, held._replace(payload=b""), is_new=False)
+
+    def _drop(self, op: DropBlocks) -> None:
+        lid = self._lid(op.log)
+        end = min(op.end, length_of(self._txn, self._table(op.log), lid) - 1)
+        if op.first and self._held(op.log, lid, op.first - 1) is not None:
+            text = f"block {op.first} of {op.log} is not its oldest"
+            raise StoreFault("store.out-of-order", text, _OURS)
+        for seq in range(op.first, end):
+            self._txn.delete(block_key(lid, seq), db=self._table(op.log))
+        for index in range(-(-op.first // SUBTREE_LEAVES), max(0, end) // SUBTREE_LEAVES):
+            self._delete(Table.SUBTREES, sized_key(lid, index))
+        for table in (Table.CHECKPOINTS, Table.KEYFRAMES):
+            rows = list(numbered_rows(self._txn, self._tables[table], table, lid))
+            for number, _ in rows[:-1]:
+                if op.first <= number < end:
+                    self._delete(table, sized_key(lid, number))
+
+    # Derived rows.
+
+    def _derive(self, op: PutDerived) -> None:
+        lid = self._lid(op.log)
+        self._put(Table.TIP, lid_key(lid), op.tip)
+        for index, subtree in op.subtrees:
+            self._put(Table.SUBTREES, sized_key(lid, index), subtree)
+        for checkpoint in op.checkpoints:
+            self._put_checkpoint(lid, checkpoint)
+        for keyframe in op.keyframes:
+            self._put_keyframe(lid, keyframe)
+
+    def _put_checkpoint(self, lid: int, row: CheckpointRow) -> None:
+        key = sized_key(lid, row.size)
+        before = self._txn.get(key, db=self._tables[Table.CHECKPOINTS])
+        was_kept = before is not None and open_row(Table.CHECKPOINTS, key, before)[:1] == _KEEP
+        self._put(Table.CHECKPOINTS, key, (_KEEP if row.keep or was_kept else _THIN) + row.data)
+        self._thin_checkpoints(lid, row.size)
+
+    def _thin_checkpoints(self, lid: int, size: int) -> None:
+        """Keep the first of each run of 600 sizes, the newest of all, and what is marked; only ``size`` is new."""
+        every, table = LIMITS.checkpoint_every_blocks, self._tables[Table.CHECKPOINTS]
+        with self._txn.cursor(db=table) as cursor:
+            cursor.set_key(sized_key(lid, size))
+            neighbour = split_sized_key(cursor.key()) if cursor.prev() else (lid, size)
+        nearest = neighbour[1] if neighbour[0] == lid else size
+        rows = list(numbered_rows(self._txn, table, Table.CHECKPOINTS, lid, nearest // every * every))
+        runs: set[int] = set()
+        for number, value in rows[:-1]:
+            if number // every in runs and value[:1] == _THIN:
+                self._delete(Table.CHECKPOINTS, sized_key(lid, number))
+            runs.add(number // every)
+
+    def _put_keyframe(self, lid: int, row: KeyframeRow) -> None:
+        self._put(Table.KEYFRAMES, sized_key(lid, row.seq), (_KEEP if row.keep else _THIN) + row.leaf)
+        rows = list(numbered_rows(self._txn, self._tables[Table.KEYFRAMES], Table.KEYFRAMES, lid))
+        for seq, value in rows[: -LIMITS.keyframes_kept]:
+            if value[:1] == _THIN:
+                self._delete(Table.KEYFRAMES, sized_key(lid, seq))
