@@ -19,7 +19,8 @@ from ledger.records import DeviceTime
 
 _DTM = re.compile(
     r"(?P<year>\d{4})(?P<month>\d\d)?(?P<day>\d\d)?(?P<hour>\d\d)?(?P<minute>\d\d)?(?P<second>\d\d)?"
-    r"(?:\.(?P<fraction>\d{1,9}))?(?P<zone>[+-]\d{4})?"
+    r"(?:\.(?P<fraction>\d{1,9}))?(?P<zone>[+-]\d{4})?",
+    re.ASCII,
 )
 _RESOLUTION_NS = {
     "second": S_NS,
@@ -31,11 +32,12 @@ _RESOLUTION_NS = {
 }
 _FIRST_YEAR, _LAST_YEAR = 1900, 2200  # what nanoseconds since 1970 can hold in 64 bits, rounded to whole centuries
 
-_NUMBER = re.compile(r"[+-]?(?=\.?\d)\d{0,18}(?:\.\d{0,18})?(?:[eE][+-]?\d{1,2})?")
+_NUMBER = re.compile(r"[+-]?(?=\.?\d)\d{0,18}(?:\.\d{0,18})?(?:[eE][+-]?\d{1,2})?", re.ASCII)
 _MAX_DIGITS = 18  # more do not fit the mantissa a record is written with
+_MAX_RANGE = 64  # characters of OBX-7: a longer one would make the pattern below try for ever
 _SIGNED = r"[+-]?(?:\d+\.?\d*|\.\d+)"
-_RANGE = re.compile(rf"\s*({_SIGNED})\s*-\s*({_SIGNED})\s*")
-_BOUND = re.compile(rf"\s*([<>])=?\s*({_SIGNED})\s*")
+_RANGE = re.compile(rf"\s*({_SIGNED})\s*-\s*({_SIGNED})\s*", re.ASCII)
+_BOUND = re.compile(rf"\s*([<>])=?\s*({_SIGNED})\s*", re.ASCII)
 _OFTEN, _OFTEN_CHARS = 4_096, 200  # a device sends the same few codes for ever: at most 4,096 short ones are kept
 _PRIVATE = re.compile(r"[^A-Za-z0-9]+")
 
@@ -93,6 +95,8 @@ def number(raw: str) -> Decimal | None:
 
 def limits(raw: str) -> tuple[Decimal | None, Decimal | None]:
     """OBX-7 as (low, high): "90-160", "<500" (no low limit), ">5"; (None, None) if it says neither."""
+    if len(raw) > _MAX_RANGE:
+        return None, None
     between = _RANGE.fullmatch(raw)
     if between:
         return number(between[1]), number(between[2])

@@ -20,7 +20,11 @@ from ledger.records import DeviceTime, Identity, Numeric, Quality, Record, Setti
 MAX_TEXT = 4_096
 """Characters of one text value; what is longer is cut (the raw message has the rest)."""
 
+STALE_NS = 60 * S_NS
+"""A value measured this long before its report (OBX-14 against OBR-7, one clock) is an old one sent again."""
+
 _IDENTITIES = 1_024
+_MEASURED = 4_096
 _TEXT_TYPES = frozenset({"ST", "TX", "FT", "ID", "IS", "DT", "TM", "DTM", "TS", "EI"})
 _CODED_TYPES = frozenset({"CWE", "CNE", "CE", "CF"})
 _SET_METHODS = frozenset({"MSET", "ASET"})
@@ -34,6 +38,7 @@ class LinkMemory:
 
     samples: SampleCount = field(default_factory=SampleCount)
     identities: OrderedDict[tuple[str, str, str, str], None] = field(default_factory=OrderedDict)
+    measured: OrderedDict[tuple[str, str, str], tuple[int, Decimal | str]] = field(default_factory=OrderedDict)
 
     def first_seen(self, key: tuple[str, str, str, str]) -> bool:
         """Whether this identity is new on this connection; the longest unseen of many are forgotten."""
@@ -42,6 +47,14 @@ class LinkMemory:
         if len(self.identities) > _IDENTITIES:
             self.identities.popitem(last=False)
         return fresh
+
+    def is_repeat(self, key: tuple[str, str, str], measured_ns: int, value: Decimal | str) -> bool:
+        """Whether this place (sub, code, channel) showed the same value of the same time before."""
+        before = self.measured.pop(key, None)
+        self.measured[key] = (measured_ns, value)
+        if len(self.measured) > _MEASURED:
+            self.measured.popitem(last=False)
+        return before == (measured_ns, value)
 
 
 @dataclass(slots=True)
@@ -60,15 +73,18 @@ class Decoding:
         """MSH-11: only P is a patient's. T is training; D (debugging) is what test tools send: both are TEST."""
         return Quality.TEST if self.header.processing in {"T", "D"} else Quality.GOOD
 
-    def time(self, order: Order, obx: Obx | None = None) -> DeviceTime | None:
-        """OBX-14, else OBR-7; the offset of MSH-7 holds where neither has one."""
-        zone = datatypes.zone_of(self.header.time_raw)
-        for raw in (obx.observed_raw if obx is not None else "", order.obr.get(7) if order.obr is not None else ""):
-            if raw:
-                found = datatypes.device_time(raw, zone)
-                if found is not None:
-                    return found
-        return None
+    def measured_time(self, obx: Obx) -> DeviceTime | None:
+        """OBX-14; the offset of MSH-7 holds where it has none."""
+        return datatypes.device_time(obx.observed_raw, datatypes.zone_of(self.header.time_raw))
+
+    def report_time(self, order: Order) -> DeviceTime | None:
+        """OBR-7, in the same way."""
+        raw = order.obr.get(7) if order.obr is not None else ""
+        return datatypes.device_time(raw, datatypes.zone_of(self.header.time_raw))
+
+    def time(self, order: Order, obx: Obx) -> DeviceTime | None:
+        """When something was observed: OBX-14, else OBR-7."""
+        return self.measured_time(obx) or self.report_time(order)
 
 
 def decode(order: Order, into: Decoding) -> None:
@@ -128,18 +144,27 @@ def numeric(order: Order, obx: Obx, channel: str, into: Decoding) -> Numeric | N
         quality |= Quality.UNAVAILABLE
     if isinstance(value, str):
         value = value[:MAX_TEXT]
+    code = obx.code.code[:MAX_TEXT]
+    channel = channel[:MAX_TEXT]
+    measured = into.measured_time(obx)
+    report = into.report_time(order)
+    if value is not None and measured is not None:
+        repeat = into.memory.is_repeat((into.sub, code, channel), measured.value_ns, value)
+        old = report is not None and report.kind == measured.kind and report.value_ns - measured.value_ns > STALE_NS
+        if repeat or old:
+            quality |= Quality.STALE
     method = er7.component(obx.segment.get(17), 1, obx.marks).upper()
     kind = Setting if method in _SET_METHODS else Numeric
     return kind(
         sub=into.sub,
         at_ns=into.at_ns,
-        device_time=into.time(order, obx),
+        device_time=measured or report,
         quality=quality,
-        code=obx.code.code[:MAX_TEXT],
+        code=code,
         value=value,
         unit=datatypes.unit(obx.segment.get(6), obx.marks)[:MAX_TEXT],
         device_code=obx.code.raw[:MAX_TEXT],
-        channel=channel[:MAX_TEXT],
+        channel=channel,
     )
 
 

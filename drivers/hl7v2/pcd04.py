@@ -48,7 +48,11 @@ _INDIRECT = frozenset({"MDC_EVT_ALARM", "MDC_ATTR_EVT_COND"})
 
 
 def decode(order: Order, into: Decoding) -> None:
-    """Append the event of one OBR, and the value that caused it as a numeric, if the message carries it."""
+    """Append the event of one OBR.
+
+    The value that caused it becomes part of the event's text and not a numeric: alert messages place their source
+    otherwise than observations do, and it would stay beside the live value as another, ageing one.
+    """
     tree = Containment(order)
     attributes: dict[str, Obx] = {}
     others: list[Obx] = []
@@ -63,12 +67,6 @@ def decode(order: Order, into: Decoding) -> None:
         return
     event, *measured = others
     into.records.append(_event(order, event, measured, attributes, tree, into))
-    for obx in measured:
-        record = pcd01.numeric(order, obx, tree.channel(obx), into)
-        if record is None:
-            into.unread += 1
-        else:
-            into.records.append(record)
 
 
 def _event(
@@ -100,7 +98,7 @@ def _event(
         latched=_word(attributes.get("ALARM_STATE")).lower() == "latched",
         silence=_silence(attributes.get("ALARM_INACTIVATION_STATE")),
         limits=bounds or (None, None),
-        text=_text(event, named)[:MAX_TEXT],
+        text=": ".join(part for part in (_text(event, named), _values(measured)) if part)[:MAX_TEXT],
         device_code=named.raw[:MAX_TEXT],
         device_priority=priority,
     )
@@ -130,6 +128,16 @@ def _text(event: Obx, named: datatypes.Coded) -> str:
         return named.text
     said = er7.component(event.value_raw, 1, event.marks)
     return said or named.text
+
+
+def _values(measured: list[Obx]) -> str:
+    """What was measured, like "88 %"."""
+    shown = (
+        f"{er7.component(obx.value_raw, 1, obx.marks)} {datatypes.unit(obx.segment.get(6), obx.marks)}"
+        for obx in measured
+        if obx.type in {"NM", "SN"}
+    )
+    return ", ".join(words.strip() for words in shown if words.strip())
 
 
 def _source(source: Obx | None, measured: list[Obx]) -> str:

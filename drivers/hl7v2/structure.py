@@ -164,7 +164,7 @@ def _obx(segment: Segment, marks: Delimiters) -> Obx:
 
 def path_of(raw: str) -> tuple[int, ...]:
     """OBX-4 as numbers; empty if it is not dotted numbers."""
-    parts = raw.strip().split(".")
+    parts = raw.strip().split(".", _MAX_DEPTH)
     if len(parts) > _MAX_DEPTH or not all(part.isascii() and part.isdigit() and len(part) <= 9 for part in parts):
         return ()
     return tuple(map(int, parts))
