@@ -149,15 +149,18 @@ class Intake:
         """The commit of everything taken up to ``position`` is fsynced. Call on the loop."""
         if position > self._last_taken:
             raise OurFault("intake.durable-unknown", f"position {position} was never taken")
-        if not self._taken or position < self._taken[0].last:
-            return
+        covered = 0
         while self._taken and self._taken[0].last <= position:
-            self._taken.popleft()
-        for listener in list(self._listeners.values()):
-            listener.durable(position)
+            covered = self._taken.popleft().last
+        if covered:
+            for listener in list(self._listeners.values()):
+                listener.durable(covered)
 
     def refuse(self, first: int, last: int, reason: str) -> None:
-        """The commit of these batches failed: they are lost. Call before ``durable`` of anything later."""
+        """The commit of the batches within failed: they are lost. Call before ``durable`` of anything later.
+
+        ``first`` 0: everything taken up to ``last`` that is not durable.
+        """
         refused = [batch for batch in self._taken if first <= batch.first and batch.last <= last]
         self._taken = deque(batch for batch in self._taken if batch not in refused)
         lost: dict[str, Loss] = {}
@@ -166,7 +169,7 @@ class Intake:
                 lost[feed] = lost[feed].merged(loss) if feed in lost else loss
         if refused:
             for feed, listener in list(self._listeners.items()):
-                listener.refused(first, last, lost.get(feed), reason)
+                listener.refused(refused[0].first, refused[-1].last, lost.get(feed), reason)
 
     def _size(self, record: Record) -> int:
         try:

@@ -115,6 +115,18 @@ def test_feeds_hear_flush_before_and_durable_after() -> None:
     assert listener.heard[2:] == [("durable", 2)]
 
 
+def test_half_a_batch_is_not_durable() -> None:
+    intake, listener = Intake(), Listener()
+    intake.register("a", listener)
+    for count in (2, 3):
+        intake.offer("a", [number(1, 1)] * count)
+        intake.take()
+    intake.durable(1)
+    intake.durable(4)
+    intake.durable(5)
+    assert listener.heard[2:] == [("durable", 2), ("durable", 5)]
+
+
 def test_durable_before_taken_is_a_bug() -> None:
     intake = Intake()
     intake.offer("a", [number(1, 1)])
@@ -141,13 +153,15 @@ def test_a_refused_batch_tells_each_feed_what_it_lost() -> None:
     first = intake.take()
     intake.offer("a", [gap])
     second = intake.take()
-    intake.refuse(first.first_position, second.last_position, "disk full")
+    intake.offer("a", [number(5, 1)])
+    intake.refuse(0, 99, "disk full")
     assert ours.losses == [
         (1, 4, Loss("store_refused", since_ns=500, until_ns=8_000, items=3, raw_bytes=7), "disk full")
     ]
     assert idle.losses == [(1, 4, None, "disk full")]
     intake.refuse(first.first_position, second.last_position, "again")
     assert len(ours.losses) == 1
+    assert intake.take().first_position == 5, "what was not taken yet is not lost"
     intake.durable(second.last_position)
     assert ("durable", 4) not in ours.heard
 
