@@ -11,7 +11,7 @@ import ssl
 import threading
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 from agent.sockets import tune
 from agent.tls import TlsIdentity, certificate_box_id, server_context
@@ -44,6 +44,16 @@ class BrokerCounters:
     bytes_out: int = 0
 
 
+class LocalClient(Protocol):
+    """The owner itself, in this process; called on the broker's thread, must not block."""
+
+    def put(self, topic: str, payload: bytes) -> bool:
+        """A message from a peer; False when it was not taken."""
+
+    def serving(self, *, up: bool) -> None:
+        """The broker serves now, or no longer does."""
+
+
 class EmbeddedBroker:
     """An MQTT 3.1.1 broker for one owner and its peers, over mutual TLS 1.3 with pinned certificates.
 
@@ -63,6 +73,10 @@ class EmbeddedBroker:
         self.counters = BrokerCounters()
         self._connections: dict[asyncio.Task[None], str] = {}  # value: box id, "" before TLS has told
         self._stopping: asyncio.Event | None = None
+        self._broker: MeshBroker | None = None
+        self._local: LocalClient | None = None
+        self._bytes_published = 0  # by the owner's thread
+        self._bytes_forwarded = 0  # by the broker's
 
     @property
     def port(self) -> int:
@@ -111,6 +125,37 @@ class EmbeddedBroker:
         else:
             self._loop.call_soon_threadsafe(self._replace_peers, boxes, tls)
 
+    def attach(self, client: LocalClient | None) -> None:
+        """Deliver what peers send to the owner to this client of the same process; None ends that."""
+        self._local = client
+        if self._loop is not None and self._stopping is not None and not self._stopping.is_set():
+            self._loop.call_soon_threadsafe(self._tell_local)
+
+    def publish(self, topic: str, data: bytes) -> bool:
+        """Publish as the owner, without a connection; False when the broker is stopped or too far behind."""
+        loop = self._loop
+        waiting = self._bytes_published - self._bytes_forwarded
+        if loop is None or waiting + len(data) > LIMITS.peer_queue_bytes:
+            return False
+        try:
+            loop.call_soon_threadsafe(self._publish, topic, data)
+        except RuntimeError:  # the loop was closed this moment
+            return False
+        self._bytes_published += len(data)
+        return True
+
+    def _publish(self, topic: str, data: bytes) -> None:
+        self._bytes_forwarded += len(data)
+        if self._broker is not None:
+            self._broker.forward(self._own.box_id, topic, data)
+
+    def _tell_local(self) -> None:
+        local = self._local
+        if self._broker is not None:
+            self._broker.deliver_local = local.put if local is not None else None
+        if local is not None:
+            local.serving(up=self._broker is not None)
+
     def _pin(self, peers: Mapping[str, bytes]) -> dict[bytes, str]:
         boxes = {self._own.certificate_der: self._own.box_id}
         for box_id, der in peers.items():
@@ -152,9 +197,13 @@ class EmbeddedBroker:
         broker = make(self._topics, self.counters)
         await broker.start()
         accepting = asyncio.create_task(self._accept(broker, listener))
+        self._broker = broker
+        self._tell_local()
         serving.set_result(None)
         await stopping.wait()
         accepting.cancel()
+        self._broker = None
+        self._tell_local()
         await broker.shutdown()
         for connection in list(self._connections):
             connection.cancel()

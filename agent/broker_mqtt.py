@@ -18,6 +18,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import ssl
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from amqtt.adapters import BufferReader, ReaderAdapter, WriterAdapter
@@ -202,7 +203,7 @@ class ClientHandler(BrokerProtocolHandler):  # type: ignore[misc]  # amqtt ships
             topic = frame.body[2 : 2 + topic_length].decode()
         except UnicodeDecodeError as error:
             raise ProtocolError("topic is not UTF-8") from error
-        self.broker.forward(self.identity, topic, frame)
+        self.broker.forward(self.identity, topic, frame.body[2 + topic_length :])
 
 
 async def _decode(frame: Frame) -> object:
@@ -227,6 +228,7 @@ class MeshBroker(Broker):  # type: ignore[misc]  # amqtt ships no types
         super().__init__(BrokerConfig(listeners={LISTENER: listener}, plugins={}))
         self.topics = topics
         self.counters = counters
+        self.deliver_local: Callable[[str, bytes], bool] | None = None
 
     async def serve(self, reader: FrameReader, writer: BoundedWriter) -> None:
         """Serve one authenticated client until it is gone."""
@@ -311,24 +313,33 @@ class MeshBroker(Broker):  # type: ignore[misc]  # amqtt ships no types
             if self._sessions.get(client_session.client_id, (None, None))[1] is handler:
                 await self._delete_session(client_session.client_id)
 
-    def forward(self, identity: str, topic: str, frame: Frame) -> None:
-        """Hand a PUBLISH to everyone subscribed, or drop it: per client in order, never waiting, never unbounded."""
+    def forward(self, identity: str, topic: str, payload: bytes) -> None:
+        """Hand a message to everyone subscribed, or drop it: per client in order, never waiting, never unbounded."""
         counters = self.counters
         if not self.topics.may_publish(identity, topic):
             counters.publishes_refused += 1
             _LOG.info("%s may not publish to %s", identity, topic)
             return
         counters.messages_in += 1
-        counters.bytes_in += len(frame.body)
-        data = frame.encode()
+        counters.bytes_in += len(payload)
+        if self.deliver_local is not None and identity != self.topics.owner:  # peers publish only to the owner
+            self._count(self.deliver_local(topic, payload), len(payload))
+        data: bytes | None = None
         for topic_filter, subscriptions in self._subscriptions.items():
             if not self._matches(topic, topic_filter):
                 continue
+            if data is None:
+                name = topic.encode()
+                data = Frame(PUBLISH << 4, len(name).to_bytes(2, "big") + name + payload).encode()
             for session, _qos in subscriptions:
                 handler = self._get_handler(session)
-                if handler is not None and handler.writer is not None and handler.writer.offer(data):
-                    counters.messages_out += 1
-                    counters.bytes_out += len(data)
-                else:
-                    counters.dropped_messages += 1
-                    counters.dropped_bytes += len(data)
+                taken = handler is not None and handler.writer is not None and handler.writer.offer(data)
+                self._count(taken, len(payload))
+
+    def _count(self, taken: bool, payload_bytes: int) -> None:
+        if taken:
+            self.counters.messages_out += 1
+            self.counters.bytes_out += payload_bytes
+        else:
+            self.counters.dropped_messages += 1
+            self.counters.dropped_bytes += payload_bytes

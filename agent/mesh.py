@@ -14,8 +14,11 @@ import time
 from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from typing import Protocol
 
+from agent.broker import EmbeddedBroker
 from agent.link import Link, LinkCounters, LinkTarget
+from agent.local_link import LocalLink
 from agent.tls import TlsIdentity, client_context
 from agent.topics import BROADCAST, TO_OWNER, Channel, OwnerTopics, client_id
 from ledger.errors import OurFault
@@ -91,11 +94,11 @@ class Mesh:
         self,
         site: str,
         own: TlsIdentity,
-        own_broker: tuple[str, int],
+        own_broker: EmbeddedBroker | tuple[str, int],
         peers: Iterable[PeerAddress],
         on_event: Callable[[MeshEvent], None],
     ) -> None:
-        """``own_broker`` is host and port of the broker peers connect to, as reached from here."""
+        """``own_broker`` is the broker peers connect to: the one inside this process, or host and port of mosquitto."""
         self._site = site
         self._own = own
         self._topics = OwnerTopics(site, own.box_id)
@@ -117,10 +120,13 @@ class Mesh:
         if self._executor is not None:
             raise OurFault("mesh.running", "The mesh is already running.")
         self._executor = ThreadPoolExecutor(_CONNECTING_THREADS, thread_name_prefix="mesh-connect")
-        live = (self._topics.topic(Channel.IN, "+"),)
-        bulk = (self._topics.topic(Channel.BULK_IN, "+"),)
-        self._own_live = self._own_link(_LIVE, live, OwnBrokerUp, OwnBrokerDown)
-        self._own_bulk = self._own_link(_BULK, bulk, None, None)
+        if isinstance(self._own_broker, EmbeddedBroker):
+            on_up, on_down = self._tell(OwnBrokerUp, OwnBrokerDown)
+            self._own_live = self._own_bulk = _keep(LocalLink(self._own_broker, self._from_own_broker, on_up, on_down))
+        else:
+            host, port = self._own_broker
+            self._own_live = self._own_link(host, port, _LIVE, Channel.IN, self._tell(OwnBrokerUp, OwnBrokerDown))
+            self._own_bulk = self._own_link(host, port, _BULK, Channel.BULK_IN, (_nothing, _nothing))
         self.set_peers(self._first_peers)
 
     async def stop(self) -> None:
@@ -179,8 +185,8 @@ class Mesh:
     def counters(self) -> dict[str, LinkCounters]:
         """Per link since it was made, by ``<box id>`` and ``<box id>/bulk``; our own id stands for our own broker."""
         found: dict[str, LinkCounters] = {}
-        for name, kept in ((self._own.box_id, self._own_live), (f"{self._own.box_id}/bulk", self._own_bulk)):
-            if kept is not None:
+        for name, kept in ((f"{self._own.box_id}/bulk", self._own_bulk), (self._own.box_id, self._own_live)):
+            if kept is not None and (kept is not self._own_live or name == self._own.box_id):
                 found[name] = kept.link.counters
         for box_id, peer in self._peers.items():
             found[box_id] = peer.live.link.counters
@@ -194,20 +200,16 @@ class Mesh:
 
     def _own_link(
         self,
+        host: str,
+        port: int,
         purpose: str,
-        subscriptions: tuple[str, ...],
-        up: Callable[[], MeshEvent] | None,
-        down: Callable[[str], MeshEvent] | None,
+        channel: Channel,
+        told: tuple[Callable[[], None], Callable[[str], None]],
     ) -> _Kept:
-        host, port = self._own_broker
-        target = LinkTarget(
-            host,
-            port,
-            client_context(self._own, self._own.certificate_der),
-            client_id(self._own.box_id, purpose, self._instance),
-            subscriptions,
-        )
-        return self._keep(target, self._from_own_broker, up, down)
+        tls = client_context(self._own, self._own.certificate_der)
+        identifier = client_id(self._own.box_id, purpose, self._instance)
+        target = LinkTarget(host, port, tls, identifier, (self._topics.topic(channel, "+"),))
+        return self._keep_link(target, self._from_own_broker, *told)
 
     def _make_peer(self, address: PeerAddress) -> _Peer:
         topics = OwnerTopics(self._site, address.box_id)
@@ -222,44 +224,42 @@ class Mesh:
             self._from_peer(address.box_id, topics, topic, data)
 
         def open_bulk(on_up: Callable[[], None]) -> _Kept:
-            return self._keep(target(_BULK, topics.topic(Channel.BULK_OUT, me)), deliver, None, None, on_up)
+            return self._keep_link(target(_BULK, topics.topic(Channel.BULK_OUT, me)), deliver, on_up, _nothing)
 
-        live = self._keep(
-            target(_LIVE, topics.topic(Channel.LIVE), topics.topic(Channel.HEADS), topics.topic(Channel.OUT, me)),
-            deliver,
-            lambda: PeerUp(address.box_id),
-            lambda reason: PeerDown(address.box_id, reason),
-        )
+        subscriptions = topics.topic(Channel.LIVE), topics.topic(Channel.HEADS), topics.topic(Channel.OUT, me)
+        told = self._tell(lambda: PeerUp(address.box_id), lambda reason: PeerDown(address.box_id, reason))
+        live = self._keep_link(target(_LIVE, *subscriptions), deliver, *told)
         return _Peer(address, topics, live, topics.topic(Channel.BULK_IN, me), open_bulk)
 
-    def _keep(
+    def _keep_link(
         self,
         target: LinkTarget,
         deliver: Callable[[str, bytes], None],
-        up: Callable[[], MeshEvent] | None,
-        down: Callable[[str], MeshEvent] | None,
-        then: Callable[[], None] | None = None,
+        on_up: Callable[[], None],
+        on_down: Callable[[str], None],
     ) -> _Kept:
         if self._executor is None:
             raise OurFault("mesh.stopped", "The mesh is not running.")
+        return _keep(Link(target, self._executor, deliver, on_up, on_down))
+
+    def _tell(
+        self, up: Callable[[], MeshEvent], down: Callable[[str], MeshEvent]
+    ) -> tuple[Callable[[], None], Callable[[str], None]]:
+        """Call-backs of a link that tell the node; a loss once, not every failed attempt after it."""
         was_up: bool | None = None
 
         def on_up() -> None:
             nonlocal was_up
             was_up = True
-            if up is not None:
-                self._on_event(up())
-            if then is not None:
-                then()
+            self._on_event(up())
 
         def on_down(reason: str) -> None:
             nonlocal was_up
-            if was_up is not False and down is not None:
+            if was_up is not False:
+                was_up = False
                 self._on_event(down(reason))
-            was_up = False
 
-        link = Link(target, self._executor, deliver, on_up, on_down)
-        return _Kept(link, asyncio.get_running_loop().create_task(link.run()))
+        return on_up, on_down
 
     def _from_own_broker(self, topic: str, data: bytes) -> None:
         parsed = self._topics.parse(topic)
@@ -276,15 +276,34 @@ class Mesh:
         self._on_event(MeshMessage(peer, parsed[0], data, time.monotonic_ns()))
 
 
+class _AnyLink(Protocol):
+    """What `Link` and `LocalLink` have in common."""
+
+    counters: LinkCounters
+
+    @property
+    def up(self) -> bool: ...
+    def publish(self, topic: str, data: bytes) -> bool: ...
+    async def run(self) -> None: ...
+
+
+@dataclass(frozen=True, slots=True)
 class _Kept:
     """A link and the task that keeps it up."""
 
-    def __init__(self, link: Link, task: asyncio.Task[None]) -> None:
-        self.link = link
-        self.task = task
+    link: _AnyLink
+    task: asyncio.Task[None]
 
     def cancel(self) -> None:
         self.task.cancel()
+
+
+def _keep(link: _AnyLink) -> _Kept:
+    return _Kept(link, asyncio.get_running_loop().create_task(link.run()))
+
+
+def _nothing(_reason: str = "") -> None:
+    """The bulk connections say nothing of themselves: the live ones tell who can be reached."""
 
 
 class _Peer:

@@ -52,7 +52,7 @@ class Box:
         others = {name: load_identity(Path(peer["pem"])).certificate_der for name, peer in plan["peers"].items()}
         self.broker = EmbeddedBroker(SITE, own, "127.0.0.1", plan["port"], others)
         addresses = [PeerAddress(name, "127.0.0.1", plan["peers"][name]["port"], der) for name, der in others.items()]
-        self.mesh = Mesh(SITE, own, ("127.0.0.1", plan["port"]), addresses, self.on_event)
+        self.mesh = Mesh(SITE, own, self.broker, addresses, self.on_event)
 
     def on_event(self, event: MeshEvent) -> None:
         if isinstance(event, PeerUp):
@@ -122,7 +122,9 @@ def report(arguments: argparse.Namespace, results: list[dict[str, Any]]) -> None
     ):
         values = sorted(ns / 1e6 for result in results for ns in result[key])
         quantiles = [values[min(len(values) - 1, int(len(values) * q))] for q in (0.5, 0.9, 0.99)]
-        text = "  ".join(f"{label} {value:6.2f} ms" for label, value in zip(("p50", "p90", "p99"), quantiles, strict=True))
+        text = "  ".join(
+            f"{label} {value:6.2f} ms" for label, value in zip(("p50", "p90", "p99"), quantiles, strict=True)
+        )
         print(f"{name:34} {text}   {len(values)} of {sent}   {budget}")
     cpu = sum(result["cpu"] for result in results) / len(results)
     print(f"CPU of mesh and broker together    {cpu:6.1%} of a core per box (of 5 % for the whole agent)")

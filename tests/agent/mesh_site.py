@@ -120,8 +120,9 @@ class Node:
             PeerAddress(peer, "127.0.0.1", site.brokers[peer].port, der)
             for peer, der in site.certificates(without=box).items()
         ]
-        own = site.identities[box]
-        self.mesh = Mesh(SITE, own, ("127.0.0.1", site.brokers[box].port), addresses, self.events.append)
+        broker = site.brokers[box]
+        own_broker = broker.broker if isinstance(broker, Embedded) else ("127.0.0.1", broker.port)
+        self.mesh = Mesh(SITE, site.identities[box], own_broker, addresses, self.events.append)
 
     def messages(self) -> list[MeshMessage]:
         return [event for event in self.events if isinstance(event, MeshMessage)]

@@ -155,9 +155,9 @@ def test_a_slow_client_is_bounded_and_hinders_nobody(either: Bench) -> None:
         for number in range(messages):
             owner.send(publish(f"{OWNER}/live", number.to_bytes(4, "big") + data))
             assert quick.message()[1][:4] == number.to_bytes(4, "big")
-        if isinstance(either.broker, Embedded):
-            assert either.embedded.counters.dropped_messages > 0
-            assert either.embedded.counters.dropped_bytes >= messages * len(data) - LIMITS.peer_queue_bytes - (8 << 20)
+        if isinstance(either.broker, Embedded):  # the rest was dropped, or the client after a second of no progress
+            taken_bytes = (either.embedded.counters.messages_out - messages) * LIMITS.message_bytes
+            assert taken_bytes < LIMITS.peer_queue_bytes + 4 * LIMITS.message_bytes  # socket buffers come on top
 
 
 def test_nothing_is_kept_for_a_client_that_is_away(either: Bench) -> None:
@@ -373,8 +373,7 @@ def test_stop_is_quick_while_a_client_reads_nothing(bench: Bench) -> None:
             owner.send(publish(f"{OWNER}/live", bytes(LIMITS.message_bytes)))
         owner.ping()
         bench.broker.stop()
-        assert threading.current_thread() in threading.enumerate()
-    assert not any(thread.name == "broker" for thread in threading.enumerate())
+    assert bench.embedded._thread is None
 
 
 def test_sockets_have_the_options_that_keep_latency_low(bench: Bench) -> None:

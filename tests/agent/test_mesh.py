@@ -12,7 +12,7 @@ import pytest
 from paho.mqtt import client as paho
 from paho.mqtt.enums import CallbackAPIVersion
 
-from agent import link
+from agent.link import _PACKET_BYTES, Link
 from agent.mesh import OwnBrokerDown, OwnBrokerUp, PeerAddress, PeerDown
 from agent.topics import Channel
 from ledger.errors import OurFault
@@ -225,18 +225,17 @@ def test_what_waits_for_an_opening_bulk_connection_is_bounded(site: Site) -> Non
     run(test)
 
 
-def test_what_waits_for_a_stuck_socket_is_bounded(tmp_path: Path) -> None:
+def test_what_waits_for_a_stuck_socket_is_bounded(site: Site) -> None:
     async def test() -> None:
-        site = Site("embedded", tmp_path, *BOXES)
-        site.start()
         async with running(site, "or-1") as (one,):
-            connection = one.mesh._own_live.link._connection  # type: ignore[union-attr]
+            link = one.mesh._peers["or-2"].live.link
+            assert isinstance(link, Link)
+            connection = link._connection
             assert connection is not None
             connection._client._packet_write = lambda: paho.MQTT_ERR_AGAIN  # type: ignore[method-assign]
-            sent = [one.mesh.broadcast(Channel.LIVE, b"x") for _ in range(LIMITS.peer_queue_messages + 5)]
+            sent = [one.mesh.send_to("or-2", b"x") for _ in range(LIMITS.peer_queue_messages + 5)]
             assert sent == [True] * LIMITS.peer_queue_messages + [False] * 5
             assert len(connection._client._out_packet) == LIMITS.peer_queue_messages
-        site.stop()
 
     run(test)
 
@@ -263,4 +262,4 @@ def test_only_live_and_heads_are_broadcasts(tmp_path: Path) -> None:
 def test_paho_still_keeps_the_packet_length_where_the_cap_looks() -> None:
     client = paho.Client(CallbackAPIVersion.VERSION2)
     assert client._in_packet["remaining_length"] == 0
-    assert LIMITS.message_bytes < link._PACKET_BYTES
+    assert LIMITS.message_bytes < _PACKET_BYTES
