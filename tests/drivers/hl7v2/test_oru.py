@@ -16,7 +16,7 @@ from tests.drivers.hl7v2.feeding import UTC_NS, up
 _ENVELOPE = Envelope(Sender("ORLEDGER", "ST-MARY"), Sender("CONSOLE", "OR-3"), "ST-MARY^OR^3", "r-7", UTC_NS)
 _AT_NS = UTC_NS - 240 * S_NS
 _VALUES = (
-    RestoredValue("monitor", "MDC_ECG_CARD_BEAT_RATE", Decimal("72"), "{beat}/min", _AT_NS),
+    RestoredValue("monitor", "MDC_ECG_CARD_BEAT_RATE", Decimal(72), "{beat}/min", _AT_NS),
     RestoredValue("monitor", "MDC_PRESS_BLD_NONINV_SYS", Decimal("118.0"), "mm[Hg]", _AT_NS, Quality.EARLY),
     RestoredValue("vent", "MDCX_MEDIBUS_MODE", "IPPV & more", "", _AT_NS),
     RestoredValue("vent", "MDC_CONC_AWAY_O2_INSP", None, "%", _AT_NS),
