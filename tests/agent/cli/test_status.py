@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import json
+import os
+import re
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -52,6 +56,29 @@ def status_of(config_path: Path, capsys: pytest.CaptureFixture[str]) -> Callable
 
 def test_all_is_well_is_0(status_of: Callable[..., tuple[int, str, str]]) -> None:
     assert status_of(GOOD) == (0, ALL_IS_WELL, "")
+
+
+def test_on_a_terminal_it_has_colour_and_the_same_words(config_path: Path) -> None:
+    async def status(request: Request, reply: Reply) -> None:
+        await reply(GOOD)
+
+    agent = Agent(config_path.parent / "run" / "control.sock", {"status": status})
+    agent.run(agent.server.start())
+    ours, theirs = os.openpty()
+    try:
+        code = "import sys; from agent.cli.main import main; sys.exit(main())"
+        command = [sys.executable, "-c", code, "--config", str(config_path), "status"]
+        environment = {**os.environ, "TERM": "xterm-256color"}
+        environment.pop("NO_COLOR", None)
+        done = subprocess.run(command, stdout=theirs, env=environment, cwd=Path(__file__).parents[3], check=False)
+        shown = os.read(ours, 65_536).decode().replace("\r\n", "\n")
+    finally:
+        os.close(theirs)
+        os.close(ours)
+        agent.end()
+    assert done.returncode == 0
+    assert "\x1b[1;32mRECORDING" in shown
+    assert re.sub("\x1b\\[[0-9;]*m", "", shown) == ALL_IS_WELL
 
 
 def test_something_critical_is_2(status_of: Callable[..., tuple[int, str, str]]) -> None:
