@@ -29,18 +29,17 @@ class StoreDisk:
 
     def signed_header(self, log: LogId, seq: int) -> bytes | None:
         """One signed header, None when not held."""
-        if not 0 <= seq < self._store.length(log):
-            return None
-        return self._store.block(log, seq).signed_header
+        block = self._store.block(log, seq)
+        return None if block is None else block.signed_header
 
     def blocks(self, log: LogId, first: int, end: int) -> Iterable[tuple[bytes, bytes]]:
         """(signed header, payload) pairs in order."""
-        end = min(end, self._store.length(log))
         return ((block.signed_header, block.payload) for block in self._store.blocks(log, first, end))
 
     def keyframe_frontier(self, log: LogId, seq: int) -> bytes | None:
         """The tree's frontier before a keyframe."""
-        return self._store.keyframe(log, seq)
+        found = self._store.keyframe_at_or_before(log, seq)
+        return found[1] if found is not None and found[0] == seq else None
 
 
 class RingKeys:
@@ -60,7 +59,7 @@ def load_manifest(store: Store) -> Manifest | None:
     versions = store.manifests()
     if not versions:
         return None
-    signed = SignedManifest.decode(versions[max(versions)])
+    signed = SignedManifest.decode(versions[-1][1])
     signed.check(None)
     return signed.manifest
 
@@ -71,8 +70,7 @@ def load_replicas(store: Store) -> list[Replica]:
     for log, manifest_hash in store.logs():
         tip = store.tip(log)
         replica = Replica.from_tip(log, tip) if tip is not None else Replica(log, manifest_hash)
-        length = store.length(log)
-        extend(replica, (block.signed_header for block in store.blocks(log, replica.size, length)))
+        extend(replica, store.headers(log, replica.size, store.length(log)))
         replicas.append(replica)
     return replicas
 
@@ -82,7 +80,9 @@ def own_past(store: Store, box: str, replicas: Iterable[Replica]) -> OwnPast:
     own = [replica for replica in replicas if replica.log.box == box and replica.size]
     linked: set[LogId] = set()
     for replica in own:
-        linked |= linked_logs(decode_signed_header(store.block(replica.log, 0).signed_header))
+        first = store.block(replica.log, 0)
+        if first is not None:
+            linked |= linked_logs(decode_signed_header(first.signed_header))
     ends: list[Head] = [replica.newest_head() for replica in own]
     parent = highest_fenced(ends)
     named = tuple(end for end in ends if end.log not in linked or end == parent)

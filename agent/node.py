@@ -10,12 +10,16 @@ import logging
 import os
 import secrets
 import time
+from collections.abc import Callable
 from pathlib import Path
+from typing import cast
 
 from agent.alerts import Alerts
 from agent.box_files import BoxFolder, BoxIdentity, load_box, open_keyring
 from agent.clock import read_now, read_pair, read_quality
+from agent.commands import handlers
 from agent.config import Configuration
+from agent.control import ControlServer
 from agent.disk import RingKeys, StoreDisk, last_state, load_manifest, load_replicas, own_past
 from agent.feed import Feed, loop_schedule
 from agent.feed_config import FeedSetup, feed_setups
@@ -27,9 +31,11 @@ from agent.restorer import Restorer
 from agent.sd_notify import Notifier
 from agent.statistics import Statistics
 from drivers import registry
+from drivers.contract import Driver
 from drivers.transports.mllp_listener import MllpListener
 from drivers.transports.serial_port import SerialConfig, SerialPort
 from ledger.errors import ConfigurationFault, OrledgerError
+from ledger.instant import Now
 from ledger.limits import LIMITS, S_NS
 from ledger.member import Member
 from ledger.outbox import Warn
@@ -86,6 +92,7 @@ class Node:
         self.feeds: list[Feed] = []
         self.started_ns = read_now().mono_ns
         self._notifier = Notifier()
+        self._control = ControlServer(box.control_socket, handlers(self))
         self._stop: asyncio.Event | None = None
         self._failure: OrledgerError | None = None
         self._ticked = False
@@ -103,6 +110,7 @@ class Node:
             feed.start()
         ticking = loop.create_task(self._tick_forever())
         try:
+            await self._control.start()
             await self.network.start()
             self._notifier.ready(f"recording as {self.configuration.box.id}")
             await self._stop.wait()
@@ -115,6 +123,10 @@ class Node:
             await self._close_down()
         return self._failure.exit_code if self._failure is not None else 0
 
+    def now(self) -> Now:
+        """This moment."""
+        return read_now()
+
     def stop(self) -> None:
         """Ask for a clean stop."""
         if self._stop is not None:
@@ -126,6 +138,7 @@ class Node:
         if self._failure is None:
             self._tick(time.perf_counter_ns())
             await self.pump.drain()
+        await self._control.stop()
         await self.network.stop()
         self.pump.close()
         self.store.close()
@@ -197,7 +210,7 @@ def make_feed(setup: FeedSetup, intake: Intake, loop: asyncio.AbstractEventLoop)
     """A feed from its configuration, not yet started."""
     config = setup.transport
     transport = SerialPort(config, read_now) if isinstance(config, SerialConfig) else MllpListener(config, read_now)
-    driver = setup.driver
+    driver = cast("Callable[[object], Driver]", setup.driver)
     return Feed(setup.name, lambda: driver(setup.options), transport, intake, read_now, loop_schedule(loop))
 
 

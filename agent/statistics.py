@@ -23,13 +23,19 @@ class Durations:
         self.count += 1
         self.worst_ns = max(self.worst_ns, duration_ns)
 
+    @property
+    def p99_ms(self) -> float:
+        """The 99th percentile of the newest, 0 before the first."""
+        ordered = sorted(self._values) or [0]
+        return _ms(ordered[min(len(ordered) - 1, len(ordered) * 99 // 100)])
+
     def summary(self) -> dict[str, float | int]:
         """Count, p50, p99 and worst in ms; zeros before the first."""
         ordered = sorted(self._values) or [0]
         return {
             "count": self.count,
             "p50_ms": _ms(ordered[len(ordered) // 2]),
-            "p99_ms": _ms(ordered[min(len(ordered) - 1, len(ordered) * 99 // 100)]),
+            "p99_ms": self.p99_ms,
             "worst_ms": _ms(self.worst_ns),
         }
 

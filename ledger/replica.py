@@ -13,7 +13,7 @@ from ledger.certificate import Certificate
 from ledger.log import LogId
 from ledger.messages import BlockMessage, HeadReport
 from ledger.notices import Head
-from ledger.ops import PutDerived
+from ledger.ops import CheckpointRow, KeyframeRow, PutDerived
 from ledger.signing import SIGNATURE_BYTES
 from ledger.tree import Frontier, leaf_hash
 
@@ -116,8 +116,9 @@ class Replica:
             self.manifest_hash, self.frontier.encode(), self.last_leaf, self.keyframe_seq, self.checkpoint_signature,
             self.frozen, self.closed_ns,
         ])  # fmt: skip
-        checkpoints = ((certificate.size, certificate.encode()),) if certificate is not None else ()
-        return PutDerived(self.log, tip, checkpoints=checkpoints, keyframes=tuple(self.keyframes)[-1:])
+        checkpoints = (CheckpointRow(certificate.size, certificate.encode()),) if certificate is not None else ()
+        keyframes = tuple(KeyframeRow(seq, frontier) for seq, frontier in self.keyframes)[-1:]
+        return PutDerived(self.log, tip, checkpoints=checkpoints, keyframes=keyframes)
 
     @classmethod
     def from_tip(cls, log: LogId, tip: bytes) -> Replica:
