@@ -45,7 +45,8 @@ class Box:
 
     def __init__(self, plan: dict[str, Any]) -> None:
         self.plan = plan
-        self.up: set[str] = set()
+        self.missing = set(plan["peers"])
+        self.complete = asyncio.Event()
         self.block_ns: list[int] = []
         self.round_trip_ns: list[int] = []
         own = load_identity(Path(plan["pem"]))
@@ -56,7 +57,9 @@ class Box:
 
     def on_event(self, event: MeshEvent) -> None:
         if isinstance(event, PeerUp):
-            self.up.add(event.peer)
+            self.missing.discard(event.peer)
+            if not self.missing:
+                self.complete.set()
         elif isinstance(event, MeshMessage):
             (sent_ns,) = struct.unpack_from("!Q", event.data)
             if event.channel is Channel.LIVE:
@@ -69,8 +72,7 @@ class Box:
         await asyncio.to_thread(self.broker.start)
         await self.mesh.start()
         async with asyncio.timeout(WAIT_S):
-            while len(self.up) < len(self.plan["peers"]):
-                await asyncio.sleep(0.05)
+            await self.complete.wait()
         await asyncio.sleep(1.0 + self.plan["phase_s"])
         cpu, begin = time.process_time(), time.monotonic()
         for tick in range(round(self.plan["seconds"] / TICK_S)):
