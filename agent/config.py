@@ -245,4 +245,5 @@ def _places(feed: FeedSection) -> list[tuple[str, str]]:
 
 
 def _lower_first(text: str) -> str:
-    return text[:1].lower() + text[1:]
+    """Messages of msgspec begin with a capital; here a spot and a colon stand before them."""
+    return text[:1].lower() + text[1:] if text[1:2].islower() else text

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any, ClassVar
 
 import msgspec
@@ -7,6 +8,7 @@ import pytest
 
 from agent import config
 from agent.feed_config import feed_setups
+from drivers import registry
 from drivers.contract import Driver, Message, Now, Outbox, Spec, Transport
 from drivers.transports.mllp_listener import MllpConfig
 from drivers.transports.serial_port import SerialConfig, SerialLine
@@ -75,3 +77,29 @@ def test_an_error_names_its_spot_and_the_next_step(old: str, new: str, spot: str
     error = fault_of(old, new)
     assert error.text.startswith(spot)
     assert error.next_step
+
+
+EXAMPLE = Path(__file__).parents[2] / "systemd" / "config.example.toml"
+
+
+def test_the_example_we_ship_is_valid_with_the_real_drivers() -> None:
+    setups = feed_setups(config.read(EXAMPLE), registry.get)
+    assert [(setup.name, setup.driver.spec.name) for setup in setups] == [("monitor", "ge-dri"), ("gateway", "hl7")]
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "spot"),
+    [
+        ("ge-dri", "ge-dry", "$.feed[0].driver: there is no driver 'ge-dry'"),
+        ("numerics_s = 5", "numerics_s = 50", "$.feed[0].options: numerics_s: 50"),
+        ('"PLETH"', '"PULS"', "$.feed[0].options: "),
+        ('other_beds = "reject"', 'other_beds = "no"', "$.feed[1].options.other_beds: "),
+        ('feed = "anaesthesia"', 'fed = "anaesthesia"', "$.feed[1].options.beds[0]: "),
+    ],
+)
+def test_the_real_drivers_say_what_is_wrong_and_where(old: str, new: str, spot: str) -> None:
+    text = EXAMPLE.read_text()
+    assert text.count(old) == 1
+    with pytest.raises(ConfigurationFault) as caught:
+        feed_setups(config.parse(text.replace(old, new).encode()), registry.get)
+    assert caught.value.text.startswith(spot)
