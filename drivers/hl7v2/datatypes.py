@@ -30,6 +30,7 @@ _RESOLUTION_NS = {
     "month": 28 * 86_400 * S_NS,
     "year": 365 * 86_400 * S_NS,
 }
+_MAX_DTM = 40
 _FIRST_YEAR, _LAST_YEAR = 1900, 2200  # what nanoseconds since 1970 can hold in 64 bits, rounded to whole centuries
 
 _NUMBER = re.compile(r"[+-]?(?=\.?\d)\d{0,18}(?:\.\d{0,18})?(?:[eE][+-]?\d{1,2})?", re.ASCII)
@@ -46,7 +47,7 @@ HL7_NULL = '""'
 
 def zone_of(raw: str) -> str:
     """The offset of a DTM like ``+0100``; empty if it has none. Blanks inside ("- 0600") are dropped."""
-    match = _DTM.fullmatch(raw.replace(" ", ""))
+    match = _DTM.fullmatch(raw[:_MAX_DTM].replace(" ", ""))
     return (match["zone"] or "") if match else ""
 
 
@@ -54,6 +55,11 @@ def device_time(raw: str, default_zone: str = "") -> DeviceTime | None:
     """A DTM as sent; None if it is no time. ``utc`` where an offset is known: its own, or that of MSH-7, which HL7
     makes the default for the whole message (chapter 2, MSH-7); else ``local``.
     """
+    return _device_time(raw, default_zone) if 4 <= len(raw) <= _MAX_DTM else None
+
+
+@lru_cache(maxsize=256)  # the observations of one message share their times
+def _device_time(raw: str, default_zone: str) -> DeviceTime | None:
     match = _DTM.fullmatch(raw.replace(" ", ""))
     if match is None:
         return None
@@ -90,7 +96,7 @@ def number(raw: str) -> Decimal | None:
     if not text or not _NUMBER.fullmatch(text):
         return None
     value = Decimal(text)
-    return value if len(value.as_tuple().digits) <= _MAX_DIGITS else None
+    return value if len(text) <= _MAX_DIGITS or len(value.as_tuple().digits) <= _MAX_DIGITS else None
 
 
 def limits(raw: str) -> tuple[Decimal | None, Decimal | None]:

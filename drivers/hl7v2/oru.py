@@ -34,7 +34,9 @@ _FLAGS = (
 
 @dataclass(frozen=True, slots=True)
 class RestoredValue:
-    """One value of a restored state. ``at_ns``: UTC at which the box first recorded it; ``unit``: UCUM."""
+    """One value of a restored state. ``at_ns``: UTC at which the box first recorded it; ``unit``: UCUM; ``channel``:
+    the record's own, which tells two values of one code apart.
+    """
 
     feed: str
     code: str
@@ -42,6 +44,7 @@ class RestoredValue:
     unit: str
     at_ns: int
     quality: Quality = Quality.GOOD
+    channel: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,21 +64,21 @@ class Envelope:
 def restored_oru(values: Iterable[RestoredValue], envelope: Envelope) -> str:
     """The message, in UTF-8 by its MSH-18 and without MLLP frame; no patient identifiers are in it.
 
-    Each feed is a VMD with one channel (OBX-4 ``1.<feed>.1.<n>``). Each value has the time at which it was recorded
-    (OBX-14), OBX-8 QUES, OBX-11 R, and its own note; the message begins with that note too. Values without one are
-    sent as not available (OBX-11 X).
+    Each feed is a VMD, each channel of its records a channel (OBX-4 ``1.<feed>.<channel>.<n>``). Each value has the
+    time at which it was recorded (OBX-14), OBX-8 QUES, OBX-11 R, and its own note; the message begins with that note
+    too. Values without one are sent as not available (OBX-11 X).
     """
-    by_feed: dict[str, list[RestoredValue]] = {}
+    tree: dict[str, dict[str, list[RestoredValue]]] = {}
     for value in values:
-        by_feed.setdefault(value.feed, []).append(value)
-    observations = [_obx(_MDS, "1.0.0.0", ("", "", ""), "", "X", "")]
-    for number, (feed, rows) in enumerate(by_feed.items(), start=1):
-        observations.append(
-            _obx(("0", f"MDCX_ORLEDGER_FEED_{feed}", "MDC"), f"1.{number}.0.0", ("", "", ""), "", "X", "")
-        )
-        for metric, row in enumerate(rows, start=1):
-            observations.append(_value(row, f"1.{number}.1.{metric}"))
-            observations.append(_note())
+        tree.setdefault(value.feed, {}).setdefault(value.channel, []).append(value)
+    observations = [_device(_MDS, "1.0.0.0")]
+    for vmd, (feed, channels) in enumerate(tree.items(), start=1):
+        observations.append(_device(("0", f"MDCX_ORLEDGER_FEED_{feed}", "MDC"), f"1.{vmd}.0.0"))
+        for channel, (name, rows) in enumerate(channels.items(), start=1):
+            if name:
+                observations.append(_device(("0", f"MDCX_ORLEDGER_CHANNEL_{name}", "MDC"), f"1.{vmd}.{channel}.0"))
+            for metric, row in enumerate(rows, start=1):
+                observations += [_value(row, f"1.{vmd}.{channel}.{metric}"), _note()]
     return er7.write(Message(STANDARD, tuple(_numbered([*_head(envelope), *observations]))))
 
 
@@ -123,6 +126,10 @@ def _obx(
     kind, value, unit = typed
     fields = ("", kind, er7.join(code, STANDARD), path, value, unit, "", flags, "", "", status, "", "", observed)
     return er7.segment("OBX", *fields)
+
+
+def _device(code: tuple[str, str, str], path: str) -> Segment:
+    return _obx(code, path, ("", "", ""), "", "X", "")
 
 
 def _value(row: RestoredValue, path: str) -> Segment:

@@ -5,7 +5,9 @@ Source: IHE PCD TF vol. 2, appendix B.7 (OBR) and B.8 (OBX; OBX-4 is "mds.vmd.ch
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass, field
+from functools import lru_cache
 
 from drivers.hl7v2 import datatypes, er7
 from drivers.hl7v2.datatypes import Coded
@@ -43,7 +45,8 @@ _OBX_11 = {
     "N": Quality.UNAVAILABLE,
     "O": Quality.UNAVAILABLE,
 }
-_MAX_DEPTH = 8
+_PATH = re.compile(r"\d{1,9}(?:\.\d{1,9}){0,7}", re.ASCII)
+_MAX_PATH = 100
 
 
 @dataclass(frozen=True, slots=True)
@@ -163,11 +166,13 @@ def _obx(segment: Segment, marks: Delimiters) -> Obx:
 
 
 def path_of(raw: str) -> tuple[int, ...]:
-    """OBX-4 as numbers; empty if it is not dotted numbers."""
-    parts = raw.strip().split(".", _MAX_DEPTH)
-    if len(parts) > _MAX_DEPTH or not all(part.isascii() and part.isdigit() and len(part) <= 9 for part in parts):
-        return ()
-    return tuple(map(int, parts))
+    """OBX-4 as numbers, at most 8 of at most 9 digits; empty if it is not of that form."""
+    return _path_of(raw) if len(raw) <= _MAX_PATH else ()
+
+
+@lru_cache(maxsize=4_096)
+def _path_of(raw: str) -> tuple[int, ...]:
+    return tuple(map(int, raw.split("."))) if _PATH.fullmatch(raw.strip()) else ()
 
 
 class Containment:

@@ -54,28 +54,36 @@ class Quantised:
 def quantise(values: Sequence[Decimal | None]) -> Quantised:
     """Turn decimals into integers of the fewest bytes that hold them all; None becomes the ``invalid`` sample."""
     present = [value for value in values if value is not None]
-    decimals = min(max((-_exponent(value) for value in present), default=0), _MAX_DECIMALS)
-    decimals = max(decimals, 0)
-    scaled = [None if value is None else value.scaleb(decimals) for value in values]
-    highest = max((abs(number) for number in scaled if number is not None), default=Decimal(0))
-    exact = all(number == number.to_integral_value() for number in scaled if number is not None)
-    if highest < 1 << 15:
-        width: Literal[2, 4] = 2
-    elif highest < 1 << 31:
-        width = 4
-    else:
-        return _squeeze(values, present)
+    found = _by_decimals(values, present, _decimals(present))
+    if found is None or not found.exact:  # zeros at the end may be all that does not fit
+        found = _by_decimals(values, present, _decimals([value.normalize() for value in present]))
+    return found or _squeeze(values, present)
+
+
+def _by_decimals(values: Sequence[Decimal | None], present: Sequence[Decimal], decimals: int) -> Quantised | None:
+    """Samples in units of the last decimal sent; None if they do not fit 32 bits."""
+    steps = [round(value.scaleb(decimals)) for value in present]
+    highest = max(map(abs, steps), default=0)
+    if highest >= 1 << 31:
+        return None
+    width: Literal[2, 4] = 2 if highest < 1 << 15 else 4
+    exact = decimals < _MAX_DECIMALS or all(
+        step == value.scaleb(decimals) for step, value in zip(steps, present, strict=True)
+    )
+    scale = float(Decimal(1).scaleb(-decimals))
+    if len(present) == len(values):
+        return Quantised(tuple(steps), width, scale, 0.0, None, exact)
     invalid = -(1 << (8 * width - 1))
-    if highest >= -invalid:
-        return _squeeze(values, present)
-    whole = tuple(invalid if number is None else int(number.to_integral_value()) for number in scaled)
-    gap = invalid if len(present) < len(values) else None
-    return Quantised(whole, width, float(Decimal(1).scaleb(-decimals)), 0.0, gap, exact)
+    rest = iter(steps)
+    whole = tuple(invalid if value is None else next(rest) for value in values)
+    return Quantised(whole, width, scale, 0.0, invalid, exact)
 
 
-def _exponent(value: Decimal) -> int:
-    exponent = value.normalize().as_tuple().exponent
-    return exponent if isinstance(exponent, int) else 0
+def _decimals(values: Sequence[Decimal]) -> int:
+    """Decimals of the most precise value, at most ``_MAX_DECIMALS``."""
+    exponents = (value.as_tuple().exponent for value in values)
+    most = max((-exponent for exponent in exponents if isinstance(exponent, int)), default=0)
+    return max(0, min(most, _MAX_DECIMALS))
 
 
 def _squeeze(values: Sequence[Decimal | None], present: Sequence[Decimal]) -> Quantised:

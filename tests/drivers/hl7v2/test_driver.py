@@ -8,6 +8,7 @@ from drivers import mllp
 from drivers.contract import Emit, Message, Now, Send, Ticket, Transport
 from drivers.hl7v2 import Hl7Config, Hl7v2
 from ledger.limits import LIMITS
+from ledger.payload import encode_payload
 from ledger.records import Event, Gap, Identity, LinkId, Numeric, Quality, Raw
 from tests.drivers.hl7v2.feeding import HEART_RATE, LINK, NOW, UTC_NS, Fed, config, framed, message, up
 
@@ -349,6 +350,7 @@ def _check(fed: Fed) -> None:
             assert action.after is None or action.after in before
             if b"MSA|AA" in action.data or b"MSA|CA" in action.data:
                 assert action.after is not None
+    encode_payload({"gateway": [action.record for action in fed.actions if isinstance(action, Emit)]})
     kinds = {type(action.record).__name__.lower() for action in fed.actions if isinstance(action, Emit)}
     assert kinds <= Hl7v2.spec.records
 

@@ -81,6 +81,17 @@ def test_the_code_number_stands_beside_the_reference_id() -> None:
     assert "|0^MDCX_MEDIBUS_MODE^MDC|1.2.1.1|" in text
 
 
+def test_two_values_of_one_code_are_told_apart_by_their_channels() -> None:
+    rows = tuple(
+        RestoredValue("monitor", "MDC_TEMP", Decimal(value), "Cel", _AT_NS, channel=channel)
+        for value, channel in (("36.5", "T1"), ("33.1", "T2"))
+    )
+    assert [(row.channel.rsplit("_", 1)[-1], str(row.value)) for row in _read_back(rows)] == [
+        ("T1", "36.5"),
+        ("T2", "33.1"),
+    ]
+
+
 def test_invalid_values_are_not_offered_as_results() -> None:
     value = RestoredValue("m", "MDC_PULS_OXIM_SAT_O2", Decimal(99), "%", _AT_NS, Quality.INVALID | Quality.TEST)
     text = oru.restored_oru([value], _ENVELOPE)

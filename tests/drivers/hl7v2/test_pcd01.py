@@ -199,7 +199,10 @@ def test_pumps_that_number_themselves_alike_stay_apart() -> None:
 def test_patients_of_one_message_are_told_apart() -> None:
     second = HEART_RATE.replace("|72|", "|64|")
     fed = up().give(framed("PID|||1", "PV1||I|A", _OBR, HEART_RATE, "PID|||2", "PV1||I|B", _OBR, second))
-    assert [(record.sub, record.value) for record in fed.of(Numeric)] == [("bed-A", Decimal(72)), ("bed-B", Decimal(64))]
+    assert [(record.sub, record.value) for record in fed.of(Numeric)] == [
+        ("bed-A", Decimal(72)),
+        ("bed-B", Decimal(64)),
+    ]
 
 
 def test_texts_are_bounded() -> None:

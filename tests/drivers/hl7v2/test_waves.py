@@ -50,6 +50,12 @@ def test_the_fewest_bytes_that_hold_all_are_taken(values: list[str], width: int)
     assert found.exact
 
 
+def test_zeros_at_the_end_do_not_cost_exactness() -> None:
+    found = waves.quantise([Decimal("3.000000000"), Decimal("-2.5000000000")])
+    assert found.exact
+    assert _back(found) == [3.0, -2.5]
+
+
 def test_a_missing_sample_is_the_invalid_one() -> None:
     found = waves.quantise([Decimal("0.5"), None, Decimal("-0.5")])
     assert found.samples == (5, -32768, -5)
