@@ -16,8 +16,9 @@ driver finds them again.
 from __future__ import annotations
 
 import hashlib
+import itertools
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any, BinaryIO, Final, Literal, get_args
@@ -302,3 +303,25 @@ def _message_of(rest: list[Any]) -> Message:
         raise ValueError("a message's meta is not an object of texts")
     meta = dict(rest[0])
     return Message(meta.pop("kind", ""), meta, _bytes_of(rest[1:]))
+
+
+def export_feed(
+    blocks: Iterable[Mapping[str, Sequence[Record]]], template: CaptureHeader, stream: BinaryIO
+) -> CaptureHeader:
+    """Write what the blocks of a log, in order, hold of the feed ``template.feed``; returns the header written.
+
+    ``t0`` is the time of the first record written; all else of the header is the template's. Raises ``BadInput`` if
+    the blocks hold no raw bytes, links or gaps of this feed: then nothing is written.
+    """
+    items = (item for groups in blocks for item in capture_items(groups.get(template.feed, ())))
+    first = next(items, None)
+    if first is None:
+        raise BadInput(
+            "capture.nothing", f"these blocks hold nothing that passed on feed {template.feed!r}", "choose other blocks"
+        )
+    header = msgspec.structs.replace(template, t0=t0_text(first.at_ns))
+    writer = CaptureWriter(stream, header)
+    for item in itertools.chain((first,), items):
+        writer.write(item)
+    writer.finish()
+    return header
