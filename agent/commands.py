@@ -31,8 +31,8 @@ def handlers(node: Node) -> Mapping[str, Handler]:
         if not isinstance(box, str):
             raise BadInput("restore.no-box", "which box is to be restored?", "orledger restore now BOX")
         report = await node.restorer.restore(box)
-        node.recorder.notice(report.notice())
-        await reply(restore_document(report, node.now()))
+        seq = node.record(report.notice())
+        await reply(restore_document(report, node.now(), seq))
 
     async def state(_request: Request, reply: Reply) -> None:
         await reply(state_document(node.recorder.state, node.now().utc_ns))
@@ -40,7 +40,7 @@ def handlers(node: Node) -> Mapping[str, Handler]:
     return {"status": status, "statistics": statistics, "restore": restore, "state": state}
 
 
-def restore_document(report: RestoreReport, now: Now) -> dict[str, object]:
+def restore_document(report: RestoreReport, now: Now, recorded_in: int) -> dict[str, object]:
     """A verified restore, for people and consoles: what, how sure, how old, from whom, and how long it took."""
     restored = report.restored
     candidate = restored.candidate
@@ -69,6 +69,7 @@ def restore_document(report: RestoreReport, now: Now) -> dict[str, object]:
             "cosignatures": restored.cosignatures,
         },
         "steps_ms": {name: round(ms, 2) for name, ms in report.steps_ms.items()},
+        "recorded_in_block": recorded_in,
         "restored": True,
         "warning": "LAST RECORDED VALUES, NOT LIVE",
         "state": state_document(restored.state, now.utc_ns),

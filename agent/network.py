@@ -70,7 +70,7 @@ class Network:
             addresses.append(
                 PeerAddress(peer.id, *host_port(text, f"$.replication.address.{peer.id}"), peer.tls_certificate)
             )
-        mesh = Mesh(node.manifest.site, node.identity.tls, (host, port), addresses, self._on_event)
+        mesh = Mesh(node.manifest.site, node.identity.tls, self._broker or (host, port), addresses, self._on_event)
         self.mesh = mesh
         node.pump.wire = MeshWire(mesh)
         await mesh.start()

@@ -34,10 +34,11 @@ from drivers import registry
 from drivers.contract import Driver
 from drivers.transports.mllp_listener import MllpListener
 from drivers.transports.serial_port import SerialConfig, SerialPort
-from ledger.errors import ConfigurationFault, OrledgerError
+from ledger.errors import ConfigurationFault, OrledgerError, OurFault
 from ledger.instant import Now
 from ledger.limits import LIMITS, S_NS
 from ledger.member import Member
+from ledger.notices import Notice
 from ledger.outbox import Warn
 from ledger.store import Store
 
@@ -126,6 +127,15 @@ class Node:
     def now(self) -> Now:
         """This moment."""
         return read_now()
+
+    def record(self, notice: Notice) -> int:
+        """Put this on the chain now; the seq of the block that holds it."""
+        self.recorder.notice(notice)
+        closed = self.recorder.tick(read_pair(), self.intake.take())
+        if closed is None:
+            raise OurFault("node.no-block", "a notice closed no block")
+        self.pump.closed(closed)
+        return closed.block.seq
 
     def stop(self) -> None:
         """Ask for a clean stop."""

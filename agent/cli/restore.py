@@ -1,0 +1,149 @@
+"""``orledger restore now BOX``: the latest state of a box that died, verified, in well under a second."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import click
+
+from agent.cli.context import Settings, common_options, document, json_text, pass_settings
+from agent.cli.status_text import duration
+from ledger.errors import StoreFault
+
+_RESTORE_TIMEOUT_S = 30.0
+_SHOWN_VALUES = 40
+
+
+@click.group("restore")
+def command() -> None:
+    """Fetch, verify and hand over what a box recorded."""
+
+
+@command.command("now")
+@click.argument("box")
+@click.option(
+    "--to", "target", metavar="TARGET", help="'-' (standard output), a file, or mllp://HOST:PORT. Default: shown here."
+)
+@common_options
+@pass_settings
+def now(settings: Settings, *, box: str, target: str | None) -> int:
+    """Restore BOX's latest verified state from its peers.
+
+    The story goes to standard error when the state goes to standard output. These are last recorded values, not live.
+    """
+    client = settings.client(_RESTORE_TIMEOUT_S)
+    began = time.perf_counter()
+    restored: Mapping[str, Any] = client.ask("restore", box=box)
+    elapsed_ms = (time.perf_counter() - began) * 1e3
+    delivered = _deliver(settings, restored, target)
+    if settings.json:
+        if target != "-":
+            click.echo(json_text(document("restore-now", **restored, elapsed_ms=elapsed_ms, delivered=delivered)))
+        return 0
+    for line in story(restored, elapsed_ms, delivered):
+        click.echo(line, err=target == "-")
+    if target is None:
+        _show_values(restored["state"])
+    return 0
+
+
+def story(restored: Mapping[str, Any], elapsed_ms: float, delivered: str) -> list[str]:
+    """What was asked, fetched, checked and handed over, line by line."""
+    steps, checked = restored["steps_ms"], restored["verified"]
+    answered, asked = restored["answered"], restored["asked"]
+    provisional = "" if restored["fenced"] else " (provisional: not fenced)"
+    lines = [
+        _timed(
+            f"asked {', '.join(asked)}: {len(answered)} of {len(asked)} answered; head epoch {restored['epoch']} "
+            f"block {restored['block']:,}, {restored['level']}, {restored['vouching']} of {restored['peers']} "
+            f"vouch{provisional}",
+            steps["ask"],
+        ),
+        _timed(
+            f"fetched {checked['blocks']} blocks, verified {checked['signatures']} signatures, "
+            f"{checked['links']} links, {checked['cosignatures']} cosignatures",
+            steps["fetch"] + steps["verify"],
+        ),
+        f"RESTORED in {elapsed_ms / 1e3:.2f} s{delivered and f'  -> {delivered}'}   (recorded in block "
+        f"{restored['recorded_in_block']:,})",
+    ]
+    if restored["newest_block"] > restored["block"]:
+        tail = restored["newest_block"] - restored["block"]
+        lines.append(f"{tail} newer blocks are signed by {restored['box']} but not yet vouched for: see newest_state.")
+    if restored["may_be_newer"]:
+        lines.append("Too few peers answered to be sure: A NEWER BLOCK MAY EXIST.")
+    if restored["equivocation_proofs"]:
+        lines.append(f"{restored['box']} signed two histories: a proof is kept. Treat these values with suspicion.")
+    if restored["clock"] != "synchronised":
+        lines.append(f"{restored['box']}'s clock was {restored['clock']}: ages may be wrong, the order is not.")
+    lines.append(
+        f"Values are {duration(restored['head_age_s'])} old{_oldest(restored['state'])}. {restored['warning']}."
+    )
+    return lines
+
+
+def _timed(text: str, elapsed_ms: float) -> str:
+    return f"{text}   {elapsed_ms:.0f} ms"
+
+
+def _oldest(state: Mapping[str, Any]) -> str:
+    values = [value for value in state["values"] if value["value"] is not None]
+    if not values:
+        return ""
+    oldest = max(values, key=lambda value: value["age_s"])
+    return f"; the oldest, {oldest['code']} {oldest['value']}, is {duration(oldest['age_s'])} old"
+
+
+def _deliver(settings: Settings, restored: Mapping[str, Any], target: str | None) -> str:
+    """Hand the state over; where it went, for the story."""
+    if target is None:
+        return ""
+    if target.startswith("mllp://"):
+        return _deliver_hl7(settings, restored, target)
+    text = json_text(dict(restored))
+    if target == "-":
+        sys.stdout.write(text + "\n")
+        return ""
+    from ledger.keyring import write_durably
+
+    path = Path(target).absolute()
+    try:
+        write_durably(path, text.encode() + b"\n", 0o640)
+    except OSError as error:
+        raise StoreFault("restore.unwritable", f"cannot write {path}: {error.strerror}", "name another file") from error
+    return str(path)
+
+
+def _deliver_hl7(settings: Settings, restored: Mapping[str, Any], target: str) -> str:
+    from agent.hl7_out import parse_target, restored_message, restored_values, send_until_accepted
+
+    host, port = parse_target(target)
+    box = settings.configuration().box
+    values = restored_values(restored["state"])
+    control_id, framed = restored_message(values, box.site, restored["box"], box.room, time.time_ns())
+    answer = send_until_accepted(framed, control_id, host, port)
+    return f"{target} ({answer.code}, {len(values)} values)"
+
+
+def _show_values(state: Mapping[str, Any]) -> None:
+    from rich.console import Console
+    from rich.table import Table
+
+    rows: Sequence[Mapping[str, Any]] = state["values"]
+    if not rows:
+        click.echo("No values were recorded.")
+        return
+    table = Table(box=None, header_style="bold", pad_edge=False)
+    for name in ("FEED", "VALUE", "", "UNIT", "AGE", "QUALITY"):
+        table.add_column(name, justify="right" if name in {"", "AGE"} else "left")
+    for row in rows[:_SHOWN_VALUES]:
+        shown = "–" if row["value"] is None else str(row["value"])
+        name = row["code"].removeprefix("MDC_") + (f" {row['channel']}" if row["channel"] else "")
+        table.add_row(row["feed"], name, shown, row["unit"], duration(row["age_s"]), ", ".join(row["quality"]))
+    Console(highlight=False).print(table)
+    if len(rows) > _SHOWN_VALUES:
+        click.echo(f"and {len(rows) - _SHOWN_VALUES} more; all of them with --to FILE")
