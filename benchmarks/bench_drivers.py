@@ -1,0 +1,108 @@
+"""How fast drivers decode, on one core: what a driver takes in, against what its device sends.
+
+Run: python -m benchmarks.bench_drivers. Each case is a stream and the seconds that it takes its device to send it; add
+one by a function that returns a ``Case``. Bytes are built here, not by the drivers or the simulator.
+"""
+
+from __future__ import annotations
+
+import math
+import struct
+import sys
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from drivers.contract import Driver, Emit, Now
+from drivers.ge_dri import GeDri, GeDriConfig
+from ledger.limits import S_NS
+from ledger.records import LinkId, Numeric, Wave
+
+LINK = LinkId(1)
+START_S = 1_790_000_000
+BUDGET = 0.01
+"""Decoding may take this part of a core for one device: a room has several, and the recorder 5 % for all it does."""
+
+
+@dataclass(frozen=True, slots=True)
+class Case:
+    """``pieces`` as the line delivers them; ``device_s``: how long the device takes to send them all."""
+
+    name: str
+    driver: Driver
+    pieces: Sequence[bytes]
+    device_s: float
+
+
+def _dri_frame(main_type: int, parts: list[tuple[int, bytes]], time_s: int) -> bytes:
+    body, descriptors = b"", b""
+    for kind, data in parts:
+        descriptors += struct.pack("<hB", len(body), kind)
+        body += data
+    descriptors += b"\0\0\xff" if len(parts) < 8 else b""
+    head = struct.pack("<hBBHIBBHh", 40 + len(body), 0, 9, 1, time_s, 0, 0, 0, main_type)
+    record = (head + descriptors).ljust(40, b"\0") + body
+    content = record + bytes([sum(record) & 0xFF])
+    return b"\x7e" + content.replace(b"\x7d", b"\x7d\x5d").replace(b"\x7e", b"\x7d\x5e") + b"\x7e"
+
+
+def _dri_wave(rate_hz: int, second: int) -> bytes:
+    samples = [round(900 * math.sin((second + n / rate_hz) * 7.5)) for n in range(rate_hz)]
+    return struct.pack(f"<hHH{rate_hz}h", rate_hz, 0, 2, *samples)
+
+
+def _dri_values(class_number: int, second: int) -> bytes:
+    """Every module active, every value there."""
+    data = struct.pack("<I", START_S + second) + struct.pack("<135h", *[3] * 135)  # as a status, 3 is: there and active
+    return data + struct.pack("<BBH", 0, 0, class_number << 8 | 0x91)
+
+
+def ge_dri(seconds: int = 300) -> Case:
+    """A CARESCAPE with eight waves, 1,050 samples/s, and all four classes of values every 5 s, in pieces of 64 B."""
+    waves = [(1, 300), (2, 300), (4, 100), (5, 100), (8, 100), (15, 25), (18, 100), (13, 25)]
+    wire = bytearray()
+    for second in range(seconds):
+        for half in (waves[:1], waves[1:2], waves[2:]):
+            parts = [(number, _dri_wave(rate_hz, second)) for number, rate_hz in half]
+            wire += _dri_frame(1, parts, START_S + second)
+        if second % 5 == 0:
+            wire += _dri_frame(0, [(1, _dri_values(c, second)) for c in range(4)], START_S + second)
+    names = ("ECG1", "ECG2", "INVP1", "INVP2", "PLETH", "RESP", "EEG1", "AWP")
+    pieces = [bytes(wire[i : i + 64]) for i in range(0, len(wire), 64)]
+    return Case("ge-dri", GeDri(GeDriConfig(waves=names, carescape=True)), pieces, seconds)
+
+
+CASES: tuple[Callable[[], Case], ...] = (ge_dri,)
+
+
+def run(case: Case) -> float:
+    """Decode all of it, print a row, return the part of a core that the live device takes."""
+    driver, samples, values = case.driver, 0, 0
+    driver.link_up(LINK, "bench", Now(0, START_S * S_NS))
+    step_ns = round(case.device_s * S_NS / len(case.pieces))
+    started_s = time.process_time()
+    for i, piece in enumerate(case.pieces):
+        driver.receive(LINK, piece, Now(i * step_ns, START_S * S_NS + i * step_ns))
+        for action in driver.drain():
+            if isinstance(action, Emit) and isinstance(action.record, Wave):
+                samples += len(action.record.samples) // action.record.width
+            elif isinstance(action, Emit) and isinstance(action.record, Numeric):
+                values += 1
+    took_s = time.process_time() - started_s
+    size = sum(map(len, case.pieces))
+    share = took_s / case.device_s
+    print(
+        f"{case.name:10} {size / took_s / 1e6:7.2f} MB/s {samples / took_s / 1e6:8.2f} M samples/s "
+        f"{values / took_s:10,.0f} values/s {case.device_s / took_s:8,.0f} × real time {share:8.3%} of a core"
+    )
+    return share
+
+
+def main() -> int:
+    """Every case; 1 if one takes more than its budget."""
+    shares = [run(case()) for case in CASES]
+    return 1 if max(shares) > BUDGET else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
