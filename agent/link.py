@@ -132,6 +132,7 @@ class _Connection:
         self.ended: asyncio.Future[str] = self._loop.create_future()
         self.granted = False  # every subscription
         self._told = False
+        self._answered = False
         self._arrived: list[tuple[str, bytes]] = []
         self._sock: socket.socket | None = None
         self._writer_added = False
@@ -169,7 +170,7 @@ class _Connection:
         elif self.ended.done():
             self._hang_up()
         elif (sock := self._client.socket()) is None:
-            self._end("connection lost")
+            self._end(self._loss())
         else:
             self._sock = sock  # type: ignore[assignment]  # a TLS socket, never paho's websocket wrapper
             self._loop.add_reader(sock, self._readable)
@@ -197,6 +198,12 @@ class _Connection:
             self._loop.remove_reader(self._sock)
             self._loop.remove_writer(self._sock)
             self._sock = None
+
+    def _loss(self) -> str:
+        # With TLS 1.3 a server refuses a client's certificate only after the client's handshake is done.
+        return (
+            "connection lost" if self._answered else "closed before it answered: our certificate may be unknown there"
+        )
 
     def _end(self, reason: str) -> None:
         self.granted = False
@@ -257,7 +264,7 @@ class _Connection:
             self._client.loop_write()
         if self._client.socket() is None:
             self._release()
-            self._end("connection lost")
+            self._end(self._loss())
             return
         waiting = self._client.want_write()
         if waiting and not self._writer_added:
@@ -274,6 +281,7 @@ class _Connection:
     def _paho_connected(
         self, client: paho.Client, _data: object, _flags: object, code: ReasonCode, _properties: Properties | None
     ) -> None:
+        self._answered = True
         if code.is_failure:
             self._end(f"refused: {code}")
         else:
@@ -298,7 +306,7 @@ class _Connection:
         code: ReasonCode,
         _properties: Properties | None,
     ) -> None:
-        self._end("connection lost" if code.is_failure else "closed by the broker")
+        self._end(self._loss())
 
     def _paho_closing(self, _client: paho.Client, _data: object, _sock: object) -> None:
         self._release()

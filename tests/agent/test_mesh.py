@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import functools
+import socket
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from pathlib import Path
 
@@ -13,11 +14,11 @@ from paho.mqtt import client as paho
 from paho.mqtt.enums import CallbackAPIVersion
 
 from agent.link import _PACKET_BYTES, Link
-from agent.mesh import OwnBrokerDown, OwnBrokerUp, PeerAddress, PeerDown
+from agent.mesh import Mesh, MeshEvent, OwnBrokerDown, OwnBrokerUp, PeerAddress, PeerDown
 from agent.topics import Channel
 from ledger.errors import OurFault
 from ledger.limits import LIMITS
-from tests.agent.mesh_site import KINDS, Node, Site, until
+from tests.agent.mesh_site import KINDS, SITE, Node, Site, until
 
 BOXES = ("or-1", "or-2", "or-3")
 
@@ -179,6 +180,21 @@ def test_a_peer_that_shows_another_certificate_is_not_talked_to(site: Site) -> N
     run(test)
 
 
+def test_a_broker_that_does_not_know_us_is_named_as_the_reason(site: Site, tmp_path: Path) -> None:
+    async def test() -> None:
+        stranger = Site("embedded", tmp_path, "or-9")
+        address = PeerAddress("or-1", "127.0.0.1", site.brokers["or-1"].port, site.identities["or-1"].certificate_der)
+        events: list[MeshEvent] = []
+        mesh = Mesh(SITE, stranger.identities["or-9"], ("127.0.0.1", 1), [address], events.append)
+        await mesh.start()
+        await until(lambda: any(isinstance(event, PeerDown) for event in events))
+        (down,) = (event for event in events if isinstance(event, PeerDown))
+        assert "our certificate may be unknown there" in down.reason
+        await mesh.stop()
+
+    run(test)
+
+
 def test_peers_can_be_taken_away_and_added_while_running(site: Site) -> None:
     async def test() -> None:
         async with running(site, "or-1", "or-2") as (one, two):
@@ -236,6 +252,20 @@ def test_what_waits_for_a_stuck_socket_is_bounded(site: Site) -> None:
             sent = [one.mesh.send_to("or-2", b"x") for _ in range(LIMITS.peer_queue_messages + 5)]
             assert sent == [True] * LIMITS.peer_queue_messages + [False] * 5
             assert len(connection._client._out_packet) == LIMITS.peer_queue_messages
+
+    run(test)
+
+
+def test_links_have_the_socket_options_that_keep_latency_low(site: Site) -> None:
+    async def test() -> None:
+        async with running(site, "or-1") as (one,):
+            link = one.mesh._peers["or-2"].live.link
+            assert isinstance(link, Link)
+            assert link._connection is not None
+            sock = link._connection._sock
+            assert sock is not None
+            assert sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY) == 1
+            assert sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT) == LIMITS.tcp_user_timeout_ms
 
     run(test)
 
