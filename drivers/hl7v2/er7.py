@@ -143,6 +143,12 @@ def component(raw: str, number: int, marks: Delimiters) -> str:
     return parts[number - 1] if number <= len(parts) else ""
 
 
+def subcomponents(raw: str, marks: Delimiters) -> list[str]:
+    """The subcomponents of a component as sent, unescaped and stripped."""
+    parts = raw.split(marks.subcomponent) if marks.subcomponent else [raw]
+    return [unescape(part, marks).strip() for part in parts]
+
+
 def join(parts: Iterable[str], marks: Delimiters) -> str:
     """Escape components and join them, leaving out empty ones at the end."""
     return marks.component.join(escape(part, marks) for part in parts).rstrip(marks.component)

@@ -163,7 +163,7 @@ def _alarm_id(order: Order, marks: Delimiters) -> str:
         return ""
     parts = order.obr.get(29).split(marks.repetition, 1)[0].split(marks.component)
     for part in (parts[1] if len(parts) > 1 else "", parts[0]):
-        ids = [er7.unescape(piece, marks).strip() for piece in part.split(marks.subcomponent)]
+        ids = er7.subcomponents(part, marks)
         if any(ids):
             return "^".join(ids).rstrip("^")
     return "^".join(er7.components(order.obr.get(3), marks)).rstrip("^")

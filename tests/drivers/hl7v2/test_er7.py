@@ -110,6 +110,11 @@ def test_most_segments_allowed_are_read() -> None:
     assert len(message.segments) == er7.MAX_SEGMENTS
 
 
+def test_subcomponents() -> None:
+    assert er7.subcomponents("6&G\\T\\W& 1 ", STANDARD) == ["6", "G&W", "1"]
+    assert er7.subcomponents("6&G", er7.delimiters_of("MSH|^~\\|APP")) == ["6&G"]
+
+
 def test_a_message_without_escape_character_gets_blanks() -> None:
     marks = er7.delimiters_of("MSH|^~|APP")
     assert er7.escape("a|b", marks) == "a b"

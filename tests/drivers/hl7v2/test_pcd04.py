@@ -75,6 +75,12 @@ def test_the_identity_is_the_parent_else_the_filler_number_else_code_and_place(
     assert _alert(_LOW, obr=obr).alarm_id == alarm_id
 
 
+def test_a_sender_without_subcomponents_is_read() -> None:
+    data = framed(_OBR, _LOW, _SPO2, kind="ORU^R40").replace(b"MSH|^~\\&|", b"MSH|^~|")
+    (event,) = up().give(data).of(Event)
+    assert event.alarm_id == "6&GW&0011&EUI-64"
+
+
 @pytest.mark.parametrize(
     ("sent", "phase"),
     [
