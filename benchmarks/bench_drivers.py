@@ -15,6 +15,7 @@ from dataclasses import dataclass
 
 from drivers.contract import Driver, Emit, Now
 from drivers.ge_dri import GeDri, GeDriConfig
+from drivers.hl7v2 import Hl7Config, Hl7v2
 from ledger.limits import S_NS
 from ledger.records import LinkId, Numeric, Wave
 
@@ -72,7 +73,39 @@ def ge_dri(seconds: int = 300) -> Case:
     return Case("ge-dri", GeDri(GeDriConfig(waves=names, carescape=True)), pieces, seconds)
 
 
-CASES: tuple[Callable[[], Case], ...] = (ge_dri,)
+def _hl7_message(second: int, kind: str, rows: Sequence[str]) -> bytes:
+    when = f"20260921{second // 3_600:02d}{second // 60 % 60:02d}{second % 60:02d}.000+0000"
+    head = (
+        f"MSH|^~\\&|GW^0011^EUI-64|BENCH|||{when}||ORU^R01^ORU_R01|{kind}{second}|P|2.6|||AL|NE||UNICODE UTF-8\r"
+        f"PID|||1\rPV1||I|OR^3^1\rOBR|1|||{kind}|||{when}\r"
+        "OBX|1||69965^MDC_DEV_MON_PHYSIO_MULTI_PARAM_MDS^MDC|1.0.0.0|||||||X|||||||SN42^ACME\r"
+    )
+    body = "".join(f"OBX|{n}|{row.replace('@', when)}\r" for n, row in enumerate(rows, start=2))
+    return b"\x0b" + (head + body).encode() + b"\x1c\r"
+
+
+def hl7(seconds: int = 120) -> Case:
+    """A gateway: 20 values every 2 s and four waves, 750 samples/s, every second, in pieces of 1,400 B."""
+    wire = bytearray()
+    for second in range(seconds):
+        rows = []
+        for number, rate_hz in ((1, 250), (2, 250), (3, 125), (4, 125)):
+            values = "^".join(f"{math.sin((second + n / rate_hz) * 7.5):.3f}" for n in range(rate_hz))
+            unit = "266418^MDC_DIM_MILLI_VOLT^MDC"
+            rows += [
+                f"NA|{131_328 + number}^MDC_ECG_ELEC_POTL_{number}^MDC|1.1.1.{number}|{values}|{unit}|||||R|||@",
+                f"NM|0^MDC_ATTR_SAMP_RATE^MDC|1.1.1.{number}.1|{rate_hz}|264608^MDC_DIM_PER_SEC^MDC|||||R",
+            ]
+        wire += _hl7_message(second, "W", rows)
+        if second % 2 == 0:
+            unit = "266016^MDC_DIM_MMHG^MDC"
+            rows = [f"NM|{150_033 + n}^MDC_BENCH_{n}^MDC|1.2.1.{n + 1}|{70 + n}.5|{unit}|||||R|||@" for n in range(20)]
+            wire += _hl7_message(second, "N", rows)
+    pieces = [bytes(wire[i : i + 1_400]) for i in range(0, len(wire), 1_400)]
+    return Case("hl7", Hl7v2(Hl7Config()), pieces, seconds)
+
+
+CASES: tuple[Callable[[], Case], ...] = (ge_dri, hl7)
 
 
 def run(case: Case) -> float:
