@@ -57,7 +57,7 @@ class GeDri(Outbox):
     spec: ClassVar[Spec[GeDriConfig]] = Spec(
         name="ge-dri",
         devices=(
-            "GE CARESCAPE B450, B650, B850 (Bx50, software 1 and up)",
+            "GE CARESCAPE B450, B650, B850 (Bx50)",
             "GE B105, B125, B20, B40",
             "GE / Datex-Ohmeda S/5 Anesthesia, Critical Care and Compact Monitors",
         ),
