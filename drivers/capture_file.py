@@ -7,7 +7,7 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import BinaryIO, Final, cast
+from typing import BinaryIO, Final, Self, cast
 
 import zstandard
 
@@ -59,7 +59,7 @@ class NewCapture:
         self._file.flush()
         os.fsync(self._file.fileno())
 
-    def __enter__(self) -> NewCapture:
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:

@@ -17,6 +17,7 @@ from drivers.capture import (
     CaptureReader,
     CaptureWriter,
     capture_items,
+    export_feed,
     item_of,
     lines_of,
     t0_text,
@@ -24,7 +25,7 @@ from drivers.capture import (
 from drivers.contract import Message
 from ledger.errors import BadInput, OurFault
 from ledger.limits import LIMITS
-from ledger.records import Gap, Link, LinkId, Raw, Record
+from ledger.records import Gap, Link, LinkId, Numeric, Raw, Record
 from tests import record_strategies
 
 HEADER = CaptureHeader(
@@ -265,3 +266,23 @@ def test_a_message_whose_meta_hides_its_kind_is_our_fault() -> None:
 
 def test_t0_is_cut_to_the_microsecond() -> None:
     assert t0_text(T0_NS + 999) == HEADER.t0
+
+
+def test_the_blocks_of_a_log_become_a_capture_of_one_feed() -> None:
+    numeric = Numeric(at_ns=T0_NS, code="MDC_PULS_RATE", value=None, unit="/min")
+    blocks: list[dict[str, list[Record]]] = [
+        {"monitor": [EXAMPLE_ITEMS[0]]},
+        {"vent": [numeric, *EXAMPLE_ITEMS[:3]], "": []},
+        {"vent": list(EXAMPLE_ITEMS[3:])},
+    ]
+    stream = io.BytesIO()
+    header = export_feed(blocks, msgspec.structs.replace(HEADER, t0=t0_text(0)), stream)
+    assert header == HEADER
+    assert stream.getvalue() == written(list(EXAMPLE_ITEMS))
+
+
+def test_blocks_without_anything_of_the_feed_are_said_to_be_so() -> None:
+    stream = io.BytesIO()
+    with pytest.raises(BadInput, match="'vent'"):
+        export_feed([{"monitor": [SENT]}, {}], HEADER, stream)
+    assert not stream.getvalue()
