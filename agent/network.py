@@ -84,11 +84,12 @@ class Network:
 
     def _on_event(self, event: MeshEvent) -> None:
         from agent.mesh import MeshMessage, OwnBrokerDown, OwnBrokerUp, PeerDown, PeerUp  # noqa: PLC0415
+        from agent.topics import Channel  # noqa: PLC0415
 
         pump = self._node.pump
         match event:
-            case MeshMessage(sender, _, data, _):
-                pump.arrived(sender, data)
+            case MeshMessage(sender, channel, data, _):
+                pump.arrived(sender, data, bulk=channel is Channel.BULK_IN)
             case PeerUp(peer):
                 _LOG.info("peer %s: connected", peer)
                 pump.peer_up(peer)

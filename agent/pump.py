@@ -145,10 +145,10 @@ class Pump:
 
     # ---- in ----------------------------------------------------------------------------------------------------
 
-    def arrived(self, sender: str, wire: bytes) -> None:
+    def arrived(self, sender: str, wire: bytes, *, bulk: bool = False) -> None:
         """A message from a peer. What is wrong with it is counted and told once per kind; nothing stops."""
         try:
-            self._member.on_wire(sender, wire, self._now())
+            self._member.on_wire(sender, wire, self._now(), bulk=bulk)
         except OrledgerError as error:
             key = f"{sender} {error.id}"
             faults = self._statistics.peer_faults

@@ -10,7 +10,7 @@ from ledger.errors import OurFault
 from ledger.log import LogId
 from ledger.messages import BlockMessage
 from ledger.notices import Head, Notice
-from ledger.replica import Replica
+from ledger.replica import Recent, Replica
 from ledger.sealing import TAG_BYTES, DataKey
 from ledger.signing import SigningKey
 from ledger.tree import leaf_hash
@@ -86,7 +86,6 @@ class Chain:
         frontier = self.replica.frontier.copy()
         frontier.append(leaf)
         root = frontier.root()
-        self.replica.append(header, leaf, frontier, root)
-        signature = sign_checkpoint(self._key, Checkpoint(self._origin, self.size, root))
-        self.replica.checkpoint_signature = signature
+        signature = sign_checkpoint(self._key, Checkpoint(self._origin, seq + 1, root))
+        self.replica.append(header, frontier, Recent(seq + 1, root, leaf, signature))
         return Block(self.log, seq, signed, sealed, root, signature)

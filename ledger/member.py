@@ -19,7 +19,6 @@ from ledger.messages import (
     Answer,
     Ask,
     BlockMessage,
-    Body,
     Cosign,
     Fence,
     Get,
@@ -211,8 +210,8 @@ class Member:
 
     # ---- what arrives ------------------------------------------------------------------------------------------
 
-    def on_wire(self, sender: str, wire: bytes, now: Now) -> None:
-        """A message from ``sender``, as the transport authenticated it.
+    def on_wire(self, sender: str, wire: bytes, now: Now, *, bulk: bool = False) -> None:
+        """A message from ``sender``, as the transport authenticated it; answers take the connection it came by.
 
         Raises PeerFault or VerificationFailed: count it, report it, go on.
         """
@@ -222,7 +221,7 @@ class Member:
         self.heard_ns[sender] = now.utc_ns
         if isinstance(message, Signed):
             self._check_envelope(sender, message)
-            self._on_signed(sender, message, now)
+            self._on_signed(sender, message, now, bulk=bulk)
         else:
             self._on_plain(sender, message, now)
 
@@ -234,7 +233,7 @@ class Member:
         if message.sender != sender or not message.is_signed_by(self.manifest.box(sender).signing_public):
             raise PeerFault("message.bad-signature", f"a message in {message.sender}'s name is not signed by it")
 
-    def _on_signed(self, sender: str, message: Signed, now: Now) -> None:
+    def _on_signed(self, sender: str, message: Signed, now: Now, *, bulk: bool) -> None:
         match message.body:
             case Fence() as fence:
                 self.witness.on_fence(message, fence)
@@ -243,7 +242,7 @@ class Member:
             case Heads(_, reports):
                 self._on_heads(sender, reports)
             case Get() as get:
-                self._reply(sender, self.serve(get), bulk=False)
+                self.out.tell(sender, self.serve(get), bulk=bulk)
             case Wrap() as wrapped:
                 self._on_wrap(sender, wrapped)
             case GetWrap() as get_wrap:
@@ -269,8 +268,10 @@ class Member:
 
     def _on_plain(self, sender: str, message: BlockMessage | Cosign | Range, now: Now) -> None:
         if isinstance(message, BlockMessage):
-            self.witness.on_block(sender, message, now)
-            self._learn_from_block(sender, message)
+            replica = self.witness.on_block(sender, message, now)
+            if replica.waiting:
+                self.catchup.learn(sender, replica.log, max(replica.waiting) + 1)
+            self._want_named(sender)
         elif isinstance(message, Cosign):
             self._holds(message.cosigner, message.log, message.size)
             self.writer.on_cosign(message)
@@ -279,11 +280,14 @@ class Member:
         else:
             self.catchup.answered(message)
             self.witness.on_range(sender, message)
+            self._want_named(sender)
+            self.catchup.step(self.witness.replicas, now.mono_ns)
 
-    def _learn_from_block(self, sender: str, message: BlockMessage) -> None:
-        for log, replica in self.witness.replicas.items():
-            if replica.waiting and log.box == sender:
-                self.catchup.learn(sender, log, max(replica.waiting) + 1)
+    def _want_named(self, sender: str) -> None:
+        """An epoch's start names what it continues: whoever sent it holds that too."""
+        for head in self.witness.named:
+            self.catchup.learn(sender, head.log, head.size)
+        self.witness.named.clear()
 
     def _holds(self, peer: str, log: LogId, size: int) -> None:
         if log == self.writer.chain.log:
@@ -320,7 +324,7 @@ class Member:
         return serve_range(get, frontier, self._disk.blocks)
 
     def _on_ask(self, sender: str, nonce: bytes, box: str) -> None:
-        self._reply(sender, self.answer(nonce, box), bulk=False)
+        self.out.tell(sender, self.answer(nonce, box))
 
     def answer(self, nonce: bytes, box: str) -> Answer:
         """Every durable head of ``box`` held here, newest first: for a peer's restore, or for this box's own."""
@@ -341,7 +345,4 @@ class Member:
     def _on_get_wrap(self, sender: str, message: GetWrap) -> None:
         wraps = self._keys.wraps(message.key_id)
         if wraps:
-            self._reply(sender, Wrap(message.log, message.key_id, tuple(sorted(wraps.items()))), bulk=False)
-
-    def _reply(self, to: str, body: Body, *, bulk: bool) -> None:
-        self.out.tell(to, body, bulk=bulk)
+            self.out.tell(sender, Wrap(message.log, message.key_id, tuple(sorted(wraps.items()))))

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Iterable
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 from ledger.block import NO_LEAF, Header, decode_signed_header
 from ledger.canonical import Fields, pack, unpack
@@ -33,6 +33,15 @@ class LogReader(Protocol):
         """The signed header of one block, None when not held."""
 
 
+class Recent(NamedTuple):
+    """The log when it had ``size`` blocks: root, last leaf, the writer's checkpoint signature (empty when not known)."""
+
+    size: int
+    root: bytes
+    leaf: bytes
+    checkpoint_signature: bytes
+
+
 @dataclass(slots=True)
 class Replica:
     """A log's head here. ``durable_size`` trails ``size`` by what is not committed yet."""
@@ -44,8 +53,7 @@ class Replica:
     durable_size: int = 0
     keyframe_seq: int = 0
     keyframes: deque[tuple[int, bytes]] = field(default_factory=lambda: deque(maxlen=KEYFRAMES_KEPT))
-    recent: deque[tuple[int, bytes, bytes]] = field(default_factory=lambda: deque(maxlen=RECENT_LEAVES))
-    checkpoint_signature: bytes = b""
+    recent: deque[Recent] = field(default_factory=lambda: deque(maxlen=RECENT_LEAVES))
     cosigned_size: int = 0
     cosigned_s: int = 0
     cosignature: bytes = b""
@@ -60,14 +68,14 @@ class Replica:
         """Number of blocks accepted, durable or not."""
         return self.frontier.size
 
-    def append(self, header: Header, leaf: bytes, frontier: Frontier, root: bytes) -> None:
-        """Take the next block: its leaf, and the tree's edge and root with it. The caller has checked them."""
+    def append(self, header: Header, frontier: Frontier, newest: Recent) -> None:
+        """Take the next block: the tree's edge with it, and the head it makes. The caller has checked them."""
         if header.keyframe_seq == header.seq:
             self.keyframe_seq = header.seq
             self.keyframes.append((header.seq, self.frontier.encode()))
         self.frontier = frontier
-        self.last_leaf = leaf
-        self.recent.append((frontier.size, root, leaf))
+        self.last_leaf = newest.leaf
+        self.recent.append(newest)
         self.closed_ns = header.closed_ns
         self.dirty = True
 
@@ -77,18 +85,22 @@ class Replica:
         header = decode_signed_header(signed_header)
         frontier = self.frontier.copy()
         frontier.append(leaf)
-        self.append(header, leaf, frontier, frontier.root() if with_root else b"")
+        self.append(header, frontier, Recent(frontier.size, frontier.root() if with_root else b"", leaf, b""))
 
     def head_at(self, size: int) -> Head | None:
         """The head when the log had ``size`` blocks, if that is among the newest."""
-        for known_size, root, leaf in reversed(self.recent):
-            if known_size == size:
-                return Head(self.log, size, root, leaf)
-        return None
+        known = self.recent_at(size)
+        return Head(self.log, size, known.root, known.leaf) if known is not None else None
+
+    def recent_at(self, size: int) -> Recent | None:
+        """What is known of the log when it had ``size`` blocks, if that is among the newest."""
+        back = self.size - size
+        return self.recent[-1 - back] if 0 <= back < len(self.recent) and size else None
 
     def newest_head(self) -> Head:
         """The head of everything accepted, durable or not; the log must have a block."""
-        return Head(self.log, *self.recent[-1])
+        newest = self.recent[-1]
+        return Head(self.log, newest.size, newest.root, newest.leaf)
 
     def leaf_at(self, seq: int) -> bytes | None:
         """Leaf hash of block ``seq``, if among the newest."""
@@ -97,15 +109,16 @@ class Replica:
 
     def report(self) -> HeadReport | None:
         """The durable head for gossip and answers, with our cosignature when it is of that very head."""
-        head = self.head_at(self.durable_size)
-        if head is None:
+        known = self.recent_at(self.durable_size)
+        if known is None:
             return None
+        head = Head(self.log, known.size, known.root, known.leaf)
         cosigned = self.cosigned_size == head.size
         return HeadReport(
             head,
             self.cosigned_s if cosigned else 0,
             self.cosignature if cosigned else b"",
-            self.checkpoint_signature if head.size == self.size else b"",
+            known.checkpoint_signature,
             min(self.keyframe_seq, head.size - 1),
         )
 
@@ -113,12 +126,15 @@ class Replica:
         """The rows that spare a restart from reading the whole log."""
         self.dirty = False
         tip = pack([
-            self.manifest_hash, self.frontier.encode(), self.last_leaf, self.keyframe_seq, self.checkpoint_signature,
+            self.manifest_hash, self.frontier.encode(), self.last_leaf, self.keyframe_seq, self._newest_signature(),
             self.frozen, self.closed_ns,
         ])  # fmt: skip
         checkpoints = (CheckpointRow(certificate.size, certificate.encode()),) if certificate is not None else ()
         keyframes = tuple(KeyframeRow(seq, frontier) for seq, frontier in self.keyframes)[-1:]
         return PutDerived(self.log, tip, checkpoints=checkpoints, keyframes=keyframes)
+
+    def _newest_signature(self) -> bytes:
+        return self.recent[-1].checkpoint_signature if self.recent else b""
 
     @classmethod
     def from_tip(cls, log: LogId, tip: bytes) -> Replica:
@@ -127,11 +143,11 @@ class Replica:
         replica = cls(log, take.raw(32))
         replica.frontier = Frontier.decode(take.blob(_FRONTIER_BYTES))
         replica.last_leaf, replica.keyframe_seq = take.raw(32), take.uint()
-        replica.checkpoint_signature, replica.frozen = take.blob(SIGNATURE_BYTES), take.boolean()
+        signature, replica.frozen = take.blob(SIGNATURE_BYTES), take.boolean()
         replica.closed_ns = take.uint()
         replica.durable_size = replica.size
         if replica.size:
-            replica.recent.append((replica.size, replica.frontier.root(), replica.last_leaf))
+            replica.recent.append(Recent(replica.size, replica.frontier.root(), replica.last_leaf, signature))
         return replica
 
 

@@ -32,10 +32,10 @@ from ledger.messages import (
     Signed,
     Stored,
 )  # fmt: skip
-from ledger.notices import Start
+from ledger.notices import Head, Start
 from ledger.ops import AppendBlock, OpenLog, PutPromise, PutProof
 from ledger.outbox import Outbox, Warn
-from ledger.replica import LogReader, Replica
+from ledger.replica import LogReader, Recent, Replica
 from ledger.signing import SigningKey
 from ledger.start import check_start, heads_for_promise, linked_logs
 from ledger.tree import leaf_hash
@@ -76,6 +76,7 @@ class Witness:
         self.promises: dict[str, PromiseState] = {}
         self.proofs: dict[str, int] = {}
         self.keys_held: set[bytes] = set()
+        self.named: list[Head] = []
         self.out = out
         self._key = key
         self._reader = reader
@@ -96,8 +97,8 @@ class Witness:
 
     # ---- blocks ------------------------------------------------------------------------------------------------
 
-    def on_block(self, sender: str, message: BlockMessage, now: Now) -> None:
-        """A block arrived, live. Raises PeerFault when it is malformed, forged or not this group's."""
+    def on_block(self, sender: str, message: BlockMessage, now: Now) -> Replica:
+        """A block arrived, live; the log it belongs to. Raises PeerFault when it is malformed, forged or a stranger's."""
         header = self._checked(message.signed_header, message.payload)
         if header.log.box == self.own_id:
             raise PeerFault("block.own", f"{sender} sent a block in this box's own name", "check that ids are unique")
@@ -107,10 +108,11 @@ class Witness:
         if header.seq < replica.size:
             self._on_known_seq(sender, replica, header, message)
         elif header.seq > replica.size:
-            self._on_gap(sender, replica, header.seq, message)
+            self._on_gap(replica, header.seq, message)
         else:
             self._accept(sender, replica, header, message)
             self._accept_waiting(sender, replica)
+        return replica
 
     def on_range(self, sender: str, message: Range) -> None:
         """Blocks that were asked for: of others' logs, or of this box's own older ones. Raises PeerFault."""
@@ -163,8 +165,7 @@ class Witness:
         root = frontier.root()
         if message.root and not self._checkpoint_agrees(replica, header, message, root):
             return
-        replica.append(header, leaf, frontier, root)
-        replica.checkpoint_signature = message.checkpoint_signature
+        replica.append(header, frontier, Recent(frontier.size, root, leaf, message.checkpoint_signature))
         if header.key_id not in self.keys_held:
             replica.missing_key = header.key_id
             self.out.tell(replica.log.box, GetWrap(replica.log, header.key_id))
@@ -193,6 +194,7 @@ class Witness:
                 self._promise(box, PromiseState(header.log.counter, header.log.incarnation, header.manifest_hash,
                                                 signed_header))  # fmt: skip
         self._linked |= linked_logs(header)
+        self.named += [start.parent, *start.tails] if start.parent is not None else list(start.tails)
         self.out.persist(OpenLog(replica.log, header.manifest_hash))
 
     def _on_known_seq(self, sender: str, replica: Replica, header: Header, message: BlockMessage) -> None:
@@ -205,7 +207,7 @@ class Witness:
         elif known is not None:
             self._freeze(replica, message.signed_header, b"")
 
-    def _on_gap(self, sender: str, replica: Replica, seq: int, message: BlockMessage) -> None:
+    def _on_gap(self, replica: Replica, seq: int, message: BlockMessage) -> None:
         """Keep a few blocks that came early; what lies between is pulled by ``CatchUp`` from whoever has it."""
         if len(replica.waiting) < LIMITS.out_of_order_blocks:
             replica.waiting[seq] = message
@@ -280,11 +282,11 @@ class Witness:
 
     def certificate(self, replica: Replica) -> Certificate | None:
         """The newest checkpoint that this box cosigned, with the writer's signature, for the store."""
-        head = replica.head_at(replica.cosigned_size)
-        if head is None or not replica.cosignature or replica.cosigned_size != replica.size:
+        known = replica.recent_at(replica.cosigned_size)
+        if known is None or not known.checkpoint_signature:
             return None
         word = ((self.own_id, replica.cosigned_s, replica.cosignature),)
-        return Certificate(head.size, head.root, replica.checkpoint_signature, word)
+        return Certificate(known.size, known.root, known.checkpoint_signature, word)
 
     # ---- fences ------------------------------------------------------------------------------------------------
 
