@@ -29,7 +29,6 @@ from ledger.store.ops import (
 )
 from ledger.store.reads import SELF_PREFIX, find_lid, length_of, numbered_rows
 from ledger.store.rows import (
-    BLOCK_TABLE_PREFIX,
     MOST_SEQ,
     StoredBlock,
     Table,
@@ -51,16 +50,12 @@ _OURS = "report this: the store was asked for what its rules exclude"
 
 
 class Batch:
-    """One write transaction in the making. ``new_tables`` are handles to publish once it is committed."""
+    """One write transaction in the making; the block tables of all its boxes exist already."""
 
-    def __init__(
-        self, env: lmdb.Environment, txn: lmdb.Transaction[bytes], tables: dict[Table, Any], blocks: dict[str, Any]
-    ) -> None:
-        self._env = env
+    def __init__(self, txn: lmdb.Transaction[bytes], tables: dict[Table, Any], blocks: dict[str, Any]) -> None:
         self._txn = txn
         self._tables = tables
         self._blocks = blocks
-        self.new_tables: dict[str, Any] = {}
         self.blocks_written = 0
         self.bytes_written = 0
 
@@ -117,15 +112,12 @@ class Batch:
             with self._txn.cursor(db=self._tables[Table.LOGS]) as cursor:
                 lid = lid_of(cursor.key()) + 1 if cursor.last() else 0
             self._put(Table.LOG_INDEX, log_index_key(log.box, log.incarnation), pack([lid, log.counter, log.fenced]))
-            if log.box not in self._blocks and log.box not in self.new_tables:
-                name = f"{BLOCK_TABLE_PREFIX}{log.box}".encode()
-                self.new_tables[log.box] = self._env.open_db(name, txn=self._txn)
         self._put(Table.LOGS, lid_key(lid), pack([log.fields(), meta]))
 
     # Blocks.
 
     def _table(self, log: LogId) -> Any:
-        return self._blocks.get(log.box) or self.new_tables[log.box]
+        return self._blocks[log.box]
 
     def _held(self, log: LogId, lid: int, seq: int) -> StoredBlock | None:
         record = self._txn.get(block_key(lid, seq), db=self._table(log))

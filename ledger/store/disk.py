@@ -127,7 +127,8 @@ class FileAhead:
     """Keeps the file some megabytes longer than its last used page, filled with zeros.
 
     Writing inside a file needs no entry in the file system's journal, which makes a commit faster (figures:
-    ``benchmarks/bench_store.py``); and when the disk fills up, what is ahead still takes a minute of blocks.
+    ``benchmarks/bench_store.py``); and when the disk fills up, what is ahead still takes half a minute of three boxes'
+    blocks.
     """
 
     __slots__ = ("_descriptor", "_environment")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,9 +12,9 @@ import lmdb
 from ledger.errors import StoreFault
 from ledger.store.batch import Batch
 from ledger.store.disk import FileAhead, WriterLock, create_folder, faults, open_environment, sync_folder
-from ledger.store.ops import StoreOp
+from ledger.store.ops import OpenLog, StoreOp
 from ledger.store.reads import FORMAT_KEY, StoreReads
-from ledger.store.rows import FORMAT, Table, frame_row
+from ledger.store.rows import BLOCK_TABLE_PREFIX, FORMAT, Table, frame_row
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,7 +70,17 @@ class Store(StoreReads):
                 txn.put(FORMAT_KEY, frame_row(Table.SELF, FORMAT_KEY, bytes([FORMAT])), db=tables[Table.SELF])
             sync_folder(self._path)
 
-    def commit(self, operations: Iterable[StoreOp]) -> CommitReport:
+    def _create_block_tables(self, operations: Sequence[StoreOp]) -> None:
+        """Tables for boxes met for the first time, committed on their own.
+
+        A handle may not be used before its transaction is committed, and a reader must never see a log whose table's
+        handle it does not have yet.
+        """
+        boxes = {each.log.box for each in operations if isinstance(each, OpenLog)} - self._blocks.keys()
+        for box in sorted(boxes):
+            self._blocks[box] = self._env.open_db(f"{BLOCK_TABLE_PREFIX}{box}".encode())
+
+    def commit(self, operations: Sequence[StoreOp]) -> CommitReport:
         """Apply all in order in ONE transaction, durable when this returns: then, and only then, acknowledge.
 
         On any error nothing of it is stored and the store takes no further commit (StoreFault ``store.stopped``): after
@@ -82,20 +92,21 @@ class Store(StoreReads):
         if self._lock is None:
             raise StoreFault("store.readonly", f"{self._path} was opened to read", "report this")
         try:
-            with faults("commit"), self._env.begin(write=True) as txn:
-                batch = Batch(self._env, txn, self._tables, self._blocks)
-                for operation in operations:
-                    batch.apply(operation)
+            with faults("commit"):
+                self._create_block_tables(operations)
+                with self._env.begin(write=True) as txn:
+                    batch = Batch(txn, self._tables, self._blocks)
+                    for operation in operations:
+                        batch.apply(operation)
         except Exception as error:
             self._stopped = error
             raise
-        self._blocks |= batch.new_tables
         return CommitReport(batch.blocks_written, batch.bytes_written)
 
     def prepare(self) -> bool:
         """Make room in the file ahead of the next commit; call on the committing thread once the answers are out.
 
-        False: the disk has no room left, and only what was made before remains (about a minute of blocks).
+        False: the disk has no room left, and only what was made before remains (half a minute of three boxes' blocks).
         """
         if self._ahead is None:
             return True

@@ -333,6 +333,17 @@ def test_a_full_store_says_so_and_keeps_what_it_holds(path: Path) -> None:
     roomier.close()
 
 
+def test_where_address_space_is_scarce_a_smaller_map_is_taken(path: Path) -> None:
+    code = (
+        "import resource, sys; from pathlib import Path; from ledger.store import PutSelf, Store\n"
+        "resource.setrlimit(resource.RLIMIT_AS, (8 << 30, 8 << 30))\n"
+        "store = Store.open(Path(sys.argv[1])); store.commit([PutSelf('counter', b'5')])\n"
+        "print(store._env.info()['map_size'] <= 8 << 30, store.self_value('counter'))\n"
+    )
+    done = run(code, str(path))
+    assert done.stdout == "True b'5'\n", done.stderr
+
+
 def test_the_file_is_kept_ahead_of_its_pages(store: Store, path: Path) -> None:
     for first in range(0, 2000, 500):
         store.commit(appends(LOG, first, first + 500))
