@@ -116,7 +116,7 @@ class BoundedWriter(WriterAdapter):  # type: ignore[misc]  # amqtt ships no type
     def offer(self, data: bytes) -> bool:
         """Write without waiting; False, and nothing written, when the client is too far behind or gone."""
         transport = self._writer.transport
-        if transport.is_closing() or transport.get_write_buffer_size() + len(data) > LIMITS.peer_queue_bytes:
+        if transport.is_closing() or transport.get_write_buffer_size() + len(data) > LIMITS.mqtt_client_bytes:
             return False
         transport.write(data)
         return True

@@ -45,7 +45,7 @@ retain_available false
 max_qos 0
 max_packet_size {LIMITS.message_bytes + LIMITS.mqtt_topic_bytes + 7}
 max_queued_messages {LIMITS.peer_queue_messages}
-max_queued_bytes {LIMITS.peer_queue_bytes}
+max_queued_bytes {LIMITS.mqtt_client_bytes}
 memory_limit {_MEMORY_BYTES}
 max_connections {LIMITS.mqtt_connections}
 

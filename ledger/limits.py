@@ -57,12 +57,14 @@ class Limits:
     mqtt_connect_bytes: int = 1 * KIB
     mqtt_control_bytes: int = 4 * KIB
     mqtt_topic_bytes: int = 256
+    mqtt_client_bytes: int = 8 * MIB
     mqtt_keepalive_s: int = 5
     mqtt_handshake_s: int = 5
     mqtt_connect_s: int = 1
     mqtt_reconnect_min_ms: int = 100
     mqtt_reconnect_max_ms: int = 500
     tcp_user_timeout_ms: int = 1_000
+    tcp_keepalive_s: int = 1
     bulk_idle_ns: int = 30 * S_NS
     bulk_held_messages: int = 8
     # intake and store

@@ -147,7 +147,7 @@ def test_a_message_over_the_cap_closes_the_connection_before_it_is_read(either: 
 
 
 def test_a_slow_client_is_bounded_and_hinders_nobody(either: Bench) -> None:
-    messages = 2 * LIMITS.peer_queue_bytes // LIMITS.message_bytes
+    messages = 4 * LIMITS.mqtt_client_bytes // LIMITS.message_bytes
     with either.box("or-1") as owner, either.box("or-2", receive_buffer=65536) as slow, either.box("or-3") as quick:
         slow.subscribed(f"{OWNER}/live")
         quick.subscribed(f"{OWNER}/live")
@@ -157,7 +157,7 @@ def test_a_slow_client_is_bounded_and_hinders_nobody(either: Bench) -> None:
             assert quick.message()[1][:4] == number.to_bytes(4, "big")
         if isinstance(either.broker, Embedded):  # the rest was dropped, or the client after a second of no progress
             taken_bytes = (either.embedded.counters.messages_out - messages) * LIMITS.message_bytes
-            assert taken_bytes < LIMITS.peer_queue_bytes + 4 * LIMITS.message_bytes  # socket buffers come on top
+            assert taken_bytes < LIMITS.mqtt_client_bytes + 4 * LIMITS.message_bytes  # socket buffers come on top
 
 
 def test_nothing_is_kept_for_a_client_that_is_away(either: Bench) -> None:
