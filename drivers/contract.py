@@ -12,8 +12,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar, Generic, NewType, Protocol, TypeVar
 
-from ledger.instant import Now as Now
+from ledger.instant import Now
 from ledger.records import LinkId, Object, Record
+
+__all__ = [
+    "Action", "Close", "Driver", "Emit", "Message", "Now", "Outbox", "Send", "Spec", "Ticket", "Transport",
+]  # fmt: skip
 
 Ticket = NewType("Ticket", int)
 """Place in one driver's order of records; "durable up to t" covers every ticket <= t."""

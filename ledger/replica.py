@@ -34,7 +34,7 @@ class LogReader(Protocol):
 
 
 class Recent(NamedTuple):
-    """The log when it had ``size`` blocks: root, last leaf, the writer's checkpoint signature (empty when not known)."""
+    """The log when it had ``size`` blocks: root, last leaf, the writer's checkpoint signature (empty if not known)."""
 
     size: int
     root: bytes

@@ -98,7 +98,7 @@ class Witness:
     # ---- blocks ------------------------------------------------------------------------------------------------
 
     def on_block(self, sender: str, message: BlockMessage, now: Now) -> Replica:
-        """A block arrived, live; the log it belongs to. Raises PeerFault when it is malformed, forged or a stranger's."""
+        """A block arrived, live; returns its log. Raises PeerFault when it is malformed, forged or a stranger's."""
         header = self._checked(message.signed_header, message.payload)
         if header.log.box == self.own_id:
             raise PeerFault("block.own", f"{sender} sent a block in this box's own name", "check that ids are unique")
