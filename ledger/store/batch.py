@@ -216,7 +216,7 @@ class Batch:
             runs.add(number // every)
 
     def _put_keyframe(self, lid: int, row: KeyframeRow) -> None:
-        self._put(Table.KEYFRAMES, sized_key(lid, row.seq), (_KEEP if row.keep else _THIN) + row.leaf)
+        self._put(Table.KEYFRAMES, sized_key(lid, row.seq), (_KEEP if row.keep else _THIN) + row.frontier)
         rows = list(numbered_rows(self._txn, self._tables[Table.KEYFRAMES], Table.KEYFRAMES, lid))
         for seq, value in rows[: -LIMITS.keyframes_kept]:
             if value[:1] == _THIN:

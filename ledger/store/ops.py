@@ -69,10 +69,10 @@ class CheckpointRow:
 
 @dataclass(frozen=True, slots=True)
 class KeyframeRow:
-    """Block ``seq`` holds a keyframe and has this leaf hash; ``keep`` spares it from thinning."""
+    """Block ``seq`` holds a keyframe; ``frontier`` is the tree's before it (opaque here); ``keep`` spares the row."""
 
     seq: int
-    leaf: bytes
+    frontier: bytes
     keep: bool = False
 
 

@@ -161,7 +161,7 @@ class StoreReads:
         return [(size, row[1:]) for size, row in self._numbered(log, Table.CHECKPOINTS)]
 
     def keyframe_at_or_before(self, log: LogId, seq: int) -> tuple[int, bytes] | None:
-        """(seq, leaf hash) of the newest stored keyframe not after ``seq``."""
+        """(seq, frontier before it) of the newest stored keyframe not after ``seq``."""
         before = [(number, row[1:]) for number, row in self._numbered(log, Table.KEYFRAMES) if number <= seq]
         return before[-1] if before else None
 

@@ -8,7 +8,7 @@
 | ``t`` | lid, index | hash of a full 256-leaf subtree |
 | ``tip`` | lid | opaque |
 | ``cp`` | lid, size | keep flag, checkpoint |
-| ``kf`` | lid, seq | keep flag, leaf hash |
+| ``kf`` | lid, seq | keep flag, frontier before it |
 | ``promise`` ``self`` ``manifest`` ``tomb`` ``proof`` | name | opaque |
 | ``case`` | case id, lid | opaque |
 
