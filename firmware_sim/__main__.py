@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import contextlib
 import signal
 import sys
 from pathlib import Path
 
-from firmware_sim.faults import FaultError, FaultKind, parse_fault
+from firmware_sim.faults import Fault, FaultError, FaultKind, parse_fault
 from firmware_sim.ge_s5 import S5Config
 from firmware_sim.ge_values import SENSORS
-from firmware_sim.hl7_gateway import GatewayConfig, Hl7Gateway
+from firmware_sim.hl7_gateway import GatewayConfig
 from firmware_sim.hl7_messages import CHARSETS, GatewayProfile
 from firmware_sim.hl7_session import SendPolicy
 from firmware_sim.patient import Patient
@@ -114,6 +115,14 @@ def _say(text: str) -> None:
     sys.stdout.flush()
 
 
+def _faults(texts: list[str]) -> tuple[Fault, ...]:
+    faults = tuple(parse_fault(text) for text in texts)
+    for fault in faults:
+        if fault.target and fault.target not in SENSORS:
+            raise FaultError(f"there is no sensor {fault.target!r}; there are: {', '.join(SENSORS)}")
+    return faults
+
+
 def _build(options: argparse.Namespace) -> Room:
     return Room(
         Patient(options.seed, options.scenario),
@@ -121,7 +130,7 @@ def _build(options: argparse.Namespace) -> Room:
         link=getattr(options, "pty_link", None),
         monitor=S5Config(carescape=getattr(options, "carescape", False)),
         gateway=_gateway_config(options) if options.command != "ge-s5" else None,
-        faults=tuple(parse_fault(text) for text in options.fault),
+        faults=_faults(options.fault),
     )
 
 
@@ -138,7 +147,7 @@ def _describe_monitor(monitor: GeS5Simulator, carescape: bool) -> None:
     )
 
 
-def _describe_gateway(gateway: Hl7Gateway, to: str) -> None:
+def _describe_gateway(to: str) -> None:
     _say(
         f"HL7 gateway, sending to {to}\n"
         "# for the configuration of the box:\n"
@@ -157,12 +166,10 @@ async def _run(options: argparse.Namespace) -> None:
         if room.monitor is not None:
             _describe_monitor(room.monitor, options.carescape)
         if room.gateway is not None:
-            _describe_gateway(room.gateway, options.to)
-        waiting = asyncio.wait_for(stop.wait(), options.duration)
-        try:
-            await waiting
-        except TimeoutError:
-            pass
+            _describe_gateway(options.to)
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(options.duration):
+                await stop.wait()
     finally:
         await room.stop()
     if room.monitor is not None:

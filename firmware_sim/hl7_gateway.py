@@ -98,8 +98,9 @@ class Hl7Gateway:
         backoff_s = _FIRST_BACKOFF_S
         while True:
             try:
-                opening = asyncio.open_connection(self._config.host, self._config.port)
-                reader, writer = await asyncio.wait_for(opening, _CONNECT_TIMEOUT_S)
+                # Not wait_for: in Python 3.11 it loses a cancellation that comes together with a refusal.
+                async with asyncio.timeout(_CONNECT_TIMEOUT_S):
+                    reader, writer = await asyncio.open_connection(self._config.host, self._config.port)
             except (OSError, TimeoutError):
                 await asyncio.sleep(backoff_s)
                 backoff_s = min(_MAX_BACKOFF_S, backoff_s * 2)

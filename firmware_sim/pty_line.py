@@ -95,7 +95,8 @@ class PtyLine:
                 pause_s = min(pause_s, _ATTACH_POLL_S)
             self._wake.clear()
             with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(self._wake.wait(), max(0.005, pause_s))
+                async with asyncio.timeout(max(0.005, pause_s)):
+                    await self._wake.wait()
 
     def _try_attach(self) -> None:
         if self._read():
