@@ -30,12 +30,15 @@ _SITE_KEY = "site.seed"
 
 
 class SiteBox(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """One box of a laboratory's site file. ``feed`` tables and ``restore`` go into its configuration as they are."""
+    """One box of a laboratory's site file. ``feed`` tables, ``restore`` and ``address`` (of peers, where they differ from
+    the peers' ``listen``) go into its configuration as they are.
+    """
 
     id: str
     room: str
     listen: str
     broker: str = "embedded"
+    address: dict[str, str] = {}
     feed: list[dict[str, Any]] = []
     restore: dict[str, Any] = {}
 
@@ -109,7 +112,7 @@ def _write_configuration(site: str, box: SiteBox, folder: BoxFolder, home: Path)
     section = BoxSection(site, box.id, box.room, str(folder.path), str((home / "run").resolve()))
     document: dict[str, Any] = {
         "box": msgspec.to_builtins(section),
-        "replication": {"listen": box.listen, "broker": box.broker},
+        "replication": {"listen": box.listen, "broker": box.broker, "address": box.address},
     }
     if box.restore:
         document["restore"] = box.restore
