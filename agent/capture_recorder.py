@@ -59,6 +59,13 @@ class CaptureRecorder:
         if faults:
             raise faults[0]
 
+    def sync(self) -> None:
+        """Everything recorded so far is on the disk when this returns. Raises ``StoreFault``."""
+        try:
+            self._sync()
+        except OSError as fault:
+            raise StoreFault("capture.write", f"the capture is not durable: {fault}", "make room") from fault
+
     async def stop(self) -> None:
         """Close the line. The capture is the caller's to finish."""
         if self._timer is not None:
@@ -124,10 +131,7 @@ class CaptureRecorder:
             self.counters["tx_blocked"] += 1
             return
         if send.after is not None:
-            try:
-                self._sync()
-            except OSError as fault:
-                raise StoreFault("capture.write", f"the capture is not durable: {fault}", "make room") from fault
+            self.sync()
         if self._transport.send(send.link, send.data):
             self._write_bytes(send.link, ">", send.data, self._now())
 

@@ -147,10 +147,11 @@ async def _record(recorder: CaptureRecorder, seconds: float | None) -> None:
         loop.call_later(seconds, stopped.set)
 
     def progress() -> None:
+        recorder.sync()
         _progress(f"{recorder.counters['lines']} lines, {recorder.counters['bytes_in']} bytes in")
         loop.call_later(_PROGRESS_S, progress)
 
-    progress()
+    loop.call_soon(progress)
     await recorder.run(stopped)
 
 
