@@ -18,6 +18,9 @@ class Ledger(Protocol):
     def commit(self, ops: Sequence[Op]) -> object:
         """Make all of these durable in one transaction, or raise StoreFault and never write again."""
 
+    def prepare(self) -> bool:
+        """Make room for the next commits; False when the disk has none left."""
+
 
 class Committer:
     """Commits at once when idle; what comes meanwhile goes with the next transaction.
@@ -40,6 +43,12 @@ class Committer:
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="commit")
         self._busy: asyncio.Task[None] | None = None
         self._broken = False
+        self._has_room = True
+
+    @property
+    def has_room(self) -> bool:
+        """False when the disk is full and only the room made ahead remains."""
+        return self._has_room
 
     def poke(self) -> None:
         """Something may be waiting."""
@@ -60,6 +69,7 @@ class Committer:
                 self._break(OurFault("commit.crashed", f"the commit failed: {error!r}", "report this"))
                 return
             self._done(elapsed_ns)
+            self._has_room = await loop.run_in_executor(self._thread, self._store.prepare)
             ops = self._gather()
         self._busy = None
 

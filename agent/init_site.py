@@ -21,8 +21,9 @@ from ledger.errors import ConfigurationFault, OperatorFault, StoreFault
 from ledger.keyring import write_durably
 from ledger.log import require_name
 from ledger.manifest import Box, Manifest, Role, SignedManifest, sign_manifest
+from ledger.ops import PutManifest
 from ledger.signing import SEED_BYTES, SigningKey
-from ledger.store import PutManifest, Store
+from ledger.store import Store
 
 GROUP = "main"
 FORMAT = 1

@@ -22,7 +22,14 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ledger.log import LogId
-from ledger.store import AppendBlock, CheckpointRow, OpenLog, PrunePayloads, PutDerived, Store
+from ledger.ops import (
+    AppendBlock,
+    CheckpointRow,
+    OpenLog,
+    PrunePayloads,
+    PutDerived,
+)
+from ledger.store import Store
 
 HEADER_BYTES, PAYLOAD_BYTES = 400, 5_120
 MARK_KIB_PER_BLOCK = 24.0

@@ -1,16 +1,146 @@
 """What a durable transaction can do. State machines ask for these; the store executes them; nothing else writes."""
 
-from ledger.store.ops import AppendBlock as AppendBlock
-from ledger.store.ops import CheckpointRow as CheckpointRow
-from ledger.store.ops import FillPayload as FillPayload
-from ledger.store.ops import KeyframeRow as KeyframeRow
-from ledger.store.ops import OpenLog as OpenLog
-from ledger.store.ops import PutDerived as PutDerived
-from ledger.store.ops import PutManifest as PutManifest
-from ledger.store.ops import PutPromise as PutPromise
-from ledger.store.ops import PutProof as PutProof
-from ledger.store.ops import PutSelf as PutSelf
-from ledger.store.ops import PutTomb as PutTomb
-from ledger.store.ops import StoreOp
+from __future__ import annotations
 
-Op = StoreOp
+from dataclasses import dataclass
+
+from ledger.log import LogId
+
+
+@dataclass(frozen=True, slots=True)
+class OpenLog:
+    """Make a log known, or replace its ``meta`` (opaque here)."""
+
+    log: LogId
+    meta: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class AppendBlock:
+    """The next block of an open log; an empty ``payload`` means that it is not held.
+
+    A seq already held is no error when the header is the same and the payload does not differ.
+    """
+
+    log: LogId
+    seq: int
+    signed_header: bytes
+    payload: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class FillPayload:
+    """Give a held block the payload it lacks."""
+
+    log: LogId
+    seq: int
+    payload: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class PrunePayloads:
+    """Take the payloads of blocks ``first`` to ``end`` - 1 away, keeping their headers. Give small ranges."""
+
+    log: LogId
+    first: int
+    end: int
+
+
+@dataclass(frozen=True, slots=True)
+class DropBlocks:
+    """Remove blocks ``first`` to ``end`` - 1 and what was derived from them, from the oldest on. Give small ranges.
+
+    The last block always stays, so that the log's length is never forgotten; so does its newest checkpoint.
+    """
+
+    log: LogId
+    first: int
+    end: int
+
+
+@dataclass(frozen=True, slots=True)
+class CheckpointRow:
+    """A checkpoint with its cosignatures, opaque here; ``keep`` spares it from thinning."""
+
+    size: int
+    data: bytes
+    keep: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class KeyframeRow:
+    """Block ``seq`` holds a keyframe; ``frontier`` is the tree's before it (opaque here); ``keep`` spares the row."""
+
+    seq: int
+    frontier: bytes
+    keep: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class PutDerived:
+    """What can be rebuilt: the tip (opaque), hashes of full 256-leaf subtrees by index, checkpoints, keyframes.
+
+    Checkpoints are thinned to the newest, the first of every 600 blocks and the kept; keyframes to the newest 12 and
+    the kept.
+    """
+
+    log: LogId
+    tip: bytes
+    subtrees: tuple[tuple[int, bytes], ...] = ()
+    checkpoints: tuple[CheckpointRow, ...] = ()
+    keyframes: tuple[KeyframeRow, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class PutPromise:
+    """What this box promised about ``box``; overwritten, never deleted."""
+
+    box: str
+    value: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class PutSelf:
+    """A fact about this box: its counter, the highest manifest version seen."""
+
+    name: str
+    value: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class PutManifest:
+    """A signed manifest."""
+
+    version: int
+    value: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class PutCase:
+    """Where a case stands in a log: first and last block, key id, hold (opaque here)."""
+
+    case_id: bytes
+    log: LogId
+    value: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class PutTomb:
+    """A data key was ordered destroyed; this beats any later wrap of it."""
+
+    key_id: bytes
+    value: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class PutProof:
+    """Evidence of equivocation, by its hash."""
+
+    hash: bytes
+    value: bytes
+
+
+Op = (
+    OpenLog | AppendBlock | FillPayload | PrunePayloads | DropBlocks | PutDerived | PutPromise | PutSelf | PutManifest
+    | PutCase | PutTomb | PutProof
+)  # fmt: skip

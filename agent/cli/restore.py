@@ -56,6 +56,7 @@ def story(restored: Mapping[str, Any], elapsed_ms: float, delivered: str) -> lis
     steps, checked = restored["steps_ms"], restored["verified"]
     answered, asked = restored["answered"], restored["asked"]
     provisional = "" if restored["fenced"] else " (provisional: not fenced)"
+    recorded = f"(recorded in block {restored['recorded_in_block']:,})"
     lines = [
         _timed(
             f"asked {', '.join(asked)}: {len(answered)} of {len(asked)} answered; head epoch {restored['epoch']} "
@@ -68,8 +69,7 @@ def story(restored: Mapping[str, Any], elapsed_ms: float, delivered: str) -> lis
             f"{checked['links']} links, {checked['cosignatures']} cosignatures",
             steps["fetch"] + steps["verify"],
         ),
-        f"RESTORED in {elapsed_ms / 1e3:.2f} s{delivered and f'  -> {delivered}'}   (recorded in block "
-        f"{restored['recorded_in_block']:,})",
+        f"RESTORED in {elapsed_ms / 1e3:.2f} s{delivered and f'  -> {delivered}'}   {recorded}",
     ]
     if restored["newest_block"] > restored["block"]:
         tail = restored["newest_block"] - restored["block"]

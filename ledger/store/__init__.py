@@ -4,45 +4,8 @@ One transaction for everything that waits, synced before ``commit`` returns. Onl
 ``self`` and ``proof`` are needed to believe a log; ``t``, ``tip``, ``cp`` and ``kf`` are derived and may lag.
 """
 
-from ledger.store.ops import (
-    AppendBlock,
-    CheckpointRow,
-    DropBlocks,
-    FillPayload,
-    KeyframeRow,
-    OpenLog,
-    PrunePayloads,
-    PutCase,
-    PutDerived,
-    PutManifest,
-    PutPromise,
-    PutProof,
-    PutSelf,
-    PutTomb,
-    StoreOp,
-)
 from ledger.store.reads import StoreUsage
 from ledger.store.rows import StoredBlock
 from ledger.store.store import CommitReport, Store
 
-__all__ = [
-    "AppendBlock",
-    "CheckpointRow",
-    "CommitReport",
-    "DropBlocks",
-    "FillPayload",
-    "KeyframeRow",
-    "OpenLog",
-    "PrunePayloads",
-    "PutCase",
-    "PutDerived",
-    "PutManifest",
-    "PutPromise",
-    "PutProof",
-    "PutSelf",
-    "PutTomb",
-    "Store",
-    "StoreOp",
-    "StoreUsage",
-    "StoredBlock",
-]
+__all__ = ["CommitReport", "Store", "StoreUsage", "StoredBlock"]

@@ -10,12 +10,13 @@ from ledger.canonical import pack
 from ledger.errors import StoreFault
 from ledger.limits import LIMITS
 from ledger.log import LogId
-from ledger.store.ops import (
+from ledger.ops import (
     AppendBlock,
     CheckpointRow,
     DropBlocks,
     FillPayload,
     KeyframeRow,
+    Op,
     OpenLog,
     PrunePayloads,
     PutCase,
@@ -25,7 +26,6 @@ from ledger.store.ops import (
     PutProof,
     PutSelf,
     PutTomb,
-    StoreOp,
 )
 from ledger.store.reads import SELF_PREFIX, find_lid, length_of, numbered_rows
 from ledger.store.rows import (
@@ -59,7 +59,7 @@ class Batch:
         self.blocks_written = 0
         self.bytes_written = 0
 
-    def apply(self, op: StoreOp) -> None:
+    def apply(self, op: Op) -> None:
         """Apply one operation; raises StoreFault, after which the transaction must be aborted."""
         match op:
             case AppendBlock():

@@ -10,9 +10,9 @@ from pathlib import Path
 import lmdb
 
 from ledger.errors import StoreFault
+from ledger.ops import Op, OpenLog
 from ledger.store.batch import Batch
 from ledger.store.disk import FileAhead, WriterLock, create_folder, faults, open_environment, sync_folder
-from ledger.store.ops import OpenLog, StoreOp
 from ledger.store.reads import FORMAT_KEY, StoreReads
 from ledger.store.rows import BLOCK_TABLE_PREFIX, FORMAT, Table, frame_row
 
@@ -70,7 +70,7 @@ class Store(StoreReads):
                 txn.put(FORMAT_KEY, frame_row(Table.SELF, FORMAT_KEY, bytes([FORMAT])), db=tables[Table.SELF])
             sync_folder(self._path)
 
-    def _create_block_tables(self, operations: Sequence[StoreOp]) -> None:
+    def _create_block_tables(self, operations: Sequence[Op]) -> None:
         """Tables for boxes met for the first time, committed on their own.
 
         A handle may not be used before its transaction is committed, and a reader must never see a log whose table's
@@ -80,7 +80,7 @@ class Store(StoreReads):
         for box in sorted(boxes):
             self._blocks[box] = self._env.open_db(f"{BLOCK_TABLE_PREFIX}{box}".encode())
 
-    def commit(self, operations: Sequence[StoreOp]) -> CommitReport:
+    def commit(self, operations: Sequence[Op]) -> CommitReport:
         """Apply all in order in ONE transaction, durable when this returns: then, and only then, acknowledge.
 
         On any error nothing of it is stored and the store takes no further commit (StoreFault ``store.stopped``): after

@@ -12,12 +12,13 @@ import pytest
 from ledger.errors import StoreFault
 from ledger.limits import LIMITS
 from ledger.log import LogId
-from ledger.store import (
+from ledger.ops import (
     AppendBlock,
     CheckpointRow,
     DropBlocks,
     FillPayload,
     KeyframeRow,
+    Op,
     OpenLog,
     PrunePayloads,
     PutCase,
@@ -27,9 +28,8 @@ from ledger.store import (
     PutProof,
     PutSelf,
     PutTomb,
-    Store,
-    StoreOp,
 )
+from ledger.store import Store
 
 LOG = LogId("or-1", 3, bytes(16), fenced=True)
 OTHER = LogId("or-1", 4, b"\x01" * 16, fenced=False)
@@ -44,7 +44,7 @@ def payload(log: LogId, seq: int) -> bytes:
     return hashlib.sha512(f"payload of {log}{seq}".encode()).digest() * 70
 
 
-def appends(log: LogId, first: int, end: int) -> list[StoreOp]:
+def appends(log: LogId, first: int, end: int) -> list[Op]:
     return [AppendBlock(log, seq, header(log, seq), payload(log, seq)) for seq in range(first, end)]
 
 
@@ -127,7 +127,7 @@ def test_the_same_bytes_again_change_nothing(store: Store) -> None:
         (DropBlocks(LOG, 1, 2), "store.out-of-order"),
     ],
 )
-def test_a_refused_operation_stores_nothing_and_ends_the_store(store: Store, path: Path, op: StoreOp, id_: str) -> None:
+def test_a_refused_operation_stores_nothing_and_ends_the_store(store: Store, path: Path, op: Op, id_: str) -> None:
     store.commit(appends(LOG, 0, 3))
     with pytest.raises(StoreFault) as fault:
         store.commit([PutSelf("counter", b"9"), op])
@@ -335,7 +335,7 @@ def test_a_full_store_says_so_and_keeps_what_it_holds(path: Path) -> None:
 
 def test_where_address_space_is_scarce_a_smaller_map_is_taken(path: Path) -> None:
     code = (
-        "import resource, sys; from pathlib import Path; from ledger.store import PutSelf, Store\n"
+        "import resource, sys; from pathlib import Path; from ledger.ops import PutSelf; from ledger.store import Store\n"
         "resource.setrlimit(resource.RLIMIT_AS, (8 << 30, 8 << 30))\n"
         "store = Store.open(Path(sys.argv[1])); store.commit([PutSelf('counter', b'5')])\n"
         "print(store._env.info()['map_size'] <= 8 << 30, store.self_value('counter'))\n"

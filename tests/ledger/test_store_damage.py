@@ -16,8 +16,17 @@ from ledger.block import NO_LEAF, ClockQuality, ClockState, Header, header_signa
 from ledger.block import decode_signed_header as decode
 from ledger.errors import StoreFault
 from ledger.log import LogId
+from ledger.ops import (
+    AppendBlock,
+    CheckpointRow,
+    KeyframeRow,
+    OpenLog,
+    PutDerived,
+    PutPromise,
+    PutSelf,
+)
 from ledger.signing import SigningKey
-from ledger.store import AppendBlock, CheckpointRow, KeyframeRow, OpenLog, PutDerived, PutPromise, PutSelf, Store
+from ledger.store import Store
 
 PROJECT = Path(__file__).parents[2]
 LOG = LogId("or-1", 3, bytes(range(16)), fenced=True)
@@ -167,7 +176,8 @@ COMMIT_FOR_EVER = """
 import hashlib, sys
 from pathlib import Path
 from ledger.log import LogId
-from ledger.store import AppendBlock, OpenLog, PutDerived, PutSelf, Store
+from ledger.ops import AppendBlock, OpenLog, PutDerived, PutSelf
+from ledger.store import Store
 store = Store.open(Path(sys.argv[1]))
 log = LogId("or-1", 3, bytes(range(16)), True)
 store.commit([OpenLog(log, b"")])

@@ -13,18 +13,18 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, ru
 
 from ledger.errors import StoreFault
 from ledger.log import LogId
-from ledger.store import (
+from ledger.ops import (
     AppendBlock,
     DropBlocks,
     FillPayload,
+    Op,
     OpenLog,
     PrunePayloads,
     PutDerived,
     PutPromise,
     PutSelf,
-    Store,
-    StoreOp,
 )
+from ledger.store import Store
 
 LOGS = [
     LogId(box, counter, bytes([counter]) * 16, fenced)
@@ -93,7 +93,7 @@ class StoreMachine(RuleBasedStateMachine):
     @rule(log=logs, bad=st.integers(1, 5))
     def refused(self, log: LogId, bad: int) -> None:
         good = AppendBlock(log, self.lengths[log], b"h", b"p")
-        operations: list[StoreOp] = [
+        operations: list[Op] = [
             good,
             PutSelf("counter", b"lost"),
             AppendBlock(log, good.seq + 1 + bad, b"h", b"p"),
