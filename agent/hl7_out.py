@@ -43,7 +43,7 @@ def restored_values(state: Mapping[str, Any]) -> list[RestoredValue]:
         at_ns = int(datetime.fromisoformat(row["at"][:26] + "+00:00").timestamp() * S_NS)
         value = row["value"]
         number = Decimal(value) if isinstance(value, str) and _NUMBER.fullmatch(value) else value
-        values.append(RestoredValue(row["feed"], row["code"], number, row["unit"], at_ns, quality))
+        values.append(RestoredValue(row["feed"], row["code"], number, row["unit"], at_ns, quality, row["channel"]))
     return values
 
 

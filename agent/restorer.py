@@ -127,7 +127,7 @@ class Restorer:
         return answers
 
     async def _fetch(self, fetch: Fetch, replies: asyncio.Queue[RestoreReply]) -> None:
-        """Every block from keyframe to head: our own disk first, then the peers, in parallel and again where it failed."""
+        """Every block from keyframe to head: our own disk first, then the peers, in parallel; again where it failed."""
         own = self._member.own_id
         holders = [peer for peer in fetch.candidate.holders if peer != own]
         lacking = fetch.missing() if own in fetch.candidate.holders else []
