@@ -143,15 +143,16 @@ def _describe_monitor(monitor: GeS5Simulator, carescape: bool) -> None:
         "# for the configuration of the box:\n"
         '[[feed]]\nname = "monitor"\ndriver = "ge-dri"\n'
         f'serial = {{ path = "{monitor.path}", line = "19200 8E1" }}\n'
-        f"options = {{ numerics_s = 5, waves = [{waves}] }}"
+        f"options = {{ numerics_s = 5, waves = [{waves}]{', carescape = true' if carescape else ''} }}"
     )
 
 
-def _describe_gateway(to: str) -> None:
+def _describe_gateway(to: str, location: str) -> None:
     _say(
         f"HL7 gateway, sending to {to}\n"
         "# for the configuration of the box:\n"
-        f'[[feed]]\nname = "gateway"\ndriver = "hl7"\nmllp = {{ listen = "{to}" }}'
+        f'[[feed]]\nname = "gateway"\ndriver = "hl7"\nmllp = {{ listen = "{to}" }}\n'
+        f'options = {{ beds = [{{ match = "{location}", feed = "anaesthesia" }}] }}'
     )
 
 
@@ -166,7 +167,7 @@ async def _run(options: argparse.Namespace) -> None:
         if room.monitor is not None:
             _describe_monitor(room.monitor, options.carescape)
         if room.gateway is not None:
-            _describe_gateway(options.to)
+            _describe_gateway(options.to, options.location)
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(options.duration):
                 await stop.wait()
