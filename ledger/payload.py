@@ -20,7 +20,7 @@ from ledger.record_codec import pack_other, records_of, rows_of, unpack_ext
 from ledger.records import Record
 
 CODEC_ZSTD: Final = 1
-"""zstd without a dictionary: the only codec so far, named in every header (docs/adr/payload-codec.md)."""
+"""zstd without a dictionary: the only codec so far, named in every header (docs/adr/0007-payload-codec.md)."""
 
 _ZSTD_LEVEL: Final = 1
 _LENGTH_BYTES: Final = 4
