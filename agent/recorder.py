@@ -17,6 +17,7 @@ from ledger.payload import CODEC_ZSTD, encode_payload
 from ledger.records import Gap, Keyframe, Record
 from ledger.state import RoomState, encode_state
 
+_NOTICES = LIMITS.notices - 1  # a first block says its start beside them
 OWN_FEED = ""
 """The ledger's own records: they come first in a block."""
 
@@ -45,9 +46,8 @@ class Recorder:
         self._opened: Now | None = None
 
     def notice(self, notice: Notice) -> None:
-        """Say this in the next block's header."""
-        if len(self._notices) < LIMITS.notices - 2:
-            self._notices.append(notice)
+        """Say this in the next block's header, or in one soon after when there are many."""
+        self._notices.append(notice)
 
     def own_record(self, record: Record) -> None:
         """Record this in the ledger's own name."""
@@ -75,7 +75,7 @@ class Recorder:
             self._keyframe_due_ns = now.mono_ns + LIMITS.keyframe_every_ns
         if own:
             groups[OWN_FEED] = own
-        notices, self._notices = tuple(self._notices), []
+        notices, self._notices = tuple(self._notices[:_NOTICES]), self._notices[_NOTICES:]
         opened = self._opened or now
         block = self._member.close_block(
             Draft(

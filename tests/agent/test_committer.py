@@ -1,0 +1,102 @@
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections.abc import Sequence
+
+from agent.committer import Committer
+from ledger.errors import OrledgerError, StoreFault
+from ledger.ops import Op, PutSelf
+
+
+class SlowStore:
+    """Commits when it is let go on; remembers which operations shared a transaction."""
+
+    def __init__(self) -> None:
+        self.batches: list[list[Op]] = []
+        self.go_on = threading.Event()
+        self.fault: Exception | None = None
+
+    def commit(self, operations: Sequence[Op]) -> object:
+        self.go_on.wait(5)
+        if self.fault is not None:
+            raise self.fault
+        self.batches.append(list(operations))
+        return None
+
+    def prepare(self) -> bool:
+        return True
+
+
+class Waiting:
+    """What waits for the disk, and what was heard back."""
+
+    def __init__(self) -> None:
+        self.ops: list[Op] = []
+        self.done: list[int] = []
+        self.failed: list[OrledgerError] = []
+
+    def gather(self) -> list[Op]:
+        ops, self.ops = self.ops, []
+        return ops
+
+
+def op(name: str) -> PutSelf:
+    return PutSelf(name, b"")
+
+
+async def make(store: SlowStore, waiting: Waiting) -> Committer:
+    return Committer(store, waiting.gather, waiting.done.append, waiting.failed.append)
+
+
+def test_what_comes_while_the_disk_is_busy_shares_the_next_transaction() -> None:
+    async def scenario() -> None:
+        store, waiting = SlowStore(), Waiting()
+        committer = await make(store, waiting)
+        waiting.ops.append(op("a"))
+        committer.poke()
+        for name in ("b", "c"):
+            waiting.ops.append(op(name))
+            committer.poke()
+        assert waiting.done == []
+        store.go_on.set()
+        await committer.drain()
+        committer.close()
+        assert store.batches == [[op("a")], [op("b"), op("c")]]
+        assert len(waiting.done) == 2
+        assert waiting.failed == []
+
+    asyncio.run(scenario())
+
+
+def test_nothing_is_committed_after_a_failure_and_it_is_told_once() -> None:
+    async def scenario() -> None:
+        store, waiting = SlowStore(), Waiting()
+        store.fault = StoreFault("store.io", "the disk is gone")
+        store.go_on.set()
+        committer = await make(store, waiting)
+        waiting.ops.append(op("a"))
+        await committer.drain()
+        store.fault = None
+        waiting.ops.append(op("b"))
+        await committer.drain()
+        committer.close()
+        assert store.batches == []
+        assert waiting.done == []
+        assert [error.id for error in waiting.failed] == ["store.io"]
+
+    asyncio.run(scenario())
+
+
+def test_a_bug_in_the_store_ends_the_log_too() -> None:
+    async def scenario() -> None:
+        store, waiting = SlowStore(), Waiting()
+        store.fault = RuntimeError("surprise")
+        store.go_on.set()
+        committer = await make(store, waiting)
+        waiting.ops.append(op("a"))
+        await committer.drain()
+        committer.close()
+        assert [error.id for error in waiting.failed] == ["commit.crashed"]
+
+    asyncio.run(scenario())
