@@ -17,7 +17,12 @@ def equivocation_proof(log: LogId, first: bytes, second: bytes, second_root: byt
     (``second_root`` is root ‖ checkpoint signature, empty for two headers).
     """
     proof = pack([log.fields(), first, second, second_root])
-    return hashlib.sha256(_PROOF_DOMAIN + proof).digest(), proof
+    return proof_hash(proof), proof
+
+
+def proof_hash(proof: bytes) -> bytes:
+    """The name under which a proof is kept."""
+    return hashlib.sha256(_PROOF_DOMAIN + proof).digest()
 
 
 def read_proof(proof: bytes) -> tuple[LogId, bytes, bytes, bytes]:

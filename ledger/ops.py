@@ -38,6 +38,19 @@ class FillPayload:
 
 
 @dataclass(frozen=True, slots=True)
+class ReplaceBlock:
+    """Write a held block anew because the disk damaged its record; what is there is not read.
+
+    The caller has proved that these bytes are the block: its neighbours' hashes and its box's signature fit.
+    """
+
+    log: LogId
+    seq: int
+    signed_header: bytes
+    payload: bytes
+
+
+@dataclass(frozen=True, slots=True)
 class PrunePayloads:
     """Take the payloads of blocks ``first`` to ``end`` - 1 away, keeping their headers. Give small ranges."""
 
@@ -141,6 +154,6 @@ class PutProof:
 
 
 Op = (
-    OpenLog | AppendBlock | FillPayload | PrunePayloads | DropBlocks | PutDerived | PutPromise | PutSelf | PutManifest
-    | PutCase | PutTomb | PutProof
+    OpenLog | AppendBlock | FillPayload | ReplaceBlock | PrunePayloads | DropBlocks | PutDerived | PutPromise | PutSelf
+    | PutManifest | PutCase | PutTomb | PutProof
 )  # fmt: skip

@@ -26,6 +26,7 @@ from ledger.ops import (
     PutProof,
     PutSelf,
     PutTomb,
+    ReplaceBlock,
 )
 from ledger.store.reads import SELF_PREFIX, find_lid, length_of, numbered_rows
 from ledger.store.rows import (
@@ -68,6 +69,8 @@ class Batch:
                 self._derive(op)
             case FillPayload():
                 self._fill(op)
+            case ReplaceBlock():
+                self._replace(op)
             case OpenLog(log, meta):
                 self._open(log, meta)
             case PrunePayloads():
@@ -158,6 +161,12 @@ class Batch:
             raise StoreFault("store.out-of-order", text, _OURS)
         if not held.payload:
             self._write_block(op.log, lid, held._replace(payload=op.payload), is_new=False)
+
+    def _replace(self, op: ReplaceBlock) -> None:
+        lid = self._lid(op.log)
+        if not 0 <= op.seq < length_of(self._txn, self._table(op.log), lid):
+            raise StoreFault("store.out-of-order", f"block {op.seq} of {op.log} is not held", _OURS)
+        self._write_block(op.log, lid, StoredBlock(op.seq, op.signed_header, op.payload), is_new=False)
 
     def _prune(self, op: PrunePayloads) -> None:
         lid = self._lid(op.log)

@@ -196,6 +196,33 @@ class StoreReads:
         """Every proof of equivocation, by its hash."""
         return dict(self._rows(Table.PROOF))
 
+    def misplaced(self) -> list[str]:
+        """What stands where no question finds it, in words: a log without its index, blocks without their log.
+
+        Raises StoreFault ``store.corrupt`` when a row of the index does not fit its checksum.
+        """
+        logs = {lid_of(key): log_row(value)[0] for key, value in self._rows(Table.LOGS)}
+        self._rows(Table.LOG_INDEX)
+
+        def unfound(txn: ReadTransaction) -> list[str]:
+            index = self._tables[Table.LOG_INDEX]
+            lost = [log for lid, log in logs.items() if find_lid(txn, index, log) != lid]
+            return [f"{log} is not in the index of logs" for log in lost]
+
+        def orphans(txn: ReadTransaction, box: str, table: Any) -> Iterator[str]:
+            with txn.cursor(db=table) as cursor:
+                more = cursor.first()
+                while more:
+                    lid, _ = split_block_key(cursor.key())
+                    if lid not in logs or logs[lid].box != box:
+                        yield f"blocks of {box} stand under number {lid}, which is no log of it"
+                    more = cursor.set_range(block_key(lid + 1, 0))
+
+        found = self._read(unfound, "index of logs")
+        for box, table in self._blocks.items():
+            found += self._read(lambda txn, b=box, t=table: list(orphans(txn, b, t)), f"blocks of {box}")  # type: ignore[misc]
+        return found
+
     def usage(self) -> StoreUsage:
         """What the store takes and what the disk has left."""
         tables = [*self._tables.values(), *self._blocks.values()]

@@ -86,7 +86,7 @@ class BoxUnderTest:
 class Cluster:
     """``n`` boxes; messages take no time unless a link is cut."""
 
-    def __init__(self, n: int, seed: int = 0) -> None:
+    def __init__(self, n: int, seed: int = 0, disk: type[MemoryDisk] = MemoryDisk) -> None:
         self.random = random.Random(seed)
         self.now_ns = 1_700_000_000 * 10**9
         self.cut: set[tuple[str, str]] = set()
@@ -98,9 +98,9 @@ class Cluster:
             )
             for name, s in secrets.items()
         )
-        site_key = SigningKey(self.bytes(32))
-        self.manifest = Manifest(SITE, 1, bytes(32), boxes, None, 1, (site_key.public,), 1, None)
-        self.boxes = {name: BoxUnderTest(name, secrets[name]) for name in names}
+        self.site_key = SigningKey(self.bytes(32))
+        self.manifest = Manifest(SITE, 1, bytes(32), boxes, None, 1, (self.site_key.public,), 1, None)
+        self.boxes = {name: BoxUnderTest(name, secrets[name], disk()) for name in names}
         for name in names:
             self.boot(name)
         for name in names:

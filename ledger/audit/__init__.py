@@ -1,0 +1,23 @@
+"""Verifying a store: every signature, link, hash, payload, root and cosignature, and whose fault it is where one fails.
+
+Pure: reads through a protocol, may be spread over processes chunk by chunk (``check_chunk``).
+"""
+
+from ledger.audit.chunk import Checked, Chunk, KeyFor, check_chunk
+from ledger.audit.findings import AuditReport, Finding, LogReport, Severity, Vouched
+from ledger.audit.store_audit import AuditSource, Options, audit_store
+
+__all__ = [
+    "AuditReport",
+    "AuditSource",
+    "Checked",
+    "Chunk",
+    "Finding",
+    "KeyFor",
+    "LogReport",
+    "Options",
+    "Severity",
+    "Vouched",
+    "audit_store",
+    "check_chunk",
+]

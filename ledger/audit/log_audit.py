@@ -1,0 +1,239 @@
+"""One log's audit: its chunks joined to one chain and one tree, then every row derived from it held against that."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import Protocol
+
+from ledger.audit.chunk import BadBlock, Blocks, Checked, Chunk, Mark, check_link, readable_header
+from ledger.audit.findings import Finding, LogReport, Severity, on_disk, remark
+from ledger.audit.rows import Standing, check_keyframes, check_subtrees, check_tip, judge_checkpoints
+from ledger.block import Header, decode_signed_header
+from ledger.certificate import Certificate
+from ledger.errors import PeerFault, StoreFault
+from ledger.log import LogId
+from ledger.manifest import Manifest
+from ledger.notices import Head, Start
+from ledger.replica import Replica
+from ledger.start import check_start
+from ledger.tree import Frontier
+
+CHUNK_BLOCKS = 2_048
+
+
+class LogSource(Blocks, Protocol):
+    """What the audit of one log reads of a store; all may raise StoreFault."""
+
+    def length(self, log: LogId) -> int: ...
+
+    def first_held(self, log: LogId) -> int: ...
+
+    def tip(self, log: LogId) -> bytes | None: ...
+
+    def subtree(self, log: LogId, index: int) -> bytes | None: ...
+
+    def checkpoints(self, log: LogId) -> list[tuple[int, bytes]]: ...
+
+    def keyframe_at_or_before(self, log: LogId, seq: int) -> tuple[int, bytes] | None: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Rows:
+    """What was derived from a log and stored beside it, decoded."""
+
+    tip: Replica | None
+    checkpoints: tuple[tuple[int, Certificate], ...]
+    keyframes: tuple[tuple[int, bytes], ...]
+    subtrees: tuple[tuple[int, bytes], ...]
+
+
+@dataclass(slots=True)
+class LogAudit:
+    """Feed it the chunks of ``plan`` in order until ``take`` says stop, then ``report``."""
+
+    log: LogId
+    manifest: Manifest
+    rows: Rows
+    length: int
+    first: int
+    every_signature: bool
+    heads: tuple[Head, ...]
+    proof_sizes: frozenset[int] = frozenset()
+    frontier: Frontier = field(default_factory=Frontier)
+    frontiers: dict[int, Frontier] = field(default_factory=dict)
+    leaves: dict[int, bytes] = field(default_factory=dict)
+    marks: dict[int, Mark] = field(default_factory=dict)
+    subtrees: list[bytes] = field(default_factory=list)
+    counts: Checked | None = None
+    findings: list[Finding] = field(default_factory=list)
+    _closing: bytes = b""
+
+    def plan(self) -> list[Chunk]:
+        """The chunks, in order."""
+        sizes = self._sizes()
+        ends = frozenset({0, self.length - 1})
+        public = self.manifest.box(self.log.box).signing_public
+        return [
+            Chunk(
+                self.log, first, min(first + CHUNK_BLOCKS, self.length), public, self.manifest.hash,
+                self.every_signature, ends, frozenset(s for s in sizes if first < s <= first + CHUNK_BLOCKS),
+            )
+            for first in range(self.first, self.length, CHUNK_BLOCKS)
+        ]  # fmt: skip
+
+    def _sizes(self) -> set[int]:
+        sizes = {size for size, _ in self.rows.checkpoints} | {seq for seq, _ in self.rows.keyframes}
+        sizes |= {head.size for head in self.heads} | self.proof_sizes
+        if self.rows.tip is not None:
+            sizes.add(self.rows.tip.size)
+        return sizes
+
+    def take(self, checked: Checked) -> bool:
+        """Join the next chunk; False when a bad block ends the audit of this log."""
+        try:
+            self._join(checked)
+        except BadBlock as bad:
+            self.findings.append(bad.finding)
+            return False
+        self._add(checked)
+        if checked.bad is not None:
+            self.findings.append(checked.bad)
+            return False
+        return True
+
+    def _join(self, checked: Checked) -> None:
+        if not checked.opening:
+            return
+        chunk = checked.chunk
+        header = readable_header(chunk, chunk.first, checked.opening)
+        if self._closing:
+            previous = decode_signed_header(self._closing)
+            note = check_link(chunk, previous, self._closing, self.leaves[chunk.first], header, checked.opening)
+            if note is not None:
+                checked.remarks.insert(0, note)
+        elif chunk.first == 0:
+            self._check_first(header)
+
+    def _check_first(self, header: Header) -> None:
+        start = next((notice for notice in header.notices if isinstance(notice, Start)), None)
+        what = None
+        if start is None or any(header.previous_leaf):
+            what = "is no beginning of a log: it has no start notice, or links to something before it"
+        elif header.log.fenced:
+            try:
+                check_start(header, start, self.manifest)
+            except PeerFault as fault:
+                what = fault.text
+        elif start.promises or start.parent is not None:
+            what = "is provisional, yet claims promises or a parent"
+        if what is not None:
+            next_step = f"treat the key of {self.log.box} as stolen until this is explained"
+            raise BadBlock(Finding(Severity.BAD, "peer", self.log.box, self.log, 0, what, next_step))
+
+    def _add(self, checked: Checked) -> None:
+        if self.counts is None:
+            self.counts = Checked(checked.chunk)
+        for name in ("signatures", "payloads", "decoded", "not_held", "no_key", "unknown_codec"):
+            setattr(self.counts, name, getattr(self.counts, name) + getattr(checked, name))
+        self.counts.remarks += checked.remarks
+        frontier, marks, size = self.frontier, checked.chunk.marks, checked.chunk.first
+        for leaf in checked.leaves:
+            subtree = frontier.append(leaf)
+            size += 1
+            if subtree is not None:
+                self.subtrees.append(subtree)
+            if size in marks:
+                self.frontiers[size] = frontier.copy()
+                self.leaves[size] = leaf
+        if checked.leaves:
+            self.leaves[size] = checked.leaves[-1]
+        self.marks.update({mark.size: mark for mark in checked.marks})
+        self._closing = checked.closing
+
+    def report(
+        self, has_proof: bool, proof_findings: Sequence[Finding], named_by: LogId | None, seconds: float
+    ) -> LogReport:
+        """Hold the rows against the blocks, unless a block is bad already; then everything that is known."""
+        counts = self.counts or Checked(Chunk(self.log, 0, 0, b"", b"", False, frozenset(), frozenset()))
+        frontiers = {} if self.first else self.frontiers
+        standing = Standing(self.log, self.manifest, self.length, frontiers, self.leaves, self.marks)
+        vouched, valid = None, 0
+        if self._is_good():
+            self.findings += self._first_bad_row(standing, has_proof)
+        if self._is_good():
+            judged = judge_checkpoints(standing, self.rows.checkpoints)
+            vouched, valid = judged.vouched, judged.cosignatures
+            self.findings += judged.findings
+        return LogReport(
+            self.log, max(0, self.length - self.first), self.first, counts.signatures, counts.payloads, counts.decoded,
+            counts.not_held, counts.no_key, counts.unknown_codec, len(self.rows.checkpoints), valid, vouched,
+            named_by, seconds, (*self.findings, *proof_findings, *_folded(counts.remarks)),
+        )  # fmt: skip
+
+    def _is_good(self) -> bool:
+        return all(finding.severity is not Severity.BAD for finding in self.findings)
+
+    def _first_bad_row(self, standing: Standing, has_proof: bool) -> list[Finding]:
+        """The first bad row, else what is worth knowing."""
+        if self.first:
+            what = f"blocks before {self.first:,} were dropped: links are checked, roots cannot be computed"
+            return [remark(self.log, self.first, what)]
+        checks: Iterable[Finding | None] = (
+            *(standing.check_head(head) for head in self.heads),
+            check_tip(standing, self.rows.tip, self.manifest.hash, has_proof=has_proof),
+            check_keyframes(standing, self.rows.keyframes),
+            check_subtrees(standing, self.rows.subtrees, self.subtrees),
+        )
+        found = [finding for finding in checks if finding is not None]
+        return [finding for finding in found if finding.severity is Severity.BAD][:1] or found
+
+
+def _folded(remarks: Sequence[Finding]) -> Iterator[Finding]:
+    """The first of each log's remarks, with how many more there are."""
+    if remarks:
+        first, more = remarks[0], len(remarks) - 1
+        what = first.what + (f" ({more} more of this kind)" if more else "")
+        yield Finding(first.severity, first.party, first.subject, first.log, first.seq, what, first.next_step)
+
+
+def read_rows(source: LogSource, log: LogId) -> Rows:
+    """Everything derived from ``log``; call before its length is read, so that no row can be ahead of its blocks.
+
+    Raises StoreFault or PeerFault when a row cannot be read.
+    """
+    stored = source.tip(log)
+    tip = Replica.from_tip(log, stored) if stored is not None else None
+    checkpoints = tuple((size, Certificate.decode(data)) for size, data in source.checkpoints(log))
+    keyframes = []
+    found = source.keyframe_at_or_before(log, (1 << 63) - 1)
+    while found is not None:
+        keyframes.append(found)
+        found = source.keyframe_at_or_before(log, found[0] - 1)
+    full = range(0 if tip is None else tip.size // 256)
+    subtrees = tuple((index, data) for index in full if (data := source.subtree(log, index)) is not None)
+    return Rows(tip, checkpoints, tuple(keyframes), subtrees)
+
+
+NO_ROWS = Rows(None, (), (), ())
+
+
+def begin_log(
+    source: LogSource, log: LogId, manifest: Manifest, heads: tuple[Head, ...], proof_sizes: frozenset[int], *,
+    every_signature: bool,
+) -> LogAudit:  # fmt: skip
+    """Read what lies beside the log; a row that cannot be read is the first finding, found after the blocks are read.
+
+    Raises StoreFault when the store cannot even say how long the log is.
+    """
+    rows, fault = NO_ROWS, None
+    try:
+        rows = read_rows(source, log)
+    except (StoreFault, PeerFault) as error:
+        fault = on_disk(f"rows of {log}", f"a row derived from the blocks cannot be read: {error.text}", log=log)
+    audit = LogAudit(
+        log, manifest, rows, source.length(log), source.first_held(log), every_signature, heads, proof_sizes
+    )
+    if fault is not None:
+        audit.findings.append(fault)
+    return audit
