@@ -115,7 +115,8 @@ class Keyring:
         wraps = {}
         for pair in take.array(_ENTRIES):
             fields = Fields(pair, 2, "keyring wrap")
-            wraps[fields.text(63, 1)] = fields.blob(_WRAP_BYTES)
+            recipient = fields.text(63, 1)
+            wraps[recipient] = fields.blob(_WRAP_BYTES)
         self._entries[key.key_id] = KeyEntry(box, incarnation, key, wraps)
 
 
