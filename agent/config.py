@@ -79,7 +79,7 @@ class MllpSection(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """An HL7 listener: address and port, and who may connect."""
 
     listen: str
-    allow: tuple[str, ...] = ()
+    allow: tuple[str, ...]
 
 
 class FeedSection(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

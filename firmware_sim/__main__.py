@@ -151,7 +151,7 @@ def _describe_gateway(to: str, location: str) -> None:
     _say(
         f"HL7 gateway, sending to {to}\n"
         "# for the configuration of the box:\n"
-        f'[[feed]]\nname = "gateway"\ndriver = "hl7"\nmllp = {{ listen = "{to}" }}\n'
+        f'[[feed]]\nname = "gateway"\ndriver = "hl7"\nmllp = {{ listen = "{to}", allow = ["127.0.0.1"] }}\n'
         f'options = {{ beds = [{{ match = "{location}", feed = "anaesthesia" }}] }}'
     )
 

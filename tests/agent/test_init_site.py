@@ -26,7 +26,7 @@ restore = { standby_for = ["or-1"] }
 [[box.feed]]
 name = "gateway"
 driver = "hl7"
-mllp = { listen = "127.0.0.1:12575" }
+mllp = { listen = "127.0.0.1:12575", allow = ["127.0.0.1"] }
 """
 
 
