@@ -33,11 +33,13 @@ def open_capture(path: Path) -> Iterator[CaptureReader]:
 class NewCapture:
     """A capture file being written: ``stream`` takes the bytes, ``sync`` makes them durable; a context manager.
 
-    Readable by its owner only: what it holds was said about a patient. Raises ``StoreFault`` if it is there already
-    or cannot be made.
+    Readable by its owner only: what it holds was said about a patient. With ``keep_partial`` False it is removed if
+    the context ends in an error. Raises ``StoreFault`` if it is there already or cannot be made.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, *, keep_partial: bool = True) -> None:
+        self._path = path
+        self._keep_partial = keep_partial
         try:
             handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
         except OSError as fault:
@@ -71,6 +73,8 @@ class NewCapture:
                 self._file.flush()
                 os.fsync(self._file.fileno())
             self._file.close()
+            if kind is not None and not self._keep_partial:
+                self._path.unlink()
         except OSError as fault:
             raise StoreFault("capture.write", f"the capture cannot be written: {fault}", "make room") from fault
 

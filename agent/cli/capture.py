@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import signal
-import sys
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
@@ -12,7 +11,9 @@ from typing import TYPE_CHECKING, Any, Final
 import click
 import msgspec
 
+from agent.cli.capture_export import export
 from agent.cli.context import Settings, common_options, document, json_text, pass_settings
+from agent.cli.progress import clear_progress, show_progress
 from ledger.errors import BadInput, OperatorFault
 
 if TYPE_CHECKING:
@@ -34,6 +35,9 @@ def command() -> None:
 
     A capture holds what was said about a patient until somebody has removed it and said so in its header.
     """
+
+
+command.add_command(export)
 
 
 @command.command("record")
@@ -148,7 +152,7 @@ async def _record(recorder: CaptureRecorder, seconds: float | None) -> None:
 
     def progress() -> None:
         recorder.sync()
-        _progress(f"{recorder.counters['lines']} lines, {recorder.counters['bytes_in']} bytes in")
+        show_progress(f"{recorder.counters['lines']} lines, {recorder.counters['bytes_in']} bytes in")
         loop.call_later(_PROGRESS_S, progress)
 
     loop.call_soon(progress)
@@ -274,12 +278,6 @@ def _differences(playing: Replay) -> bool:
     return differ
 
 
-def _progress(text: str) -> None:
-    if sys.stderr.isatty():
-        click.echo(f"\r{text}\033[K", nl=False, err=True)
-
-
 def _say(settings: Settings, text: str, **fields: object) -> None:
-    if sys.stderr.isatty():
-        click.echo("\r\033[K", nl=False, err=True)
+    clear_progress()
     click.echo(json_text(document("capture", **fields)) if settings.json else text)

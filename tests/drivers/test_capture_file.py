@@ -59,6 +59,15 @@ def test_only_its_owner_may_read_it_and_nothing_is_overwritten(tmp_path: Path) -
     assert refusal.value.id == "capture.cannot-create"
 
 
+@pytest.mark.parametrize(("keep", "left"), [(True, True), (False, False)])
+def test_what_failed_half_way_is_kept_or_removed(tmp_path: Path, keep: bool, left: bool) -> None:
+    path = tmp_path / "a.orcap"
+    with pytest.raises(KeyError), NewCapture(path, keep_partial=keep) as new:
+        CaptureWriter(new.stream, HEADER)
+        raise KeyError
+    assert path.exists() is left
+
+
 def test_a_missing_file_is_bad_input(tmp_path: Path) -> None:
     with pytest.raises(BadInput) as refusal, open_capture(tmp_path / "none.orcap"):
         pass
