@@ -1,0 +1,87 @@
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+
+from agent.disk import StoreDisk, load_manifest, load_replicas
+from ledger.messages import Ask
+from ledger.quorum import Level
+from ledger.records import Numeric
+from ledger.writer import State
+from tests.agent.pumped import PumpedGroup
+
+
+def heart_rate(value: str) -> Numeric:
+    return Numeric(at_ns=1, code="MDC_ECG_HEART_RATE", value=value, unit="/min")
+
+
+def test_blocks_reach_every_disk_and_are_witnessed(tmp_path: Path) -> None:
+    async def scenario() -> None:
+        async with PumpedGroup(3, tmp_path) as group:
+            await group.tick(15, heart_rate("72"))
+            for box in group.boxes.values():
+                writer = box.member.writer
+                assert writer.state is State.FENCED
+                assert writer.vouching.size_at(Level.WITNESSED) == writer.chain.size > 5
+                for other in group.boxes.values():
+                    assert StoreDisk(other.store).length(writer.chain.log) == writer.chain.size
+                assert box.statistics.closed_to_witnessed.count > 5
+                assert box.statistics.closed_to_durable.count == box.pump.durable_blocks
+                assert box.failures == []
+                assert box.statistics.peer_faults == {}
+
+    asyncio.run(scenario())
+
+
+def test_a_box_cut_off_records_alone_and_catches_up(tmp_path: Path) -> None:
+    async def scenario() -> None:
+        async with PumpedGroup(3, tmp_path) as group:
+            await group.tick(10, heart_rate("72"))
+            alone = group.boxes["or-1"]
+            witnessed = alone.member.writer.vouching.size_at(Level.WITNESSED)
+            group.cut.add("or-1")
+            await group.tick(40, heart_rate("80"))
+            assert alone.member.writer.chain.size >= witnessed + 40
+            assert alone.member.writer.vouching.size_at(Level.WITNESSED) == witnessed
+            group.cut.clear()
+            async with asyncio.timeout(20):
+                while alone.member.writer.vouching.size_at(Level.WITNESSED) < alone.member.writer.chain.size:
+                    await group.tick(1)
+                    await asyncio.sleep(0.05)
+
+    asyncio.run(scenario())
+
+
+def test_a_stranger_and_garbage_are_counted_and_harm_nobody(tmp_path: Path) -> None:
+    async def scenario() -> None:
+        async with PumpedGroup(2, tmp_path) as group:
+            await group.tick(5)
+            box, other = group.boxes["or-1"], group.boxes["or-2"]
+            box.pump.arrived("or-9", b"hello")
+            box.pump.arrived("or-2", b"")
+            box.pump.arrived("or-2", bytes(range(256)))
+            forged = bytearray(other.member.sign(Ask(bytes(16), "or-1")))
+            forged[-1] ^= 1
+            box.pump.arrived("or-2", bytes(forged))
+            assert set(box.statistics.peer_faults) == {
+                "or-9 message.stranger", "or-2 message.size", "or-2 message.kind", "or-2 message.bad-signature",
+            }  # fmt: skip
+            await group.tick(5)
+            assert box.member.writer.vouching.size_at(Level.WITNESSED) == box.member.writer.chain.size
+
+    asyncio.run(scenario())
+
+
+def test_a_start_from_the_disk_finds_every_replica_as_it_was(tmp_path: Path) -> None:
+    async def scenario() -> None:
+        async with PumpedGroup(3, tmp_path) as group:
+            await group.tick(12, heart_rate("72"))
+            box = group.boxes["or-2"]
+            for replica in load_replicas(box.store):
+                live = box.member.witness.replicas.get(replica.log, box.member.writer.chain.replica)
+                if live.log == replica.log:
+                    assert replica.newest_head() == live.newest_head()
+                    assert replica.keyframe_seq == live.keyframe_seq
+            assert load_manifest(box.store) is None
+
+    asyncio.run(scenario())
