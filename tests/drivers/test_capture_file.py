@@ -2,6 +2,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import msgspec
 import pytest
 import zstandard
 
@@ -62,9 +63,8 @@ def test_only_its_owner_may_read_it_and_nothing_is_overwritten(tmp_path: Path) -
 @pytest.mark.parametrize(("keep", "left"), [(True, True), (False, False)])
 def test_what_failed_half_way_is_kept_or_removed(tmp_path: Path, keep: bool, left: bool) -> None:
     path = tmp_path / "a.orcap"
-    with pytest.raises(KeyError), NewCapture(path, keep_partial=keep) as new:
-        CaptureWriter(new.stream, HEADER)
-        raise KeyError
+    with pytest.raises(ValueError, match="t0"), NewCapture(path, keep_partial=keep) as new:
+        CaptureWriter(new.stream, msgspec.structs.replace(HEADER, t0="2026-11-23T08:14:02.1Z"))
     assert path.exists() is left
 
 
