@@ -12,6 +12,10 @@ from dataclasses import dataclass
 from ledger.errors import ConfigurationFault
 
 
+_NEVER_FINAL = 3
+"""A liar among so few cannot be told from the rest."""
+
+
 class Level(enum.IntEnum):
     """How far a block is vouched for."""
 
@@ -57,8 +61,9 @@ def quorum_for(peers: int, liars: int | None = None) -> Quorum:
     majority = (peers + allowed) // 2 + 1
     witnessed = max(peers // 2 + 1, peers - majority + allowed + 1)
     fence = majority
-    if peers == 2:
-        fence, witnessed = 1, 2
+    if peers == 2 and allowed == 0:
+        fence = 1
     if witnessed > peers or fence > peers:
         raise ConfigurationFault("quorum.impossible", f"{peers} peers cannot tolerate {allowed} liars")
-    return Quorum(peers, allowed, fence, witnessed, majority if allowed >= 1 else None)
+    claims_final = allowed >= 1 and peers > _NEVER_FINAL
+    return Quorum(peers, allowed, fence, witnessed, majority if claims_final else None)
