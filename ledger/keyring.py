@@ -60,39 +60,46 @@ class Keyring:
         return frozenset(self._entries)
 
     def add(self, box: str, incarnation: bytes, key: DataKey, wraps: Mapping[str, bytes]) -> bool:
-        """Keep a key durably; False when it is entombed. Returns only after the fsync."""
+        """Keep a key durably; False when it is entombed. Returns only after the fsync.
+
+        Raises StoreFault ``keyring.full`` / ``keyring.unwritable``; what was held before stays held.
+        """
         if key.key_id in self._tombs:
             return False
         held = self._entries.get(key.key_id)
         if held is None or dict(held.wraps) != {**held.wraps, **wraps}:
             merged = {**(held.wraps if held else {}), **wraps}
-            self._entries[key.key_id] = KeyEntry(box, incarnation, key, merged)
-            self._save()
+            self._save({**self._entries, key.key_id: KeyEntry(box, incarnation, key, merged)}, self._tombs)
         return True
 
     def entomb(self, key_id: bytes) -> None:
-        """Destroy a key and its wraps for good."""
-        self._entries.pop(key_id, None)
-        self._tombs.add(key_id)
-        self._save()
+        """Destroy a key and its wraps for good. Raises StoreFault when that cannot be made durable."""
+        kept = {held: entry for held, entry in self._entries.items() if held != key_id}
+        self._save(kept, self._tombs | {key_id})
 
-    def _save(self) -> None:
-        entries = [
+    def _save(self, entries: dict[bytes, KeyEntry], tombs: set[bytes]) -> None:
+        """Take these over once they are durable: what memory says is held must be on the disk."""
+        if len(entries) > _ENTRIES or len(tombs) > _ENTRIES:
+            raise StoreFault(
+                "keyring.full", f"{self._path} holds {_ENTRIES} keys already", "erase the keys of logs past retention"
+            )
+        rows = [
             [
                 entry.box,
                 entry.incarnation,
                 entry.key.secret,
                 [[name, entry.wraps[name]] for name in sorted(entry.wraps)],
             ]
-            for _, entry in sorted(self._entries.items())
+            for _, entry in sorted(entries.items())
         ]
-        sealed = self._cipher.encrypt(pack([_DOMAIN, entries, sorted(self._tombs)]))
+        sealed = self._cipher.encrypt(pack([_DOMAIN, rows, sorted(tombs)]))
         try:
             write_durably(self._path, bytes(sealed))
         except OSError as error:
             raise StoreFault(
                 "keyring.unwritable", f"cannot write {self._path}: {error.strerror}", "check the disk and its space"
             ) from error
+        self._entries, self._tombs = entries, tombs
 
     def _load(self) -> None:
         try:

@@ -100,6 +100,10 @@ class Manifest:
                 raise PeerFault("codec.field", "manifest: keys must be 32 bytes")
         if len({box.id for box in boxes}) != len(boxes):
             raise PeerFault("manifest.duplicate-box", "the manifest lists a box twice")
+        if len({box.signing_public for box in boxes}) != len(boxes):
+            raise PeerFault(
+                "manifest.duplicate-key", "two boxes of the manifest sign with one key: each would vouch twice"
+            )
         if not 1 <= threshold <= len(set(keys)):
             raise PeerFault("manifest.threshold", "the manifest's threshold does not fit its site keys")
         return cls(site, version, previous, boxes, liars, format_max, tuple(keys), threshold, recovery)
@@ -170,7 +174,8 @@ def sign_manifest(manifest: Manifest, keys: list[SigningKey]) -> SignedManifest:
     """Sign with the given site keys; raises ConfigurationFault when the group's quorum is impossible."""
     for box in manifest.boxes:
         manifest.quorum_of(box.id)
-    if len(manifest.encode()) > LIMITS.manifest_bytes:
-        raise ConfigurationFault("manifest.oversize", "the manifest is too large", "use fewer boxes per site")
     body = manifest.encode()
-    return SignedManifest(manifest, tuple((key.public, key.sign(MANIFEST_DOMAIN, body)) for key in keys))
+    signed = SignedManifest(manifest, tuple((key.public, key.sign(MANIFEST_DOMAIN, body)) for key in keys))
+    if len(signed.encode()) > LIMITS.manifest_bytes:
+        raise ConfigurationFault("manifest.oversize", "the manifest is too large", "use fewer boxes per site")
+    return signed
