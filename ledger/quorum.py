@@ -11,7 +11,6 @@ from dataclasses import dataclass
 
 from ledger.errors import ConfigurationFault
 
-
 _NEVER_FINAL = 3
 """A liar among so few cannot be told from the rest."""
 
