@@ -69,8 +69,7 @@ def decode_payload(data: bytes, codec: int = CODEC_ZSTD) -> dict[str, tuple[Reco
 def encode_records(groups: Mapping[str, Sequence[Record]]) -> bytes:
     """Records grouped by feed to plain bytes; the same records give the same bytes, on every box.
 
-    Raises ``OurFault`` if a record holds what its type does not declare (``check_record`` finds that earlier), and
-    ``PayloadTooLarge``.
+    Raises ``OurFault`` if a record holds what its type does not declare, and ``PayloadTooLarge``.
     """
     try:
         plain = pack({feed: rows_of(groups[feed]) for feed in sorted(groups)})
@@ -97,11 +96,6 @@ def _groups_of(tree: Any) -> dict[str, tuple[Record, ...]]:
     if not all(type(rows) is tuple for rows in tree.values()):
         raise ValueError("a feed does not hold an array of records")
     return {feed: records_of(rows) for feed, rows in tree.items()}
-
-
-def check_record(record: Record) -> None:
-    """Raise ``OurFault`` unless ``encode_records`` can write this record. For records from drivers, at the intake."""
-    encode_records({"": (record,)})
 
 
 def pack(tree: Any) -> bytes:

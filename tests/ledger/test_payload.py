@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Sequence
+from dataclasses import replace
 from decimal import Decimal
 
 import msgpack
@@ -14,7 +15,6 @@ from ledger.errors import OurFault, VerificationFailed
 from ledger.limits import LIMITS
 from ledger.payload import (
     PayloadTooLarge,
-    check_record,
     compress,
     decode_payload,
     decode_records,
@@ -180,9 +180,9 @@ def test_the_largest_block_is_read_back() -> None:
     assert decode_payload(encode_payload(groups)) == groups
 
 
-def test_a_record_is_checked_before_it_is_taken_in() -> None:
-    check_record(PULSE)
+def test_a_refused_record_is_our_fault_and_leaves_nothing_behind() -> None:
+    before = encode_records({"": [PULSE]})
     with pytest.raises(OurFault) as refusal:
-        check_record(Numeric(at_ns=AT_NS, code="MDC_PULS_RATE", value=Decimal("NaN"), unit="/min"))
+        encode_records({"": [PULSE, replace(PULSE, value=Decimal("NaN"))]})
     assert refusal.value.id == "payload.bad-record"
-    check_record(PULSE)  # a refusal leaves nothing behind in the packer
+    assert encode_records({"": [PULSE]}) == before
