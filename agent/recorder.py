@@ -15,11 +15,9 @@ from ledger.member import Member
 from ledger.notices import Notice
 from ledger.payload import CODEC_ZSTD, encode_payload
 from ledger.records import Gap, Keyframe, Record
-from ledger.state import RoomState, encode_state
+from ledger.state import LEDGER_FEED, RoomState, encode_state
 
 _NOTICES = LIMITS.notices - 1  # a first block says its start beside them
-OWN_FEED = ""
-"""The ledger's own records: they come first in a block."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,7 +72,7 @@ class Recorder:
             own.insert(0, Keyframe(at_ns=now.utc_ns, state=encode_state(self.state)))
             self._keyframe_due_ns = now.mono_ns + LIMITS.keyframe_every_ns
         if own:
-            groups[OWN_FEED] = own
+            groups[LEDGER_FEED] = own
         notices, self._notices = tuple(self._notices[:_NOTICES]), self._notices[_NOTICES:]
         opened = self._opened or now
         block = self._member.close_block(

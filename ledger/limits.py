@@ -42,6 +42,9 @@ class Limits:
     second_writer_wait_ns: int = 60 * S_NS
     heads_every_ns: int = 1 * S_NS
     silence_ns: int = 2 * S_NS
+    standby_pause_min_ns: int = 2 * S_NS
+    standby_pause_max_ns: int = 300 * S_NS
+    standby_calm_ns: int = 600 * S_NS
     range_reply_bytes: int = 64 * KIB
     ranges_outstanding: int = 4
     range_timeout_ns: int = 2 * S_NS

@@ -21,7 +21,7 @@ from ledger.errors import OperatorFault, OrledgerError, OurFault, Party
 
 # Name -> (where the command is, one line of help): so that neither --help nor one command loads the others.
 COMMANDS: Mapping[str, tuple[str, str]] = {
-    "capture": ("agent.cli.capture:command", "Record, scrub and replay device captures."),
+    "capture": ("agent.cli.capture:command", "Record, export, replay and decode device captures."),
     "checkpoint": ("agent.cli.checkpoint:command", "Print the newest signed checkpoint of a log."),
     "demo": ("agent.cli.demo:command", "Run three boxes with simulated devices and lose one."),
     "init": ("agent.cli.init:command", "Make the keys and the manifest of a new site or box."),

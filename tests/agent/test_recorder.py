@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 from agent.intake import Batch
-from agent.recorder import OWN_FEED, Recorder
+from agent.recorder import Recorder
 from ledger.block import ClockQuality, ClockState, decode_signed_header
 from ledger.chain import Block
 from ledger.instant import Now
@@ -9,7 +9,7 @@ from ledger.limits import MS_NS, S_NS
 from ledger.notices import ClockStep, Drill, Start
 from ledger.payload import decode_payload
 from ledger.records import Gap, Keyframe, Numeric, Record
-from ledger.state import RoomState, decode_state
+from ledger.state import LEDGER_FEED, RoomState, decode_state
 from tests.ledger.cluster import Cluster
 
 UTC_NS = 1_700_000_000 * S_NS
@@ -51,7 +51,7 @@ def test_the_first_block_holds_a_keyframe_and_the_start() -> None:
     assert block.seq == 0
     header = decode_signed_header(block.signed_header)
     assert isinstance(header.notices[0], Start)
-    assert isinstance(bench.records(block)[OWN_FEED][0], Keyframe)
+    assert isinstance(bench.records(block)[LEDGER_FEED][0], Keyframe)
     assert header.clock == QUALITY
 
 
@@ -70,7 +70,7 @@ def test_a_keyframe_comes_every_five_seconds_and_holds_what_was_before_its_block
     for number in range(120):
         block = bench.tick(heart_rate(str(100 + number)))
         assert block is not None
-        first = bench.records(block).get(OWN_FEED, ())
+        first = bench.records(block).get(LEDGER_FEED, ())
         if first:
             assert isinstance(first[0], Keyframe)
             ((_, value),) = decode_state(first[0].state).values()
@@ -96,7 +96,7 @@ def test_a_step_of_utc_closes_a_block_with_a_notice_and_a_gap() -> None:
     block = bench.tick(utc_ms=100 + 3_000)
     assert block is not None
     assert ClockStep(3_000 * MS_NS) in decode_signed_header(block.signed_header).notices
-    (gap,) = bench.records(block)[OWN_FEED]
+    (gap,) = bench.records(block)[LEDGER_FEED]
     assert isinstance(gap, Gap)
     assert gap.cause == "clock_jump"
     assert gap.until_ns - gap.since_ns == 3_000 * MS_NS

@@ -1,0 +1,106 @@
+"""When a standby speaks for a silent box: never while anybody hears it, never in a storm.
+
+One machine per box that this one stands by for. ``now_ns`` is monotonic. The shell asks the peers and restores; the
+rules are here: a box is silent when nothing of it was heard for ``LIMITS.silence_ns``; its state is handed out only when F of
+its peers (this one counted) do not hear it and no peer that answers does; it ends when the box is heard again; a box
+that comes and goes is restored ever more rarely.
+"""
+
+from __future__ import annotations
+
+import enum
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from ledger.limits import LIMITS
+from ledger.quorum import Quorum
+
+
+class Phase(enum.Enum):
+    """Where a standby is with one box."""
+
+    HEARD = "heard"
+    SILENT = "silent"
+    RESTORING = "restoring"
+    EMITTING = "emitting"
+
+
+class Step(enum.Enum):
+    """What the shell is to do now."""
+
+    NOTHING = "nothing"
+    ASK_AND_RESTORE = "ask and restore"
+    END_EMISSION = "end emission"
+
+
+@dataclass(frozen=True, slots=True)
+class Hearing:
+    """What one peer said of the box: how long it has not heard it, in ms."""
+
+    silent_ms: int
+
+    @property
+    def hears(self) -> bool:
+        """True when the box was heard within the time that counts as presence."""
+        return self.silent_ms * 1_000_000 < LIMITS.silence_ns
+
+
+class Standby:
+    """The machine for one box."""
+
+    def __init__(self, box: str, quorum: Quorum, now_ns: int) -> None:
+        self.box = box
+        self.phase = Phase.HEARD
+        self._quorum = quorum
+        self._heard_ns = now_ns
+        self._restored_ns: int | None = None
+        self._next_try_ns = now_ns
+        self._pause_ns = LIMITS.standby_pause_min_ns
+
+    def step(self, heard_ns: int | None, now_ns: int) -> Step:
+        """``heard_ns``: when the box was last heard directly, None for never since start."""
+        if heard_ns is not None:
+            self._heard_ns = max(self._heard_ns, heard_ns)
+        if now_ns - self._heard_ns < LIMITS.silence_ns:
+            return self._heard(now_ns)
+        if self.phase is Phase.HEARD:
+            self.phase = Phase.SILENT
+        if self.phase is Phase.SILENT and now_ns >= self._next_try_ns:
+            self.phase = Phase.RESTORING
+            return Step.ASK_AND_RESTORE
+        return Step.NOTHING
+
+    def _heard(self, now_ns: int) -> Step:
+        was, self.phase = self.phase, Phase.HEARD
+        calm = self._restored_ns is not None and now_ns - self._restored_ns >= LIMITS.standby_calm_ns
+        if was is Phase.HEARD and calm:
+            self._pause_ns = LIMITS.standby_pause_min_ns
+        return Step.END_EMISSION if was is Phase.EMITTING else Step.NOTHING
+
+    def may_emit(self, others: Mapping[str, Hearing], heard_ns: int | None, now_ns: int) -> bool:
+        """With the answers of the other peers: is the box silent to F of its peers, and heard by none that answered?"""
+        if self.phase is not Phase.RESTORING:
+            return False
+        if heard_ns is not None and now_ns - heard_ns < LIMITS.silence_ns:
+            return False
+        if any(hearing.hears for hearing in others.values()):
+            return False
+        return 1 + len(others) >= self._quorum.fence
+
+    def emitted(self, now_ns: int) -> None:
+        """The state was handed out; the next time this box falls silent soon after, it waits longer."""
+        if self.phase is not Phase.RESTORING:
+            return
+        self.phase = Phase.EMITTING
+        self._restored_ns = now_ns
+        self._wait(now_ns)
+
+    def failed(self, now_ns: int) -> None:
+        """The restore did not verify, or somebody still hears the box: try again later."""
+        if self.phase is Phase.RESTORING:
+            self.phase = Phase.SILENT
+        self._wait(now_ns)
+
+    def _wait(self, now_ns: int) -> None:
+        self._next_try_ns = now_ns + self._pause_ns
+        self._pause_ns = min(2 * self._pause_ns, LIMITS.standby_pause_max_ns)
