@@ -26,17 +26,17 @@ class Durations:
     @property
     def p99_ms(self) -> float:
         """The 99th percentile of the newest, 0 before the first."""
-        ordered = sorted(self._values) or [0]
-        return _ms(ordered[min(len(ordered) - 1, len(ordered) * 99 // 100)])
+        return _ms(_p99(sorted(self._values) or [0]))
 
-    def summary(self) -> dict[str, float | int]:
-        """Count, p50, p99 and worst in ms; zeros before the first."""
-        ordered = sorted(self._values) or [0]
+    def summary(self, newest: int | None = None) -> dict[str, float | int]:
+        """Count, p50, p99 and worst in ms of all, or of the ``newest`` so many; zeros before the first."""
+        values = list(self._values)[-newest:] if newest else list(self._values)
+        ordered = sorted(values) or [0]
         return {
-            "count": self.count,
+            "count": len(values) if newest else self.count,
             "p50_ms": _ms(ordered[len(ordered) // 2]),
-            "p99_ms": self.p99_ms,
-            "worst_ms": _ms(self.worst_ns),
+            "p99_ms": _ms(_p99(ordered)),
+            "worst_ms": _ms(ordered[-1] if newest else self.worst_ns),
         }
 
 
@@ -54,18 +54,22 @@ class Statistics:
         self.peer_faults: dict[str, int] = {}
         self.first_record_ns: int | None = None
 
-    def document(self) -> dict[str, object]:
-        """For ``status --json`` and the benchmarks."""
+    def document(self, newest: int | None = None) -> dict[str, object]:
+        """For ``status --json`` and the benchmarks; of durations only the ``newest`` so many, or all that are kept."""
         return {
             "blocks": self.blocks,
             "payload_bytes": self.payload_bytes,
-            "tick_late": self.tick_late.summary(),
-            "tick_work": self.tick_work.summary(),
-            "commit": self.commit.summary(),
-            "closed_to_durable": self.closed_to_durable.summary(),
-            "closed_to_witnessed": self.closed_to_witnessed.summary(),
+            "tick_late": self.tick_late.summary(newest),
+            "tick_work": self.tick_work.summary(newest),
+            "commit": self.commit.summary(newest),
+            "closed_to_durable": self.closed_to_durable.summary(newest),
+            "closed_to_witnessed": self.closed_to_witnessed.summary(newest),
             "peer_faults": dict(self.peer_faults),
         }
+
+
+def _p99(ordered: list[int]) -> int:
+    return ordered[min(len(ordered) - 1, len(ordered) * 99 // 100)]
 
 
 def _ms(duration_ns: int) -> float:

@@ -1,0 +1,207 @@
+"""A real site on this machine for benchmarks: box processes, simulated devices, and what /proc says of them."""
+
+from __future__ import annotations
+
+import os
+import random
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from agent.box_files import BoxFolder
+from agent.config import read
+from agent.control_client import ControlClient
+from agent.init_site import SiteBox, SiteFile, init_site
+from ledger.errors import AgentUnreachable
+
+HOST = "127.0.0.1"
+OR_BOX = "or-1"
+"""The box with the devices."""
+_ROOT = Path(__file__).parents[1]
+_PORTS = range(20_000, 32_000)  # below the ports that the kernel gives to outgoing connections
+_WAVES = ["ECG1", "ECG2", "ECG3", "INVP1", "INVP2", "PLETH", "CO2", "AWP"]
+_STOP_S = 10.0
+_POLL_S = 0.02
+_CLOCK_TICKS = os.sysconf("SC_CLK_TCK")
+
+
+class SiteFault(Exception):
+    """The site did not do what the benchmark waits for."""
+
+
+class Program:
+    """One process of this Python, in a process group of its own; its output goes to a file."""
+
+    def __init__(self, name: str, arguments: Sequence[str], log: Path) -> None:
+        self.name = name
+        self._arguments = arguments
+        self._log = log
+        self._process: subprocess.Popen[bytes] | None = None
+
+    @property
+    def pid(self) -> int:
+        """Its process id. Raises SiteFault when it does not run."""
+        if self._process is None or self._process.poll() is not None:
+            text = self._log.read_text(errors="replace")[-2_000:] if self._log.exists() else ""
+            raise SiteFault(f"{self.name} does not run:\n{text}")
+        return self._process.pid
+
+    def start(self) -> None:
+        """Start it, once or again."""
+        with self._log.open("ab") as log:
+            self._process = subprocess.Popen(
+                [sys.executable, *self._arguments], cwd=_ROOT, stdin=subprocess.DEVNULL, stdout=log, stderr=log,
+                start_new_session=True,
+            )  # fmt: skip
+
+    def end(self, number: signal.Signals = signal.SIGTERM) -> None:
+        """Send a signal and wait for the end; SIGKILL if it does not come."""
+        process, self._process = self._process, None
+        if process is None or process.poll() is not None:
+            return
+        process.send_signal(number)
+        try:
+            process.wait(_STOP_S)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
+
+
+class Box(Program):
+    """An agent and its control socket."""
+
+    def __init__(self, box: str, configuration: Path, log: Path) -> None:
+        super().__init__(box, ("-m", "agent", "--config", str(configuration), "run"), log)
+        section = read(configuration).box
+        self.folder = BoxFolder(Path(section.data_dir))
+        self._client = ControlClient(section.control_socket)
+
+    def ask(self, command: str, **arguments: object) -> Any:
+        """One answer of the running agent. Raises AgentUnreachable, or what the agent answered instead."""
+        return self._client.ask(command, **arguments)
+
+    def is_vouched_for(self) -> bool:
+        """Whether every peer vouches for its newest blocks."""
+        try:
+            log = self.ask("status")["log"]
+        except AgentUnreachable:
+            return False
+        return bool(log["fenced"]) and log["peers_holding"] == log["peers"]
+
+
+@dataclass(frozen=True, slots=True)
+class Usage:
+    """What a process used between two readings of /proc: part of one core, and resident bytes at the end."""
+
+    core: float
+    rss_bytes: int
+
+
+@dataclass(frozen=True, slots=True)
+class Site:
+    """A site on disk. ``or-1`` has a monitor and a gateway feed, and an HL7 listener for the benchmark's own sender."""
+
+    folder: Path
+    boxes: Mapping[str, Box]
+    monitor: Path
+    gateway_port: int
+    probe_port: int
+
+    def room(self) -> Program:
+        """The simulated devices of OR 1: a CARESCAPE monitor with eight waves, and an HL7 gateway with waves."""
+        arguments = ("room", "--carescape", "--pty-link", str(self.monitor), "--to", f"{HOST}:{self.gateway_port}")
+        return Program("devices", ("-m", "firmware_sim", *arguments, "--waves"), self.folder / "devices.log")
+
+    def wait_vouched_for(self, timeout_s: float = 30.0) -> None:
+        """Until every box's log is fenced and vouched for."""
+        for box in self.boxes.values():
+            wait_for(f"{box.name} is vouched for", box.is_vouched_for, timeout_s)
+
+
+@contextmanager
+def running(folder: Path, boxes: int, *, devices: bool) -> Iterator[Site]:
+    """A site of ``boxes`` boxes, all started and vouched for; with ``devices``, OR 1's send."""
+    site = make_site(folder, boxes)
+    programs: list[Program] = [*([site.room()] if devices else []), *site.boxes.values()]
+    try:
+        for program in programs:
+            program.start()
+        site.wait_vouched_for()
+        yield site
+    finally:
+        for program in reversed(programs):
+            program.end()
+
+
+def make_site(folder: Path, boxes: int) -> Site:
+    """Keys, manifest and configurations below ``folder``."""
+    ports = free_ports(boxes + 2)
+    gateway_port, probe_port, *brokers = ports
+    monitor = folder / "monitor"
+    feeds: list[dict[str, Any]] = [
+        {
+            "name": "monitor", "driver": "ge-dri", "serial": {"path": str(monitor), "line": "19200 8E1"},
+            "options": {"numerics_s": 5, "waves": _WAVES, "carescape": True},
+        },
+        {"name": "gateway", "driver": "hl7", "mllp": {"listen": f"{HOST}:{gateway_port}", "allow": [HOST]}},
+        {"name": "probe", "driver": "hl7", "mllp": {"listen": f"{HOST}:{probe_port}", "allow": [HOST]}},
+    ]  # fmt: skip
+    entries = [
+        SiteBox(
+            id=f"or-{number}", room=f"OR {number}", listen=f"{HOST}:{port}", feed=feeds if f"or-{number}" == OR_BOX else []
+        )
+        for number, port in enumerate(brokers, start=1)
+    ]
+    _, made = init_site(SiteFile("bench", entries), folder / "site")
+    found = {box.id: Box(box.id, box.configuration, folder / f"{box.id}.log") for box in made}
+    return Site(folder, found, monitor, gateway_port, probe_port)
+
+
+def measure_usage(programs: Sequence[Program], seconds: float) -> list[Usage]:
+    """What each of these processes, its threads included, uses over ``seconds``."""
+    pids = [program.pid for program in programs]
+    before, began = [_cpu_s(pid) for pid in pids], time.monotonic()
+    time.sleep(seconds)
+    took = time.monotonic() - began
+    return [Usage((_cpu_s(pid) - used) / took, _rss_bytes(pid)) for pid, used in zip(pids, before, strict=True)]
+
+
+def _cpu_s(pid: int) -> float:
+    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / _CLOCK_TICKS  # utime, stime: fields 14 and 15 of proc(5)
+
+
+def _rss_bytes(pid: int) -> int:
+    return int(Path(f"/proc/{pid}/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+
+
+def wait_for(what: str, check: Callable[[], bool], timeout_s: float) -> None:
+    """Poll until ``check``. Raises SiteFault."""
+    until = time.monotonic() + timeout_s
+    while not check():
+        if time.monotonic() > until:
+            raise SiteFault(f"waited {timeout_s:g} s in vain until {what}")
+        time.sleep(_POLL_S)
+
+
+def free_ports(count: int) -> list[int]:
+    """Ports of the loopback that nobody listens on. Raises SiteFault."""
+    found: list[int] = []
+    for port in random.sample(_PORTS, 50 * count):
+        with socket.socket() as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            try:
+                probe.bind((HOST, port))
+            except OSError:
+                continue
+        found.append(port)
+        if len(found) == count:
+            return found
+    raise SiteFault(f"no {count} free ports on {HOST}")
