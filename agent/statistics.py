@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections import deque
 
 _KEPT = 4_096
-_RECENT = 15
 
 
 class Durations:
