@@ -85,6 +85,11 @@ def load_box(folder: BoxFolder) -> BoxIdentity:
     return BoxIdentity(Secrets(signing, receiving), load_identity(folder.tls), _read_key(folder.keys / _RING))
 
 
+def read_ring_key(folder: BoxFolder) -> bytes:
+    """The key of the keyring alone, for readers that sign nothing. Raises StoreFault, NotPermitted."""
+    return _read_key(folder.keys / _RING)
+
+
 def open_keyring(folder: BoxFolder, identity: BoxIdentity) -> Keyring:
     """The keyring, created empty where there is none."""
     return Keyring(folder.keyring, identity.ring_key)

@@ -1,0 +1,128 @@
+"""``orledger verify``: proves everything in this box's store, or shows the first place where each log fails."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from agent.cli.context import Settings, common_options, json_text, pass_settings
+from agent.cli.data_dir import data_dir_of, data_dir_option
+from ledger.errors import OrledgerError, VerificationFailed
+
+if TYPE_CHECKING:
+    from agent.verifier import Task
+    from ledger.audit import AuditReport, Finding
+
+_MEND_ROUNDS = 64
+_MEND_TIMEOUT_S = 60.0
+
+
+@click.command("verify")
+@click.argument("box", required=False)
+@click.option("--quick", is_flag=True, help="Check only each log's first and last signature; links prove the rest.")
+@click.option("--mend", is_flag=True, help="Have the running agent fetch damaged blocks from its peers.")
+@data_dir_option
+@common_options
+@pass_settings
+def command(settings: Settings, *, box: str | None, quick: bool, mend: bool, data_dir: Path | None) -> int:
+    """Prove every block, payload, root and cosignature held here, of BOX or of all boxes.
+
+    Works beside a running agent or without one. Exit code 0 when all is good, 76 when something is bad.
+    """
+    from agent.reading import open_reader
+    from agent.verifier import Task
+
+    folder = data_dir_of(settings, data_dir)
+    with open_reader(folder) as reader:
+        if box is not None:
+            reader.logs_of(box)
+    task = Task(folder, box, not quick)
+    report = _verify(settings, task)
+    if mend:
+        report = _mend(settings, task, report)
+    _show(settings, report)
+    return 0 if report.is_good else VerificationFailed.exit_code
+
+
+def _verify(settings: Settings, task: Task) -> AuditReport:
+    from agent.verifier import verify
+
+    with _progress(settings) as progress:
+        return verify(task, progress)
+
+
+def _mend(settings: Settings, task: Task, report: AuditReport) -> AuditReport:
+    """Mend the first bad block of each log, verify again, until nothing changes."""
+    tried: set[tuple[object, int | None]] = set()
+    for _ in range(_MEND_ROUNDS):
+        damaged = [each for each in _damaged(report) if (each.log, each.seq) not in tried]
+        if not damaged:
+            break
+        for finding in damaged:
+            tried.add((finding.log, finding.seq))
+            _mend_one(settings, finding)
+        report = _verify(settings, task)
+    return report
+
+
+def _damaged(report: AuditReport) -> Iterator[Finding]:
+    from ledger.audit import Severity
+
+    for finding in report.all_findings():
+        is_block = finding.log is not None and finding.seq is not None
+        if finding.severity is Severity.BAD and finding.party == "disk" and is_block:
+            yield finding
+
+
+def _mend_one(settings: Settings, finding: Finding) -> None:
+    from agent.cli.verify_text import log_fields, where
+
+    if finding.log is None:
+        return
+    try:
+        answer = settings.client(_MEND_TIMEOUT_S).ask("mend", log=log_fields(finding.log), seq=finding.seq)
+    except OrledgerError as error:
+        if error.exit_code != 69:
+            raise
+        click.echo(f"not mended {where(finding)}: {error.text}", err=True)
+        return
+    origin = f"with the copy of {answer['from']}" if answer["from"] else "already"
+    click.echo(f"mended {where(finding)} {origin}", err=True)
+
+
+def _show(settings: Settings, report: AuditReport) -> None:
+    from agent.cli.verify_text import verify_document, verify_lines
+
+    if settings.json:
+        click.echo(json_text(verify_document(report)))
+        return
+    lines = verify_lines(report)
+    if not sys.stdout.isatty():
+        click.echo("\n".join(text for text, _ in lines))
+        return
+    from rich.console import Console
+    from rich.text import Text
+
+    console = Console(highlight=False)
+    for text, style in lines:
+        console.print(Text(text, style), soft_wrap=True)
+
+
+@contextmanager
+def _progress(settings: Settings) -> Iterator[Callable[[int, int], None]]:
+    """A bar on a terminal, else nothing."""
+    if settings.json or not sys.stderr.isatty():
+        yield lambda _done, _total: None
+        return
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+    columns = (TextColumn("verifying"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
+        blocks = bar.add_task("blocks", total=None)
+        yield lambda done, total: bar.update(blocks, completed=done, total=total)
