@@ -31,8 +31,8 @@ _SITE_KEY = "site.seed"
 
 
 class SiteBox(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """One box of a laboratory's site file. ``feed`` tables, ``restore`` and ``address`` (of peers, where they differ from
-    the peers' ``listen``) go into its configuration as they are.
+    """One box of a laboratory's site file. ``feed`` tables, ``restore`` and ``address`` (of peers, where not their
+    ``listen``) go into its configuration as they are.
     """
 
     id: str

@@ -1,0 +1,56 @@
+"""``orledger demo``: three boxes on this machine, four disasters, one table."""
+
+from __future__ import annotations
+
+import sys
+from typing import TYPE_CHECKING
+
+import click
+
+from agent.cli.context import Settings, common_options, document, json_text, pass_settings
+
+if TYPE_CHECKING:
+    from agent.demo.view import View
+
+_CLAIM_FAILED = 1
+
+
+@click.command("demo")
+@click.option("--keep", is_flag=True, help="Keep the folder with keys, stores and logs.")
+@common_options
+@pass_settings
+def command(settings: Settings, *, keep: bool) -> int:
+    """Run three boxes with simulated devices on this machine, and let things go wrong.
+
+    A box is killed while messages stream in, a network is cut, a stored byte is changed, a box is destroyed. Ends with
+    a table of what is claimed and what was measured. Exit code 0 only if every claim holds. Takes less than a minute,
+    needs no root, uses a temporary folder and free ports of 127.0.0.1. With --json the story goes to standard error.
+    """
+    from agent.demo.run import run_demo
+
+    view = _view(settings)
+    try:
+        outcome = run_demo(view, keep=keep)
+        view.end(outcome.claims)
+    finally:
+        view.close()
+    if settings.json:
+        click.echo(json_text(document("demo", **outcome.fields())))
+    else:
+        held = sum(claim.passed for claim in outcome.claims)
+        click.echo(f"{held} of {len(outcome.claims)} claims hold; {outcome.seconds:.0f} s.")
+        if outcome.kept is not None:
+            click.echo(f"kept: {outcome.kept}")
+    return 0 if outcome.passed else _CLAIM_FAILED
+
+
+def _view(settings: Settings) -> View:
+    from agent.demo.view import PlainView, TerminalView
+
+    if settings.json:
+        return PlainView(sys.stderr)
+    if not sys.stdout.isatty():
+        return PlainView(sys.stdout)
+    from rich.console import Console
+
+    return TerminalView(Console(highlight=False))

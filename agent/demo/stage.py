@@ -1,0 +1,74 @@
+"""Everything a scene needs: the running boxes, devices and cables, and the view; put up and taken down here."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import dataclass, field
+from typing import Any
+
+from agent.demo.processes import Box, Process, gateway, monitor
+from agent.demo.proxy import Cable
+from agent.demo.site import BOXES, PATIENT_BOX, DemoSite
+from agent.demo.view import View
+from agent.demo.watch import until
+
+_START_S = 20.0
+_HL7_RATE = "2"
+
+
+@dataclass(slots=True)
+class Stage:
+    """The demo's three boxes and their surroundings."""
+
+    site: DemoSite
+    view: View
+    boxes: dict[str, Box] = field(default_factory=dict)
+    devices: list[Process] = field(default_factory=list)
+    cables: list[Cable] = field(default_factory=list)
+
+    @property
+    def patient(self) -> Box:
+        """The box with the monitor."""
+        return self.boxes[PATIENT_BOX]
+
+    async def put_up(self) -> None:
+        """Start cables, devices and boxes; returns at once. Raises OSError."""
+        site = self.site
+        for (_, to), port in site.ports.cable.items():
+            cable = Cable(site.ports.broker[to])
+            self.cables.append(cable)
+            await cable.start(port)
+        self.boxes |= {box: Box(box, site.configuration[box], site.log(box)) for box in BOXES}
+        self.devices.append(monitor("monitor", site.monitor, site.log("monitor"), "--scenario", "haemorrhage"))
+        for number, box in enumerate(BOXES[:2]):
+            name, options = f"gateway-{box}", ("--rate", _HL7_RATE, "--seed", str(number))
+            self.devices.append(gateway(name, site.ports.hl7[box], site.acknowledged(name), site.log(name), *options))
+        for process in (*self.boxes.values(), *self.devices):
+            await process.start()
+
+    async def take_down(self) -> None:
+        """End every process and cable."""
+        processes = (*self.devices, *self.boxes.values())
+        await asyncio.gather(*(process.stop() for process in processes), return_exceptions=True)
+        for cable in self.cables:
+            await cable.stop()
+
+    def set_cut(self, *, cut: bool) -> None:
+        """Cut or mend every cable of the patient's box."""
+        for cable in self.cables:
+            cable.set_cut(cut=cut)
+
+    async def until_witnessed(self, box: Box, from_seq: int = 0) -> tuple[dict[str, Any], float]:
+        """(status, seconds waited) once every peer keeps up with the box's own fenced log beyond ``from_seq``."""
+        return await until(f"{box.name} is vouched for by all its peers", lambda: witnessed(box, from_seq), _START_S)
+
+
+async def witnessed(box: Box, from_seq: int = 0) -> dict[str, Any] | None:
+    """The box's status, if every peer keeps up with its fenced log and holds block ``from_seq``."""
+    status = await box.status()
+    log = status["log"]
+    if log is None or not log["fenced"] or log["level"] not in {"witnessed", "final"}:
+        return None
+    held = [peer["holds_ours"] for peer in status["peers"]]
+    keeps_up = log["peers_holding"] == log["peers"] and all(seq is not None and seq >= from_seq for seq in held)
+    return status if keeps_up else None
