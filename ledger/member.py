@@ -17,6 +17,7 @@ from ledger.log import LogId
 from ledger.manifest import Manifest
 from ledger.messages import (
     Answer,
+    NEVER_HEARD_MS,
     Ask,
     BlockMessage,
     Cosign,
@@ -116,7 +117,7 @@ class Member:
         self.catchup = CatchUp(self.out)
         self.events: list[RestoreReply] = []
         self.keys_to_keep: list[KeyToKeep] = []
-        self.heard_ns: dict[str, int] = {}
+        self.heard_mono_ns: dict[str, int] = {}
         self.holds_ours: dict[str, int] = {}
         self._secrets = secrets
         self._disk = disk
@@ -135,7 +136,7 @@ class Member:
 
     def step(self, now: Now) -> None:
         """Time passes: fences, gossip, catch-up. Call a few times a second."""
-        self.writer.step(now.mono_ns)
+        self._step_writer(now.mono_ns)
         for giver, head in self.writer.lacking():
             self.catchup.learn(giver, head.log, head.size)
         if now.mono_ns >= self._next_heads_ns:
@@ -143,6 +144,12 @@ class Member:
             self.out.tell(EVERYBODY, Heads(now.utc_ns, tuple(self._own_reports(None) + self._live_reports())))
             self._persist_derived()
         self.catchup.step(self.witness.replicas, now.mono_ns)
+
+    def _step_writer(self, now_ns: int) -> None:
+        before = self.writer.chain
+        self.writer.step(now_ns)
+        if self.writer.chain is not before and before.size:
+            self.witness.adopt(before.replica, self.writer.names())
 
     def _persist_derived(self) -> None:
         chain = self.writer.chain
@@ -218,7 +225,7 @@ class Member:
         if sender not in self._peers:
             raise PeerFault("message.stranger", f"{sender} is not in this box's group")
         message = decode_message(wire)
-        self.heard_ns[sender] = now.utc_ns
+        self.heard_mono_ns[sender] = now.mono_ns
         if isinstance(message, Signed):
             self._check_envelope(sender, message)
             self._on_signed(sender, message, now, bulk=bulk)
@@ -324,12 +331,17 @@ class Member:
         return serve_range(get, frontier, self._disk.blocks)
 
     def _on_ask(self, sender: str, nonce: bytes, box: str) -> None:
-        self.out.tell(sender, self.answer(nonce, box))
+        self.out.tell(sender, self.answer(nonce, box, now))
 
-    def answer(self, nonce: bytes, box: str) -> Answer:
+    def answer(self, nonce: bytes, box: str, now: Now) -> Answer:
         """Every durable head of ``box`` held here, newest first: for a peer's restore, or for this box's own."""
         reports = tuple((self._own_reports(box) + self.witness.reports(box))[: LIMITS.boxes])
-        return Answer(nonce, box, reports, self.witness.proofs.get(box, 0), self.heard_ns.get(box, 0))
+        return Answer(nonce, box, reports, self.witness.proofs.get(box, 0), self.silent_ms(box, now))
+
+    def silent_ms(self, box: str, now: Now) -> int:
+        """How long nothing was heard of ``box`` directly; NEVER_HEARD_MS when never."""
+        heard = self.heard_mono_ns.get(box)
+        return NEVER_HEARD_MS if heard is None else max(0, now.mono_ns - heard) // 1_000_000
 
     def _on_wrap(self, sender: str, message: Wrap) -> None:
         wraps = dict(message.wraps)

@@ -6,6 +6,7 @@ made only after the commit of what it covers (docs/architecture.md, "Replication
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Iterable
 from dataclasses import dataclass
 
@@ -81,7 +82,7 @@ class Witness:
         self._key = key
         self._reader = reader
         self._linked: set[LogId] = set()
-        self._uncommitted: dict[LogId, tuple[int, int]] = {}
+        self._uncommitted: deque[tuple[int, Replica, int]] = deque()
 
     # ---- start -------------------------------------------------------------------------------------------------
 
@@ -94,6 +95,12 @@ class Witness:
             first = self._reader.signed_header(log, 0)
             if first is not None:
                 self._linked |= linked_logs(decode_signed_header(first))
+
+    def adopt(self, replica: Replica, named: Iterable[LogId]) -> None:
+        """This box's own log is closed: from here on it is held like any other. ``named`` by the log that follows it."""
+        self.replicas[replica.log] = replica
+        self._linked.update(named)
+        self._uncommitted.append((self.out.position, replica, replica.size))
 
     # ---- blocks ------------------------------------------------------------------------------------------------
 
@@ -170,7 +177,7 @@ class Witness:
             replica.missing_key = header.key_id
             self.out.tell(replica.log.box, GetWrap(replica.log, header.key_id))
         position = self.out.persist(AppendBlock(replica.log, header.seq, message.signed_header, message.payload))
-        self._uncommitted[replica.log] = (position, replica.size)
+        self._uncommitted.append((position, replica, replica.size))
 
     def _checkpoint_agrees(self, replica: Replica, header: Header, message: BlockMessage, root: bytes) -> bool:
         checkpoint = Checkpoint(replica.log.origin(self.manifest.site), header.seq + 1, message.root)
@@ -238,12 +245,13 @@ class Witness:
 
     def committed(self, position: int, now: Now) -> None:
         """Operations up to ``position`` are durable: vouch for what they hold."""
-        for log, (needed, size) in list(self._uncommitted.items()):
-            if needed <= position:
-                del self._uncommitted[log]
-                replica = self.replicas[log]
-                replica.durable_size = size
-                self._vouch(replica, now)
+        grown: dict[LogId, Replica] = {}
+        while self._uncommitted and self._uncommitted[0][0] <= position:
+            _, replica, size = self._uncommitted.popleft()
+            replica.durable_size = size
+            grown[replica.log] = replica
+        for replica in grown.values():
+            self._vouch(replica, now)
 
     def on_key(self, key_id: bytes, now: Now) -> None:
         """A data key is held, checked and durable: logs that waited for it can be vouched for."""
@@ -251,7 +259,7 @@ class Witness:
         for replica in self.replicas.values():
             if replica.missing_key == key_id:
                 replica.missing_key = None
-                if replica.log not in self._uncommitted and replica.durable_size:
+                if replica.durable_size:
                     self._vouch(replica, now)
 
     def _vouch(self, replica: Replica, now: Now) -> None:

@@ -134,6 +134,11 @@ class Writer:
         """True when the next block must hold a keyframe whatever the interval says."""
         return self.chain.size == 0
 
+    def names(self) -> set[LogId]:
+        """The logs that the live log's start names."""
+        parent = self._start.parent
+        return {head.log for head in (*self._start.tails, *((parent,) if parent is not None else ()))}
+
     def _burn_counter(self, counter: int) -> None:
         self._counter = counter
         self.out.persist(PutSelf(COUNTER, counter.to_bytes(8, "big")))
