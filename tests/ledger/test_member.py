@@ -5,15 +5,18 @@ from __future__ import annotations
 import pytest
 
 from ledger.errors import NoPeer, VerificationFailed
-from ledger.messages import BlockMessage, Range, decode_message, encode_plain
+from ledger.log import LogId
+from ledger.messages import BlockMessage, Cosign, Range, decode_message, encode_plain
 from ledger.quorum import Level
 from ledger.recovery import Fetch, Restored, choose
+from ledger.tree import leaf_hash, root_of
 from ledger.writer import State
 from tests.ledger.cluster import Cluster
+from tests.ledger.weather import Weather
 
 
 def restore(cluster: Cluster, box: str, by: list[str]) -> Restored:
-    answers = {name: cluster.boxes[name].member.answer(bytes(16), box) for name in by}
+    answers = {name: cluster.boxes[name].member.answer(bytes(16), box, cluster.now) for name in by}
     candidate = choose(cluster.manifest, box, answers)
     fetch = Fetch(cluster.manifest, candidate, cluster.boxes[by[0]].keys.get, 1 << 32)
     for _ in range(20):
@@ -124,7 +127,7 @@ def test_a_peer_that_changes_a_byte_is_named_and_nothing_is_handed_over() -> Non
 def test_nothing_held_is_said_plainly() -> None:
     cluster = Cluster(3)
     with pytest.raises(NoPeer, match="holds a block of or-1"):
-        choose(cluster.manifest, "or-1", {"or-2": cluster.boxes["or-2"].member.answer(bytes(16), "or-1")})
+        choose(cluster.manifest, "or-1", {"or-2": cluster.boxes["or-2"].member.answer(bytes(16), "or-1", cluster.now)})
 
 
 def test_a_stolen_key_that_signs_a_second_history_leaves_a_proof_and_the_room_goes_on() -> None:
@@ -154,3 +157,72 @@ def _second_block(cluster: Cluster) -> BlockMessage:
     header = decode_signed_header(box.disk.logs[box.member.writer.chain.log][-1][0])
     signed = sign_header(replace(header, closed_ns=header.closed_ns + 1), box.secrets.signing)
     return BlockMessage(signed, b"", bytes(32), bytes(64))
+
+
+class CosignatureBook:
+    """Every cosignature that ever left a box: what was promised to the world."""
+
+    def __init__(self, cluster: Cluster) -> None:
+        self.cluster = cluster
+        self.roots: dict[tuple[LogId, int], bytes] = {}
+        self.sizes: dict[tuple[str, LogId], int] = {}
+
+    def note(self, sender: str, wire: bytes) -> None:
+        message = decode_message(wire)
+        if not isinstance(message, Cosign):
+            return
+        assert message.cosigner == sender
+        assert message.log.fenced, "a provisional log is never cosigned"
+        assert self.roots.setdefault((message.log, message.size), message.root) == message.root
+        assert self.cluster.boxes[sender].disk.length(message.log) >= message.size, "cosigned before it was durable"
+        blocks = self.cluster.boxes[sender].disk.logs[message.log][: message.size]
+        assert root_of(leaf_hash(header) for header, _ in blocks) == message.root
+        held = self.sizes.get((sender, message.log), 0)
+        self.sizes[sender, message.log] = max(held, message.size)
+
+
+@pytest.mark.parametrize("seed", [*range(4), *(pytest.param(seed, marks=pytest.mark.slow) for seed in range(4, 30))])
+def test_bad_weather_never_splits_a_log_or_stops_a_writer_and_heals(seed: int) -> None:
+    cluster = Cluster(3 + seed % 3, seed)
+    weather = Weather(cluster, seed)
+    book = CosignatureBook(cluster)
+    land = weather.land
+
+    def land_and_note() -> None:
+        for sender, _, wire in weather.flying:
+            book.note(sender, wire)
+        land()
+
+    weather.land = land_and_note  # type: ignore[method-assign]
+    for step in range(60):
+        if step % 15 == 0:
+            weather.worsen()
+        if weather.random.random() < 0.01:
+            weather.restart(weather.random.choice(list(cluster.boxes)))
+        sizes = {
+            name: (box.member.writer.chain.log, box.member.writer.chain.size) for name, box in cluster.boxes.items()
+        }
+        weather.step()
+        for name, (log, size) in sizes.items():
+            chain = cluster.boxes[name].member.writer.chain
+            assert chain.log != log or chain.size > size, "a writer stopped"
+    weather.heal()
+    for _ in range(70):
+        weather.step()
+    for _ in range(15):
+        weather.step(recording=False)
+    for name, box in cluster.boxes.items():
+        writer = box.member.writer
+        assert writer.state is State.FENCED
+        assert writer.vouching.size_at(Level.WITNESSED) == writer.chain.size
+        for log, mine in box.disk.logs.items():
+            for other in cluster.boxes.values():
+                theirs = other.disk.logs.get(log, [])
+                shorter = min(len(mine), len(theirs))
+                assert mine[:shorter] == theirs[:shorter], f"two histories of {log}"
+        for other in cluster.boxes.values():
+            assert other.disk.logs[writer.chain.log] == box.disk.logs[writer.chain.log]
+    assert not any(box.member.witness.proofs for box in cluster.boxes.values())
+    # Whatever was ever cosigned is still held by everyone who cosigned it.
+    for (sender, log), size in book.sizes.items():
+        assert cluster.boxes[sender].disk.length(log) >= size
