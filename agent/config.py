@@ -60,11 +60,30 @@ class ReplicationSection(msgspec.Struct, frozen=True, forbid_unknown_fields=True
     address: dict[str, str] = {}
 
 
+class ConsoleHl7(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """An HL7 console; only with its vendor's consent, because old values look live. ``to``: ``mllp://host:port``."""
+
+    to: str
+
+
+class ConsoleMqtt(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """A broker for restored states, retained under ``<topic>/<box>``. With ``ca_file`` over TLS, checked against it."""
+
+    host: str
+    port: int
+    topic: str = "orledger/restored"
+    ca_file: str | None = None
+    username: str | None = None
+    password_file: str | None = None
+
+
 class RestoreSection(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Boxes this one restores by itself when they fall silent, and where restored values are put."""
 
     standby_for: tuple[str, ...] = ()
-    console_out: tuple[Literal["file"], ...] = ("file",)
+    console_out: tuple[Literal["file", "hl7", "mqtt"], ...] = ("file",)
+    hl7: ConsoleHl7 | None = None
+    mqtt: ConsoleMqtt | None = None
 
 
 class SerialSection(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

@@ -10,9 +10,7 @@ import logging
 import os
 import secrets
 import time
-from collections.abc import Callable
 from pathlib import Path
-from typing import cast
 
 from agent.alerts import Alerts
 from agent.box_files import BoxFolder, BoxIdentity, load_box, open_keyring
@@ -21,9 +19,12 @@ from agent.commands import handlers
 from agent.config import Configuration
 from agent.control import ControlServer
 from agent.disk import RingKeys, StoreDisk, last_state, load_manifest, load_replicas, own_past
+from agent.failover import Failover
 from agent.feed import Feed, loop_schedule
-from agent.feed_config import FeedSetup, feed_setups
+from agent.feed_build import build_feed
+from agent.feed_config import feed_setups
 from agent.intake import Intake
+from agent.mender import Mender
 from agent.network import Network
 from agent.pump import Pump
 from agent.recorder import Recorder
@@ -31,9 +32,6 @@ from agent.restorer import Restorer
 from agent.sd_notify import Notifier
 from agent.statistics import Statistics
 from drivers import registry
-from drivers.contract import Driver
-from drivers.transports.mllp_listener import MllpListener
-from drivers.transports.serial_port import SerialConfig, SerialPort
 from ledger.errors import ConfigurationFault, OrledgerError, OurFault
 from ledger.instant import Now
 from ledger.limits import LIMITS, S_NS
@@ -88,8 +86,10 @@ class Node:
         self.pump = Pump(
             self.member, self.store, self.keyring, self.intake, self.alerts, self.statistics, read_now, self._failed
         )
-        self.restorer = Restorer(self.member, self.keyring, self.pump)
+        self.restorer = Restorer(self.member, self.keyring, self.pump, read_now)
+        self.mender = Mender(self.member, self.store, self.pump, self.restorer.lock)
         self.network = Network(self)
+        self.failover = Failover(self)
         self.feeds: list[Feed] = []
         self.started_ns = read_now().mono_ns
         self._notifier = Notifier()
@@ -106,10 +106,11 @@ class Node:
         self.pump.on_durable = self._block_durable
         loop = asyncio.get_running_loop()
         for setup in self._setups:
-            feed = make_feed(setup, self.intake, loop)
+            feed = build_feed(setup, self.intake, read_now, loop_schedule(loop))
             self.feeds.append(feed)
             feed.start()
         ticking = loop.create_task(self._tick_forever())
+        ticking.add_done_callback(self._ticking_ended)
         try:
             await self._control.start()
             await self.network.start()
@@ -143,6 +144,7 @@ class Node:
             self._stop.set()
 
     async def _close_down(self) -> None:
+        await self.failover.stop()
         for feed in self.feeds:
             await feed.stop()
         if self._failure is None:
@@ -158,6 +160,12 @@ class Node:
         _LOG.critical("stopping: %s", error)
         self._failure = error
         self.stop()
+
+    def _ticking_ended(self, task: asyncio.Task[None]) -> None:
+        if not task.cancelled() and (fault := task.exception()) is not None:
+            _LOG.critical("the tick failed", exc_info=fault)
+            known = fault if isinstance(fault, OrledgerError) else None
+            self._failed(known or OurFault("node.tick", f"the tick failed: {fault!r}", "report this"))
 
     # ---- tick --------------------------------------------------------------------------------------------------
 
@@ -185,7 +193,7 @@ class Node:
             if closed is not None:
                 self.pump.closed(closed)
         self.pump.pump()
-        self._watch_peers(now.utc_ns)
+        self.failover.step(now)
         self._ticked = True
         self.statistics.tick_work.add(time.perf_counter_ns() - began_ns)
 
@@ -196,32 +204,11 @@ class Node:
             self._ticked = False
             self._notifier.watchdog()
 
-    def _watch_peers(self, utc_ns: int) -> None:
-        for peer in self.manifest.peers_of(self.member.own_id):
-            heard = self.member.heard_ns.get(peer.id)
-            silent = heard is None or utc_ns - heard > LIMITS.silence_ns
-            if silent and read_now().mono_ns - self.started_ns > LIMITS.silence_ns:
-                text = f"{peer.id} is silent: blocks are not vouched for by it"
-                self.alerts.take(
-                    Warn("peer.silent", "warning", "peer", peer.id, text, f"check power and network of {peer.id}"),
-                    utc_ns,
-                )
-            elif not silent:
-                self.alerts.clear("peer.silent", peer.id, utc_ns)
-
 
 _DISK_SLOW = Warn(
     "disk.slow", "critical", "disk", "ledger", "the disk does not keep up; records wait in memory",
     "check the disk's health: smartctl -a",
 )  # fmt: skip
-
-
-def make_feed(setup: FeedSetup, intake: Intake, loop: asyncio.AbstractEventLoop) -> Feed:
-    """A feed from its configuration, not yet started."""
-    config = setup.transport
-    transport = SerialPort(config, read_now) if isinstance(config, SerialConfig) else MllpListener(config, read_now)
-    driver = cast("Callable[[object], Driver]", setup.driver)
-    return Feed(setup.name, lambda: driver(setup.options), transport, intake, read_now, loop_schedule(loop))
 
 
 def _boot_id() -> bytes:

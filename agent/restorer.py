@@ -8,10 +8,12 @@ from __future__ import annotations
 import asyncio
 import secrets
 import time
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from agent.pump import Pump, Wire
 from ledger.errors import NoPeer, OperatorFault
+from ledger.instant import Now
 from ledger.keyring import Keyring
 from ledger.limits import LIMITS, S_NS
 from ledger.member import RESTORE_REQUESTS_FROM, Member, RestoreReply
@@ -25,7 +27,9 @@ _SPLIT = 4
 
 @dataclass(frozen=True, slots=True)
 class RestoreReport:
-    """A restore that verified: the state, who answered of whom, and how long each step took (ms)."""
+    """A restore that verified: the state, who answered of whom, how long each has not heard the box, and how long each
+    step took (ms).
+    """
 
     box: str
     restored: Restored
@@ -33,6 +37,7 @@ class RestoreReport:
     asked: tuple[str, ...]
     proofs: int
     incomplete: bool
+    silent_ms: dict[str, int] = field(default_factory=dict)
     steps_ms: dict[str, float] = field(default_factory=dict)
 
     @property
@@ -48,13 +53,14 @@ class RestoreReport:
 
 
 class Restorer:
-    """Restores one box at a time."""
+    """Restores one box at a time; ``lock`` is held by whoever listens to the peers' answers."""
 
-    def __init__(self, member: Member, keyring: Keyring, pump: Pump) -> None:
+    def __init__(self, member: Member, keyring: Keyring, pump: Pump, now: Callable[[], Now]) -> None:
         self._member = member
         self._keyring = keyring
         self._pump = pump
-        self._lock = asyncio.Lock()
+        self._now = now
+        self.lock = asyncio.Lock()
 
     async def restore(self, box: str) -> RestoreReport:
         """The latest verified state of ``box``.
@@ -66,7 +72,7 @@ class Restorer:
         if box not in {known.id for known in manifest.boxes}:
             names = ", ".join(known.id for known in manifest.boxes)
             raise OperatorFault("restore.unknown-box", f"{box!r} is not a box of {manifest.site}", f"one of: {names}")
-        async with self._lock:
+        async with self.lock:
             try:
                 return await self._restore(box)
             finally:
@@ -92,6 +98,7 @@ class Restorer:
             tuple(sorted(everyone)),
             max(answer.proofs for answer in answers.values()),
             may_be_newer(self._member.manifest, box, len(answers)),
+            {sender: answer.silent_ms for sender, answer in answers.items()},
             {
                 "ask": (answered_ns - began) / 1e6,
                 "fetch": (fetched_ns - answered_ns) / 1e6,
@@ -110,7 +117,7 @@ class Restorer:
         nonce = secrets.token_bytes(16)
         answers: dict[str, Answer] = {}
         if box != self._member.own_id:
-            answers[self._member.own_id] = self._member.answer(nonce, box)
+            answers[self._member.own_id] = self._member.answer(nonce, box, self._now())
         waiting = set()
         for peer in asked:
             if self._wire().send_to(peer, self._member.sign(Ask(nonce, box))):

@@ -55,7 +55,7 @@ def build_status(node: Node) -> StatusDocument:
         log=_log(node, utc_ns),
         case=_case(),
         feeds=tuple(_feeds(node, utc_ns)),
-        peers=tuple(_peers(node, utc_ns)),
+        peers=tuple(_peers(node, node.now().mono_ns)),
         disk=_disk(node),
         clock=_clock(),
     )
@@ -102,20 +102,20 @@ def _feeds(node: Node, utc_ns: int) -> list[Feed]:
     return feeds
 
 
-def _peers(node: Node, utc_ns: int) -> list[Peer]:
+def _peers(node: Node, mono_ns: int) -> list[Peer]:
     member = node.member
     found = []
     for box in node.manifest.peers_of(member.own_id):
         ours = member.writer.vouching.stored.get(box.id)
         theirs = [replica.size for replica in member.witness.live() if replica.log.box == box.id and replica.size]
-        heard = member.heard_ns.get(box.id)
+        heard = member.heard_mono_ns.get(box.id)
         found.append(
             Peer(
                 id=box.id,
                 connected=node.network.mesh is not None and node.network.mesh.is_up(box.id),
                 holds_ours=ours - 1 if ours else None,
                 we_hold=theirs[0] - 1 if theirs else None,
-                heard_age_s=None if heard is None else max(0.0, (utc_ns - heard) / S_NS),
+                heard_age_s=None if heard is None else max(0.0, (mono_ns - heard) / S_NS),
             )
         )
     return found

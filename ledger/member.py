@@ -16,8 +16,8 @@ from ledger.limits import LIMITS
 from ledger.log import LogId
 from ledger.manifest import Manifest
 from ledger.messages import (
-    Answer,
     NEVER_HEARD_MS,
+    Answer,
     Ask,
     BlockMessage,
     Cosign,
@@ -255,7 +255,7 @@ class Member:
             case GetWrap() as get_wrap:
                 self._on_get_wrap(sender, get_wrap)
             case Ask(nonce, box):
-                self._on_ask(sender, nonce, box)
+                self._on_ask(sender, nonce, box, now)
             case Answer() as answer:
                 self.events.append(RestoreReply(sender, answer))
             case ManifestOffer():
@@ -307,6 +307,7 @@ class Member:
             if head.log != live:
                 self.manifest.box(head.log.box)
                 self.catchup.learn(sender, head.log, head.size)
+                self.witness.on_report(report)
                 continue
             self._holds(sender, live, head.size)
             self.writer.on_stored(sender, Stored(live, head.size))
@@ -330,7 +331,7 @@ class Member:
                 frontier = known
         return serve_range(get, frontier, self._disk.blocks)
 
-    def _on_ask(self, sender: str, nonce: bytes, box: str) -> None:
+    def _on_ask(self, sender: str, nonce: bytes, box: str, now: Now) -> None:
         self.out.tell(sender, self.answer(nonce, box, now))
 
     def answer(self, nonce: bytes, box: str, now: Now) -> Answer:

@@ -21,6 +21,7 @@ from ledger.signing import SIGNATURE_BYTES, SigningKey, signature_is_valid
 
 MESSAGE_DOMAIN = b"orledger/message/1\n"
 NONCE_BYTES = 16
+NEVER_HEARD_MS = (1 << 62) - 1
 _HEADS = 1_024
 _RANGE_BLOCKS = 65_536
 _WRAPS = 66
@@ -162,13 +163,15 @@ class Ask:
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """Every head of ``box`` the sender holds, bound to the asker's nonce; ``proofs`` counts equivocations kept."""
+    """Every head of ``box`` the sender holds, bound to the asker's nonce. ``proofs`` counts equivocations kept;
+    ``silent_ms`` is how long the sender has not heard the box itself (NEVER_HEARD_MS: never since it started).
+    """
 
     nonce: bytes
     box: str
     reports: tuple[HeadReport, ...]
     proofs: int
-    heard_ns: int
+    silent_ms: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -284,7 +287,7 @@ _TABLE: dict[int, tuple[type, int, Callable[[Any], list[Any]], Callable[[Fields]
     10: (ManifestOffer, 1, lambda m: [m.signed_manifest],
          lambda t: ManifestOffer(t.blob(LIMITS.manifest_bytes))),
     11: (Ask, 2, lambda m: [m.nonce, m.box], lambda t: Ask(t.raw(NONCE_BYTES), t.text(63, 1))),
-    12: (Answer, 5, lambda m: [m.nonce, m.box, [r.fields() for r in m.reports], m.proofs, m.heard_ns],
+    12: (Answer, 5, lambda m: [m.nonce, m.box, [r.fields() for r in m.reports], m.proofs, m.silent_ms],
          lambda t: Answer(t.raw(NONCE_BYTES), t.text(63, 1), _reports(t.array(_HEADS)), t.uint(), t.uint())),
     32: (BlockMessage, 4, lambda m: [m.signed_header, m.payload, m.root, m.checkpoint_signature],
          lambda t: BlockMessage(t.blob(LIMITS.signed_header_bytes), t.blob(_MAX), t.raw(32), t.raw(SIGNATURE_BYTES))),

@@ -1,9 +1,9 @@
 """When a standby speaks for a silent box: never while anybody hears it, never in a storm.
 
 One machine per box that this one stands by for. ``now_ns`` is monotonic. The shell asks the peers and restores; the
-rules are here. A box is silent when nothing of it was heard for ``LIMITS.silence_ns``. Its state is handed out only when
-F of its peers (this one counted) do not hear it and no peer that answers does. It ends when the box is heard again. A
-box that comes and goes is restored ever more rarely.
+rules are here. A box is silent when nothing of it was heard for ``LIMITS.silence_ns``. Its state is handed out only
+when F of its peers (this one counted) do not hear it and no peer that answers does. It ends when the box is heard
+again. A box that comes and goes is restored ever more rarely.
 """
 
 from __future__ import annotations

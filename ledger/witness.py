@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Iterable
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from ledger.block import Header, decode_signed_header, header_signature_is_valid, payload_hash
 from ledger.canonical import Fields, pack, unpack
@@ -64,6 +65,15 @@ class PromiseState:
         return cls(take.uint(), take.raw(16), take.raw(32), take.blob(_PROMISE_BYTES))
 
 
+class _Appended(NamedTuple):
+    """A block asked to be stored, until it is: ``position`` is its operation's."""
+
+    position: int
+    replica: Replica
+    size: int
+    signed_header: bytes
+
+
 NO_PROMISE = PromiseState(0, bytes(16), bytes(32), b"")
 
 
@@ -82,7 +92,7 @@ class Witness:
         self._key = key
         self._reader = reader
         self._linked: set[LogId] = set()
-        self._uncommitted: deque[tuple[int, Replica, int]] = deque()
+        self._uncommitted: deque[_Appended] = deque()
 
     # ---- start -------------------------------------------------------------------------------------------------
 
@@ -97,10 +107,10 @@ class Witness:
                 self._linked |= linked_logs(decode_signed_header(first))
 
     def adopt(self, replica: Replica, named: Iterable[LogId]) -> None:
-        """This box's own log is closed: from here on it is held like any other. ``named`` by the log that follows it."""
+        """This box's own log is closed and held like any other from here on. ``named``: by the log that follows it."""
         self.replicas[replica.log] = replica
         self._linked.update(named)
-        self._uncommitted.append((self.out.position, replica, replica.size))
+        self._uncommitted.append(_Appended(self.out.position, replica, replica.size, b""))
 
     # ---- blocks ------------------------------------------------------------------------------------------------
 
@@ -177,17 +187,19 @@ class Witness:
             replica.missing_key = header.key_id
             self.out.tell(replica.log.box, GetWrap(replica.log, header.key_id))
         position = self.out.persist(AppendBlock(replica.log, header.seq, message.signed_header, message.payload))
-        self._uncommitted.append((position, replica, replica.size))
+        self._uncommitted.append(_Appended(position, replica, replica.size, message.signed_header))
 
     def _checkpoint_agrees(self, replica: Replica, header: Header, message: BlockMessage, root: bytes) -> bool:
-        checkpoint = Checkpoint(replica.log.origin(self.manifest.site), header.seq + 1, message.root)
-        public = self.manifest.box(header.log.box).signing_public
-        if not checkpoint_signature_is_valid(public, checkpoint, message.checkpoint_signature):
+        if not self._is_signed(replica.log, header.seq + 1, message.root, message.checkpoint_signature):
             raise PeerFault("checkpoint.bad-signature", f"checkpoint {header.seq + 1} of {header.log} is not signed")
         if message.root != root:
-            self._freeze(replica, message.signed_header, message.root + message.checkpoint_signature)
+            self._freeze(replica, header.seq, message.signed_header, message.root + message.checkpoint_signature)
             return False
         return True
+
+    def _is_signed(self, log: LogId, size: int, root: bytes, signature: bytes) -> bool:
+        checkpoint = Checkpoint(log.origin(self.manifest.site), size, root)
+        return checkpoint_signature_is_valid(self.manifest.box(log.box).signing_public, checkpoint, signature)
 
     def _open(self, replica: Replica, header: Header, signed_header: bytes) -> None:
         start = next((notice for notice in header.notices if isinstance(notice, Start)), None)
@@ -209,30 +221,53 @@ class Witness:
         if known is None:
             stored = self._reader.signed_header(replica.log, header.seq)
             known = leaf_hash(stored) if stored is not None else None
-        if known == leaf_hash(message.signed_header):
+        if known is not None and known != leaf_hash(message.signed_header):
+            self._freeze(replica, header.seq, message.signed_header, b"")
+        elif known is not None and not self._has_second_root(
+            replica, header.seq + 1, message.root, message.checkpoint_signature
+        ):
             self._cosign(replica, sender)
-        elif known is not None:
-            self._freeze(replica, message.signed_header, b"")
+
+    def on_report(self, report: HeadReport) -> None:
+        """What another box holds of a log that is held here too: two roots its writer signed are two histories."""
+        replica = self.replicas.get(report.head.log)
+        if replica is not None:
+            self._has_second_root(replica, report.head.size, report.head.root, report.checkpoint_signature)
+
+    def _has_second_root(self, replica: Replica, size: int, root: bytes, signature: bytes) -> bool:
+        known = replica.recent_at(size)
+        if known is None or not known.root or known.root == root:
+            return False
+        if not self._is_signed(replica.log, size, root, signature):
+            return False
+        self._freeze(replica, size - 1, b"", root + signature)
+        return True
 
     def _on_gap(self, replica: Replica, seq: int, message: BlockMessage) -> None:
         """Keep a few blocks that came early; what lies between is pulled by ``CatchUp`` from whoever has it."""
         if len(replica.waiting) < LIMITS.out_of_order_blocks:
             replica.waiting[seq] = message
 
-    def _freeze(self, replica: Replica, second_header: bytes, second_root: bytes) -> None:
+    def _freeze(self, replica: Replica, seq: int, second_header: bytes, second_root: bytes) -> None:
         """Two histories of one log: keep the proof, vouch for nothing more of it. The room goes on recording."""
-        header = decode_signed_header(second_header)
-        first = self._reader.signed_header(replica.log, header.seq) or b""
-        proof_hash, proof = equivocation_proof(replica.log, first, second_header, second_root)
+        if replica.frozen:
+            return
+        proof_hash, proof = equivocation_proof(replica.log, self._header_at(replica, seq), second_header, second_root)
         replica.frozen = True
-        replica.dirty = True
         self.proofs[replica.log.box] = self.proofs.get(replica.log.box, 0) + 1
         self.out.persist(PutProof(proof_hash, proof))
+        self.out.persist(replica.derived(self.certificate(replica)))
         self.out.warn(Warn(
             "fork", "critical", "peer", replica.log.box,
-            f"{replica.log.box} signed two blocks {header.seq:,}. Log {replica.log} is frozen, the proof is kept.",
+            f"{replica.log.box} signed two blocks {seq:,}. Log {replica.log} is frozen, the proof is kept.",
             f"orledger verify {replica.log.box}; treat {replica.log.box}'s key as stolen",
         ))  # fmt: skip
+
+    def _header_at(self, replica: Replica, seq: int) -> bytes:
+        for appended in self._uncommitted:
+            if appended.replica is replica and appended.size == seq + 1:
+                return appended.signed_header
+        return self._reader.signed_header(replica.log, seq) or b""
 
     def _warn_clock(self, header: Header, utc_ns: int) -> None:
         ahead_s = (header.closed_ns - utc_ns) / S_NS
@@ -246,10 +281,10 @@ class Witness:
     def committed(self, position: int, now: Now) -> None:
         """Operations up to ``position`` are durable: vouch for what they hold."""
         grown: dict[LogId, Replica] = {}
-        while self._uncommitted and self._uncommitted[0][0] <= position:
-            _, replica, size = self._uncommitted.popleft()
-            replica.durable_size = size
-            grown[replica.log] = replica
+        while self._uncommitted and self._uncommitted[0].position <= position:
+            appended = self._uncommitted.popleft()
+            appended.replica.durable_size = appended.size
+            grown[appended.replica.log] = appended.replica
         for replica in grown.values():
             self._vouch(replica, now)
 

@@ -77,7 +77,7 @@ class PumpedBox:
             self.member, self.store, self.keyring, self.intake, self.alerts, self.statistics, read_now,
             self.failures.append,
         )  # fmt: skip
-        self.restorer = Restorer(self.member, self.keyring, self.pump)
+        self.restorer = Restorer(self.member, self.keyring, self.pump, read_now)
 
     def arrived(self, sender: str, data: bytes, bulk: bool) -> None:
         if not self.dead:

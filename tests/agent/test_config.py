@@ -93,7 +93,7 @@ def test_the_shortest_file_records_alone_with_safe_defaults() -> None:
         ('or-1 = "10.20.3.11:8883"', 'or-1 = "10.20.3.11:0"', "$.replication.address.or-1: "),
         ('["or-2"]', '["or-3"]', "$.restore.standby_for[0]: "),
         ('["or-2"]', '["or-2", "OR 4"]', "$.restore.standby_for[1]: "),
-        ('["file"]', '["hl7"]', "$.restore.console_out[0]: "),
+        ('["file"]', '["fax"]', "$.restore.console_out[0]: "),
         ('name = "monitor"', 'name = "Monitor 1"', "$.feed[0].name: "),
         ('name = "gateway"', 'name = "monitor"', "$.feed[1].name: "),
         ("rtscts = true", 'rtscts = "yes"', "$.feed[0].serial.rtscts: "),

@@ -1,0 +1,85 @@
+"""Where restored values go: a state file, a retained MQTT topic, an HL7 console. Each says that they are not live."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from pathlib import Path
+
+import msgspec
+
+from agent.config import Configuration
+from agent.restore_document import restore_document
+from agent.restorer import RestoreReport
+from agent.status_builder import utc_text
+from ledger.errors import OrledgerError, StoreFault
+from ledger.instant import Now
+from ledger.keyring import write_durably
+
+ENDED_SCHEMA = "orledger.restore-ended/1"
+
+
+class Emission:
+    """Hands the state of one box at a time to everything that ``[restore] console_out`` names."""
+
+    def __init__(self, configuration: Configuration) -> None:
+        self._configuration = configuration
+
+    async def hand_over(self, report: RestoreReport, now: Now, recorded_in: int) -> list[OrledgerError]:
+        """Everywhere at once; what failed, so that one deaf console does not silence the others."""
+        document = restore_document(report, now, recorded_in)
+        return await self._everywhere(report.box, msgspec.json.encode(document), document, now)
+
+    async def withdraw(self, box: str, now: Now) -> list[OrledgerError]:
+        """The box is heard again: its restored values are no longer to be shown."""
+        document = {"schema": ENDED_SCHEMA, "box": box, "ended": utc_text(now.utc_ns), "restored": False}
+        return await self._everywhere(box, msgspec.json.encode(document), None, now)
+
+    async def _everywhere(
+        self, box: str, text: bytes, document: dict[str, object] | None, now: Now
+    ) -> list[OrledgerError]:
+        restore = self._configuration.restore
+        work: list[Callable[[], None]] = []
+        if "file" in restore.console_out:
+            work.append(lambda: self._to_file(box, text))
+        if "mqtt" in restore.console_out:
+            work.append(lambda: self._to_mqtt(box, text if document is not None else b""))
+        if "hl7" in restore.console_out and document is not None:
+            work.append(lambda: self._to_hl7(box, document, now))
+        results = await asyncio.gather(*(asyncio.to_thread(each) for each in work), return_exceptions=True)
+        faults = []
+        for result in results:
+            if isinstance(result, OrledgerError):
+                faults.append(result)
+            elif isinstance(result, BaseException):
+                raise result
+        return faults
+
+    def state_file(self, box: str) -> Path:
+        """Where the state of ``box`` is written."""
+        return Path(self._configuration.box.runtime_dir) / f"{box}.state.json"
+
+    def _to_file(self, box: str, text: bytes) -> None:
+        path = self.state_file(box)
+        try:
+            write_durably(path, text + b"\n", 0o640)
+        except OSError as error:
+            what = f"cannot write {path}: {error.strerror}"
+            raise StoreFault("restore.unwritable", what, "check its folder") from error
+
+    def _to_mqtt(self, box: str, text: bytes) -> None:
+        from agent.mqtt_out import publish_retained  # noqa: PLC0415 - only sites with such a console load it
+
+        mqtt = self._configuration.restore.mqtt
+        if mqtt is not None:
+            publish_retained(mqtt, box, text)
+
+    def _to_hl7(self, box: str, document: dict[str, object], now: Now) -> None:
+        from agent.hl7_out import parse_target, restored_message, restored_values, send_until_accepted  # noqa: PLC0415
+
+        hl7 = self._configuration.restore.hl7
+        if hl7 is not None:
+            own = self._configuration.box
+            values = restored_values(document["state"])  # type: ignore[arg-type]
+            control_id, framed = restored_message(values, own.site, box, own.room, now.utc_ns)
+            send_until_accepted(framed, control_id, *parse_target(hl7.to))

@@ -1,0 +1,110 @@
+"""Peers that fall silent: the alert on every box, and the restore by itself on the standby.
+
+The rules are ``ledger.standby``'s. A standby restores the state of a silent box, puts the restore on its own chain, and
+hands the values to the console marked as restored; it takes them back when the box is heard again.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Coroutine
+from typing import TYPE_CHECKING
+
+from agent.emission import Emission
+from agent.restorer import RestoreReport
+from ledger.errors import OrledgerError
+from ledger.instant import Now
+from ledger.limits import LIMITS
+from ledger.outbox import Warn
+from ledger.standby import Hearing, Standby, Step
+
+if TYPE_CHECKING:
+    from agent.node import Node
+
+_LOG = logging.getLogger(__name__)
+
+
+class Failover:
+    """Watches every peer; acts for those this box stands by for."""
+
+    def __init__(self, node: Node) -> None:
+        self._node = node
+        self._started_ns = node.now().mono_ns
+        manifest, own = node.manifest, node.member.own_id
+        self._peers = [peer.id for peer in manifest.peers_of(own)]
+        boxes = [box for box in node.configuration.restore.standby_for if box in self._peers]
+        self._standbys = [Standby(box, manifest.quorum_of(box), self._started_ns) for box in boxes]
+        self._emission = Emission(node.configuration)
+        self._tasks: set[asyncio.Task[None]] = set()
+
+    def step(self, now: Now) -> None:
+        """Once a tick: who is silent, and what follows."""
+        heard = self._node.member.heard_mono_ns
+        for peer in self._peers:
+            self._watch(peer, heard.get(peer, self._started_ns), now)
+        for standby in self._standbys:
+            match standby.step(heard.get(standby.box), now.mono_ns):
+                case Step.ASK_AND_RESTORE:
+                    self._start(self._restore(standby))
+                case Step.END_EMISSION:
+                    _LOG.warning("%s is heard again: its restored values are withdrawn", standby.box)
+                    self._start(self._withdraw(standby.box))
+
+    def _watch(self, peer: str, heard_ns: int, now: Now) -> None:
+        alerts = self._node.alerts
+        if now.mono_ns - heard_ns >= LIMITS.silence_ns:
+            text = f"{peer} is silent: it vouches for nothing, and its own room may not be recorded"
+            alerts.take(
+                Warn("peer.silent", "warning", "peer", peer, text, f"check power and network of {peer}"), now.utc_ns
+            )
+        else:
+            alerts.clear("peer.silent", peer, now.utc_ns)
+
+    def _start(self, work: Coroutine[None, None, None]) -> None:
+        task = asyncio.get_running_loop().create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    async def _restore(self, standby: Standby) -> None:
+        node = self._node
+        try:
+            report = await node.restorer.restore(standby.box)
+        except OrledgerError as error:
+            standby.failed(node.now().mono_ns)
+            _LOG.error("standing by for %s: %s", standby.box, error)
+            return
+        now = node.now()
+        others = {box: Hearing(silent_ms) for box, silent_ms in report.silent_ms.items() if box != node.member.own_id}
+        if not standby.may_emit(others, node.member.heard_mono_ns.get(standby.box), now.mono_ns):
+            standby.failed(now.mono_ns)
+            _LOG.info("%s is silent here but not to others: nothing is handed out", standby.box)
+            return
+        standby.emitted(now.mono_ns)
+        await self._hand_over(report)
+
+    async def _hand_over(self, report: RestoreReport) -> None:
+        node = self._node
+        seq = node.record(report.notice())
+        faults = await self._emission.hand_over(report, node.now(), seq)
+        text = f"{report.box} fell silent; its last state, block {report.restored.head.seq:,}, went to the console"
+        next_step = f"check {report.box}; the values are not live"
+        node.alerts.take(Warn("standby.emitting", "critical", "peer", report.box, text, next_step), node.now().utc_ns)
+        for fault in faults:
+            _LOG.error("handing over the state of %s: %s", report.box, fault)
+            node.alerts.take(
+                Warn("standby.undelivered", "critical", fault.party, report.box, fault.text, fault.next_step),
+                node.now().utc_ns,
+            )
+
+    async def _withdraw(self, box: str) -> None:
+        node = self._node
+        for alert in ("standby.emitting", "standby.undelivered"):
+            node.alerts.clear(alert, box, node.now().utc_ns)
+        for fault in await self._emission.withdraw(box, node.now()):
+            _LOG.error("withdrawing the state of %s: %s", box, fault)
+
+    async def stop(self) -> None:
+        """Let what has begun end."""
+        if self._tasks:
+            await asyncio.wait(self._tasks, timeout=LIMITS.restore_total_ns / 1e9)
