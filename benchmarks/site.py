@@ -24,6 +24,7 @@ from ledger.errors import AgentUnreachable
 HOST = "127.0.0.1"
 OR_BOX = "or-1"
 """The box with the devices."""
+MIB = 1 << 20
 _ROOT = Path(__file__).parents[1]
 _PORTS = range(20_000, 32_000)  # below the ports that the kernel gives to outgoing connections
 _WAVES = ["ECG1", "ECG2", "ECG3", "INVP1", "INVP2", "PLETH", "CO2", "AWP"]
@@ -86,6 +87,18 @@ class Box(Program):
     def ask(self, command: str, **arguments: object) -> Any:
         """One answer of the running agent. Raises AgentUnreachable, or what the agent answered instead."""
         return self._client.ask(command, **arguments)
+
+    def answers(self) -> bool:
+        """Whether the agent answers at all."""
+        try:
+            self.ask("status")
+        except AgentUnreachable:
+            return False
+        return True
+
+    def connected_peers(self) -> int:
+        """How many peers' brokers it can reach."""
+        return sum(1 for peer in self.ask("status")["peers"] if peer["connected"])
 
     def is_vouched_for(self) -> bool:
         """Whether every peer vouches for its newest blocks."""
@@ -155,7 +168,10 @@ def make_site(folder: Path, boxes: int) -> Site:
     ]  # fmt: skip
     entries = [
         SiteBox(
-            id=f"or-{number}", room=f"OR {number}", listen=f"{HOST}:{port}", feed=feeds if f"or-{number}" == OR_BOX else []
+            id=f"or-{number}",
+            room=f"OR {number}",
+            listen=f"{HOST}:{port}",
+            feed=feeds if f"or-{number}" == OR_BOX else [],
         )
         for number, port in enumerate(brokers, start=1)
     ]

@@ -1,0 +1,123 @@
+"""One operating room among real boxes: CPU, memory, tick, durability, witnesses, restore.
+
+    python -m benchmarks.bench_site [--seconds 25] [--restores 20]
+
+OR 1 has a CARESCAPE monitor with eight waves on a pty and an HL7 gateway with waves; ventilator, pumps and robot have
+no drivers yet and are not in the load. Three boxes first; then four, whose witnessing is measured with and without
+OR 1's devices, and one of which is killed and restored.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+import statistics
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+from benchmarks import machine, report, sender
+from benchmarks.machine import Machine, quantile
+from benchmarks.report import Line
+from benchmarks.site import MIB, OR_BOX, Box, Site, measure_usage, running
+
+SETTLE_S = 5.0
+TICKS_PER_S = 10
+_CONNECTIONS = 20
+_LOAD = "monitor with 8 waves and HL7 gateway; no ventilator, pumps or robot"
+_SYNC = "fdatasync"
+
+
+def one_room(folder: Path, seconds: float, limits: Machine) -> list[Line]:
+    """Three boxes, one with devices."""
+    with running(folder, 3, devices=True) as site:
+        time.sleep(SETTLE_S)
+        boxes = [site.boxes[OR_BOX], *(box for name, box in site.boxes.items() if name != OR_BOX)]
+        usages = measure_usage(boxes, seconds)
+        own = _statistics(boxes[0], seconds)
+        trips = asyncio.run(sender.round_trips(site.probe_port, _CONNECTIONS, seconds))
+    crypto = (limits.sign_us * 2 + limits.verify_us * 6) * own["blocks_per_s"] / 1e6
+    tick_ms = 1_000 / TICKS_PER_S
+    return [
+        Line("one OR of three boxes: CPU", usages[0].core * 100, "% of a core", 5, crypto * 100, "signatures", _LOAD),
+        Line("the two other boxes: CPU, mean", (usages[1].core + usages[2].core) * 50, "% of a core"),
+        Line("one OR: resident memory", usages[0].rss_bytes / MIB, "MiB", 120),
+        Line("tick lateness, p99", own["tick_late"]["p99_ms"], "ms", 10, note="the page does not exist yet"),
+        Line("last byte sent to AA, p50", quantile(trips, 0.5), "ms", None, tick_ms / 2, "half a tick"),
+        Line("last byte sent to AA, p99", quantile(trips, 0.99), "ms", 130, tick_ms, "tick"),
+        Line("closed to durable, p50", own["closed_to_durable"]["p50_ms"], "ms", None, limits.fdatasync_p50_ms, _SYNC),
+        Line("closed to durable, p99", own["closed_to_durable"]["p99_ms"], "ms", None, limits.fdatasync_p99_ms, _SYNC),
+    ]
+
+
+def witnesses(folder: Path, seconds: float, restores: int, limits: Machine) -> list[Line]:
+    """Four boxes: witnessing without devices, then with; then OR 1 dies and is restored."""
+    with running(folder, 4, devices=False) as site:
+        lines = _witnessed(site.boxes[OR_BOX], "no devices", seconds, limits)
+        room = site.room()
+        room.start()
+        try:
+            time.sleep(SETTLE_S)
+            lines += _witnessed(site.boxes[OR_BOX], "one OR", seconds, limits)
+        finally:
+            site.boxes[OR_BOX].end(signal.SIGKILL)
+            room.end()
+        return lines + _restored(site, restores)
+
+
+def _witnessed(box: Box, load: str, seconds: float, limits: Machine) -> list[Line]:
+    before = box.ask("statistics")["blocks"]
+    time.sleep(seconds)
+    found = box.ask("statistics", newest=max(1, box.ask("statistics")["blocks"] - before))["closed_to_witnessed"]
+    name = f"closed to witnessed by 2 of 3, {load}"
+    return [
+        Line(f"{name}, p50", found["p50_ms"], "ms", 6, limits.fdatasync_p50_ms, _SYNC),
+        Line(f"{name}, p99", found["p99_ms"], "ms", 20, limits.fdatasync_p99_ms, _SYNC),
+    ]
+
+
+def _restored(site: Site, count: int) -> list[Line]:
+    asker = site.boxes["or-2"]
+    took, inside = [], []
+    for _ in range(count):
+        began = time.perf_counter()
+        answer = asker.ask("restore", box=OR_BOX)
+        took.append((time.perf_counter() - began) * 1e3)
+        inside.append(answer["steps_ms"]["total"])
+        if answer["level"] not in {"witnessed", "final"}:
+            raise RuntimeError(f"restored only {answer['level']}")
+    return [
+        Line(f"restore of a killed OR, p50 of {count}", statistics.median(took), "ms", None),
+        Line(f"restore of a killed OR, worst of {count}", max(took), "ms", 300),
+        Line("of it: asking, fetching, verifying, p50", statistics.median(inside), "ms"),
+    ]
+
+
+def _statistics(box: Box, seconds: float) -> dict[str, Any]:
+    """Of about the last ``seconds``; ``blocks_per_s`` since the start of the process."""
+    ticks = round(seconds * TICKS_PER_S)
+    found: dict[str, Any] = box.ask("statistics", newest=ticks)
+    found["blocks_per_s"] = found["blocks"] / max(1, box.ask("statistics")["tick_late"]["count"]) * TICKS_PER_S
+    return found
+
+
+def main() -> int:
+    """Measure, print; 1 when a budget is missed."""
+    arguments = report.parser(__doc__)
+    arguments.add_argument("--seconds", type=float, default=25, help="length of each measured window")
+    arguments.add_argument("--restores", type=int, default=20)
+    options = arguments.parse_args()
+    with tempfile.TemporaryDirectory(prefix="orledger-bench-", dir=Path()) as text:
+        folder = Path(text).resolve()
+        limits = machine.measure(folder)
+        (folder / "three").mkdir()
+        (folder / "four").mkdir()
+        lines = [*limits.lines(), *one_room(folder / "three", options.seconds, limits)]
+        lines += witnesses(folder / "four", options.seconds, options.restores, limits)
+    return report.finish(lines, options.json)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
