@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import random
 import socket
 from collections.abc import Mapping
@@ -9,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from agent.config import CONTROL_SOCKET_NAME
 from agent.init_site import SiteBox, SiteFile, init_site
 from ledger.errors import OperatorFault
 
@@ -17,6 +19,7 @@ PATIENT_BOX = "or-2"
 """The box with the monitor: cables lead to and from it, and it is the one that is lost."""
 OTHERS = tuple(box for box in BOXES if box != PATIENT_BOX)
 _HOST = "127.0.0.1"
+_SOCKET_PATH_BYTES = 107  # sun_path, unix(7)
 # Below the ports that the kernel gives to outgoing connections, so that none of them takes one in between.
 _PORTS = range(20_000, 32_000)
 
@@ -70,7 +73,15 @@ def choose_ports() -> Ports:
 
 
 def make_site(folder: Path, ports: Ports) -> DemoSite:
-    """Keys, manifest and configuration of every box below ``folder``. Raises what ``init_site`` raises."""
+    """Keys, manifest and configuration of every box below ``folder``.
+
+    Raises OperatorFault ``demo.folder-long`` where no Unix socket fits, and what ``init_site`` raises.
+    """
+    socket_path = folder / "site" / BOXES[0] / "run" / CONTROL_SOCKET_NAME
+    if len(os.fsencode(socket_path)) > _SOCKET_PATH_BYTES:
+        raise OperatorFault(
+            "demo.folder-long", f"{folder} is too long a path for sockets", "set TMPDIR to a shorter one"
+        )
     boxes = [
         SiteBox(
             id=box,

@@ -61,11 +61,12 @@ def flip_byte(data: Path, box: str) -> Flip:
     """
     path = BoxFolder(data).ledger
     with lmdb.open(str(path), max_dbs=1, map_size=LIMITS.store_map_bytes) as environment:
-        table = environment.open_db(f"{BLOCK_TABLE_PREFIX}{box}".encode())
+        try:
+            table = environment.open_db(f"{BLOCK_TABLE_PREFIX}{box}".encode(), create=False)
+        except lmdb.NotFoundError as error:
+            raise StoreFault("demo.nothing-held", f"{path} holds no block of {box}") from error
         with environment.begin(write=True) as transaction, transaction.cursor(db=table) as cursor:
-            key, stored = max(cursor, key=lambda item: len(item[1]), default=(b"", b""))
-            if not stored:
-                raise StoreFault("demo.nothing-held", f"{path} holds no block of {box}")
+            key, stored = max(cursor, key=lambda item: len(item[1]))
             record = bytearray(stored)
             offset = len(record) // 2
             before = record[offset]
