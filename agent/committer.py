@@ -41,7 +41,8 @@ class Committer:
         self._done = done
         self._failed = failed
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="commit")
-        self._busy: asyncio.Task[None] | None = None
+        self._idle = asyncio.Event()
+        self._idle.set()
         self._broken = False
         self._has_room = True
 
@@ -52,42 +53,46 @@ class Committer:
 
     def poke(self) -> None:
         """Something may be waiting."""
-        if self._busy is None and not self._broken:
-            ops = self._gather()
-            if ops:
-                self._busy = asyncio.get_running_loop().create_task(self._commit(ops))
+        if self._idle.is_set() and not self._broken:
+            self._commit_next(asyncio.get_running_loop())
 
-    async def _commit(self, ops: Sequence[Op]) -> None:
-        loop = asyncio.get_running_loop()
-        while ops:
-            try:
-                elapsed_ns = await loop.run_in_executor(self._thread, self._timed_commit, ops)
-            except OrledgerError as error:
-                self._break(error)
-                return
-            except Exception as error:  # noqa: BLE001 - whatever it is, nothing may be signed after it
-                self._break(OurFault("commit.crashed", f"the commit failed: {error!r}", "report this"))
-                return
+    def _commit_next(self, loop: asyncio.AbstractEventLoop) -> None:
+        ops = self._gather()
+        if ops:
+            self._idle.clear()
+            self._thread.submit(self._work, ops, loop)
+        else:
+            self._idle.set()
+
+    def _work(self, ops: Sequence[Op], loop: asyncio.AbstractEventLoop) -> None:
+        """On the thread. The loop hears first, then room is made: answers do not wait for that, only the next does."""
+        try:
+            began_ns = time.perf_counter_ns()
+            self._store.commit(ops)
+            loop.call_soon_threadsafe(self._committed, time.perf_counter_ns() - began_ns, loop)
+            self._has_room = self._store.prepare()
+        except OrledgerError as error:
+            loop.call_soon_threadsafe(self._break, error)
+        except Exception as error:  # noqa: BLE001 - whatever it is, nothing may be signed after it
+            fault = OurFault("commit.crashed", f"the commit failed: {error!r}", "report this")
+            loop.call_soon_threadsafe(self._break, fault)
+
+    def _committed(self, elapsed_ns: int, loop: asyncio.AbstractEventLoop) -> None:
+        if not self._broken:
             self._done(elapsed_ns)
-            self._has_room = await loop.run_in_executor(self._thread, self._store.prepare)
-            ops = self._gather()
-        self._busy = None
-
-    def _timed_commit(self, ops: Sequence[Op]) -> int:
-        began = time.perf_counter_ns()
-        self._store.commit(ops)
-        return time.perf_counter_ns() - began
+            self._commit_next(loop)
 
     def _break(self, error: OrledgerError) -> None:
-        self._broken = True
-        self._busy = None
-        self._failed(error)
+        if not self._broken:
+            self._broken = True
+            self._idle.set()
+            self._failed(error)
 
     async def drain(self) -> None:
         """Commit everything that waits, then return."""
         self.poke()
-        while self._busy is not None:
-            await asyncio.wait([self._busy])
+        while not self._idle.is_set():
+            await self._idle.wait()
             self.poke()
 
     def close(self) -> None:
