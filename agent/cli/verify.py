@@ -12,7 +12,7 @@ import click
 
 from agent.cli.context import Settings, common_options, json_text, pass_settings
 from agent.cli.data_dir import data_dir_of, data_dir_option
-from ledger.errors import OrledgerError, VerificationFailed
+from ledger.errors import AgentUnreachable, NoPeer, VerificationFailed
 
 if TYPE_CHECKING:
     from agent.verifier import Task
@@ -44,7 +44,12 @@ def command(settings: Settings, *, box: str | None, quick: bool, mend: bool, dat
     task = Task(folder, box, not quick)
     report = _verify(settings, task)
     if mend:
-        report = _mend(settings, task, report)
+        try:
+            report = _mend(settings, task, report)
+        except AgentUnreachable:
+            if not settings.json:
+                _show(settings, report)
+            raise
     _show(settings, report)
     return 0 if report.is_good else VerificationFailed.exit_code
 
@@ -86,9 +91,7 @@ def _mend_one(settings: Settings, finding: Finding) -> None:
         return
     try:
         answer = settings.client(_MEND_TIMEOUT_S).ask("mend", log=log_fields(finding.log), seq=finding.seq)
-    except OrledgerError as error:
-        if error.exit_code != 69:
-            raise
+    except (NoPeer, VerificationFailed) as error:
         click.echo(f"not mended {where(finding)}: {error.text}", err=True)
         return
     origin = f"with the copy of {answer['from']}" if answer["from"] else "already"

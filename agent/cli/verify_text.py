@@ -53,11 +53,11 @@ def _box(box: str, logs: list[LogReport]) -> Iterator[Line]:
     is_good = all(log.is_good for log in logs)
     blocks, payloads = sum(log.blocks for log in logs), sum(log.payloads for log in logs)
     newest = max(logs, key=lambda log: (log.log.fenced, log.log.counter))
-    vouching = "nobody vouches" if newest.vouched is None else _vouching(newest.vouched)
+    vouching = _vouching(newest)
     verdict = "VERIFIED" if is_good else "NOT VERIFIED"
     many = "s" if len(logs) > 1 else ""
     yield (
-        f"{verdict} {box}  {len(logs)} log{many}, {blocks:,} blocks, {vouching}",
+        f"{verdict} {box}  {len(logs)} log{many}, {blocks:,} blocks{vouching}",
         "bold green" if is_good else "bold red",
     )
     signatures = sum(log.signatures for log in logs)
@@ -70,11 +70,13 @@ def _box(box: str, logs: list[LogReport]) -> Iterator[Line]:
         yield f"  {_times(newest.log, newest.vouched)}", ""
 
 
-def _vouching(vouched: Vouched) -> str:
-    if not vouched.peers:
-        return "alone: nobody vouches"
-    names = f" ({', '.join(vouched.by)})" if vouched.by else ""
-    return f"{len(vouched.by)} of {vouched.peers} vouch{names}"
+def _vouching(newest: LogReport) -> str:
+    """Who vouches for the newest epoch; nothing where it does not verify: its checkpoints were not judged then."""
+    if not newest.is_good:
+        return ""
+    if newest.vouched is None or not newest.vouched.by:
+        return ", nobody vouches"
+    return f", {len(newest.vouched.by)} of {newest.vouched.peers} vouch ({', '.join(newest.vouched.by)})"
 
 
 def _undecoded(logs: list[LogReport]) -> str:

@@ -2,22 +2,29 @@
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import hashlib
 import json
+import threading
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import pytest
 from nacl.signing import VerifyKey
 
 from agent.box_files import BoxFolder
 from agent.cli.main import main
+from agent.commands import mend_arguments
+from agent.control import ControlServer, Reply, Request
 from agent.verifier import Task, verify
 from ledger.checkpoint import open_checkpoint_note
 from ledger.errors import StoreFault
 from ledger.note import parse_vkey
 from ledger.ops import PutSelf, ReplaceBlock
-from ledger.store import Store
+from ledger.store import Store, StoredBlock
 from tests.agent.store_fixture import make_box_folder
 from tests.ledger.cluster import Cluster
 
@@ -78,6 +85,70 @@ def test_a_damaged_block_is_named_with_whose_fault_it_is_and_what_is_next(data_d
     )
     assert "NOT VERIFIED or-1" in out
     assert "\nVERIFIED or-2" in out
+
+
+def configuration(data_dir: Path) -> Path:
+    path = data_dir.parent / "config.toml"
+    path.write_text(
+        f'[box]\nsite = "st-mary"\nid = "or-2"\nroom = "OR 2"\n'
+        f'data_dir = "{data_dir}"\nruntime_dir = "{data_dir.parent / "run"}"\n'
+    )
+    return path
+
+
+def test_mending_without_an_agent_shows_the_damage_and_says_so(data_dir: Path, capsys: Captured) -> None:
+    damage(data_dir)
+    assert run("--config", configuration(data_dir), "verify", "--mend") == 3
+    shown = capsys.readouterr()
+    assert "BAD block 7" in shown.out
+    assert "no agent answers" in shown.err
+
+
+@contextmanager
+def agent_that_mends(data_dir: Path, whole: Sequence[StoredBlock]) -> Iterator[list[dict[str, Any]]]:
+    """A control socket whose "mend" writes the blocks as they were."""
+    asked: list[dict[str, Any]] = []
+
+    async def mend(request: Request, reply: Reply) -> None:
+        asked.append(dict(request.arguments))
+        log, seq = mend_arguments(request.arguments)
+        store = Store.open(BoxFolder(data_dir).ledger)
+        store.commit([ReplaceBlock(log, seq, whole[seq].signed_header, whole[seq].payload)])
+        store.close()
+        await reply({"log": str(log), "seq": seq, "from": "or-3"})
+
+    async def serve(ready: threading.Event, stop: asyncio.Event) -> None:
+        server = ControlServer(data_dir.parent / "run" / "control.sock", {"mend": mend})
+        await server.start()
+        ready.set()
+        await stop.wait()
+        await server.stop()
+
+    loop, ready, stop = asyncio.new_event_loop(), threading.Event(), asyncio.Event()
+    thread = threading.Thread(target=loop.run_until_complete, args=(serve(ready, stop),))
+    thread.start()
+    assert ready.wait(10)
+    try:
+        yield asked
+    finally:
+        loop.call_soon_threadsafe(stop.set)
+        thread.join()
+        loop.close()
+
+
+def test_mending_goes_on_until_every_block_is_whole(data_dir: Path, capsys: Captured) -> None:
+    store = Store.open(BoxFolder(data_dir).ledger)
+    log = next(log for log, _ in store.logs("or-1") if log.fenced)
+    whole = list(store.blocks(log, 0, store.length(log)))
+    store.close()
+    damage(data_dir, seq=4)
+    damage(data_dir, seq=9)
+    with agent_that_mends(data_dir, whole) as asked:
+        assert run("--config", configuration(data_dir), "verify", "--mend") == 0
+    shown = capsys.readouterr()
+    assert [each["seq"] for each in asked] == [4, 9]
+    assert f"mended block 9 of {log} with the copy of or-3" in shown.err
+    assert "BAD" not in shown.out
 
 
 def test_a_damaged_page_is_a_fault_of_the_disk_and_not_a_crash(data_dir: Path) -> None:
