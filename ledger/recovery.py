@@ -7,7 +7,8 @@ over them must be the cosigned ones, which proves each block's inclusion. Cost d
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 
 from ledger.block import Header, decode_signed_header, header_signature_is_valid, payload_hash
@@ -59,51 +60,59 @@ class Restored:
 
 
 def choose(manifest: Manifest, box: str, answers: Mapping[str, Answer]) -> Candidate:
-    """The log to believe.
+    """The log to believe. A report that proves nothing counts only where no other report proves anything.
 
-    Raises NoPeer ``restore.nothing-held`` when no answer holds a block of the box, PeerFault when an answer carries a
-    cosignature its sender did not make.
+    Raises NoPeer ``restore.nothing-held`` when no answer holds a block of the box, PeerFault ``restore.too-long`` when
+    its newest keyframe lies too far back.
     """
     by_log: dict[LogId, dict[str, HeadReport]] = {}
+    unproven: dict[LogId, dict[str, HeadReport]] = {}
     for sender, answer in answers.items():
         for report in answer.reports:
             if report.head.log.box == box and report.head.size:
-                by_log.setdefault(report.head.log, {})[sender] = report
-    if not by_log:
+                proven = _is_cosigned_by(manifest, sender, report) or _is_signed_by_writer(manifest, report)
+                (by_log if proven else unproven).setdefault(report.head.log, {})[sender] = report
+    if not by_log and not unproven:
         raise NoPeer(
             "restore.nothing-held", f"no peer that answered holds a block of {box}", "try again with more peers up"
         )
-    candidates = [_candidate(manifest, log, holders) for log, holders in by_log.items()]
+    candidates = [_candidate(manifest, log, holders) for log, holders in (by_log or unproven).items()]
     witnessed = [candidate for candidate in candidates if candidate.level >= Level.WITNESSED]
-    if witnessed:
-        return max(witnessed, key=lambda candidate: (candidate.log.counter, candidate.believed_size))
     fenced = [candidate for candidate in candidates if candidate.log.fenced]
-    return max(fenced or candidates, key=lambda candidate: (candidate.log.counter, candidate.newest_size))
+    best = max(witnessed or fenced or candidates, key=lambda each: (each.log.counter, each.believed_size))
+    if best.keyframe_seq + LIMITS.restore_blocks < best.newest_size:
+        raise PeerFault(
+            "restore.too-long", f"the newest keyframe of {best.log} lies more than {LIMITS.restore_blocks} blocks back"
+        )
+    return best
 
 
 def _candidate(manifest: Manifest, log: LogId, holders: dict[str, HeadReport]) -> Candidate:
     quorum = manifest.quorum_of(log.box)
-    cosigned = {sender: report for sender, report in holders.items() if report.cosignature}
-    for sender, report in cosigned.items():
-        checkpoint = Checkpoint(log.origin(manifest.site), report.head.size, report.head.root)
-        public = manifest.box(sender).signing_public
-        if not cosignature_is_valid(public, checkpoint, report.cosigned_s, report.cosignature):
-            raise PeerFault("cosign.bad-signature", f"{sender} answered with a cosignature that it did not make")
+    cosigned = {sender: report for sender, report in holders.items() if _is_cosigned_by(manifest, sender, report)}
     sizes = sorted((report.head.size for report in cosigned.values()), reverse=True)
     signed = [report.head.size for report in holders.values() if _is_signed_by_writer(manifest, report)]
-    newest = max(signed, default=max(report.head.size for report in holders.values()))
-    level, believed = Level.COPIED, newest
+    level, believed = Level.COPIED, max(signed, default=max(report.head.size for report in holders.values()))
+    newest = believed
     if quorum.witnessed and len(sizes) >= quorum.witnessed and log.fenced:
         level, believed = Level.WITNESSED, sizes[quorum.witnessed - 1]
         if quorum.final is not None and len(sizes) >= quorum.final and sizes[quorum.final - 1] == believed:
             level = Level.FINAL
-    newest = max(newest, believed)
-    keyframe = min(believed - 1, *(report.keyframe_seq for report in holders.values()))
-    if keyframe + LIMITS.restore_blocks < newest:
-        raise PeerFault(
-            "restore.too-long", f"the newest keyframe of {log} lies more than {LIMITS.restore_blocks} blocks back"
-        )
+        newest = max(believed, *signed, 0)
+    keyframe = _keyframe_before(believed, holders.values())
     return Candidate(log, level, believed, newest, keyframe, cosigned, holders)
+
+
+def _keyframe_before(size: int, reports: Iterable[HeadReport]) -> int:
+    """The keyframe that most reports name before ``size``, of equals the oldest; its block's header must confirm it."""
+    named = Counter(report.keyframe_seq for report in reports if report.keyframe_seq < size)
+    return max(named, key=lambda seq: (named[seq], -seq), default=0)
+
+
+def _is_cosigned_by(manifest: Manifest, sender: str, report: HeadReport) -> bool:
+    peers = {box.id: box.signing_public for box in manifest.peers_of(report.head.log.box)}
+    checkpoint = Checkpoint(report.head.log.origin(manifest.site), report.head.size, report.head.root)
+    return sender in peers and cosignature_is_valid(peers[sender], checkpoint, report.cosigned_s, report.cosignature)
 
 
 def _is_signed_by_writer(manifest: Manifest, report: HeadReport) -> bool:
@@ -121,7 +130,7 @@ class Fetch:
         self._manifest = manifest
         self._key_for = key_for
         self._blocks: dict[int, tuple[bytes, bytes]] = {}
-        self._frontier: bytes | None = None
+        self._frontiers: list[bytes] = []
         self._next_id = first_id
 
     def missing(self) -> list[tuple[int, int]]:
@@ -129,7 +138,7 @@ class Fetch:
         first, ranges = None, []
         for seq in range(self.candidate.keyframe_seq, self.candidate.newest_size + 1):
             absent = seq < self.candidate.newest_size and seq not in self._blocks
-            if seq == self.candidate.keyframe_seq and self._frontier is None:
+            if seq == self.candidate.keyframe_seq and not self._frontiers:
                 absent = True
             if absent and first is None:
                 first = seq
@@ -150,13 +159,32 @@ class Fetch:
         return out
 
     def on_range(self, message: Range) -> None:
-        """Take what a peer sent; nothing of it is believed before ``finish``. Raises PeerFault when out of range."""
+        """Take what a peer sent. Every block must be the box's own and whole; the rest is proved by ``finish``.
+
+        Raises PeerFault when it was not asked for, VerificationFailed naming the first block that is not what the box
+        signed; the blocks before it are kept.
+        """
         if message.log != self.candidate.log or message.first + len(message.blocks) > self.candidate.newest_size:
             raise PeerFault("range.unasked", "a peer sent blocks that were not asked for")
         if message.first == self.candidate.keyframe_seq and message.frontier:
-            self._frontier = message.frontier
-        for offset, pair in enumerate(message.blocks):
-            self._blocks.setdefault(message.first + offset, pair)
+            self._take_frontier(message.frontier)
+        for seq, (signed_header, payload) in enumerate(message.blocks, message.first):
+            header = self._checked(seq, signed_header)
+            if header.payload_bytes and not payload:
+                continue  # pruned there; another peer may have it still
+            if len(payload) != header.payload_bytes or payload_hash(payload) != header.payload_hash:
+                raise VerificationFailed(
+                    "block.bad-payload", f"payload of block {seq} of {header.log} is not what it signed"
+                )
+            self._blocks.setdefault(seq, (signed_header, payload))
+
+    def _take_frontier(self, encoded: bytes) -> None:
+        if Frontier.decode(encoded).size != self.candidate.keyframe_seq:
+            raise VerificationFailed(
+                "restore.frontier", f"the tree's edge before block {self.candidate.keyframe_seq} is wrong"
+            )
+        if encoded not in self._frontiers and len(self._frontiers) < LIMITS.boxes:
+            self._frontiers.append(encoded)
 
     def finish(self) -> Restored:
         """Verify everything, then fold.
@@ -164,56 +192,89 @@ class Fetch:
         Raises VerificationFailed or PeerFault naming the block, NoPeer when a data key or a range is missing.
         """
         candidate = self.candidate
-        if self.missing() or self._frontier is None:
+        if self.missing():
             raise NoPeer("restore.incomplete", f"no peer could give all blocks of {candidate.log}", "try again")
-        frontier = Frontier.decode(self._frontier)
-        if frontier.size != candidate.keyframe_seq:
-            raise VerificationFailed(
-                "restore.frontier", f"the tree's edge before block {candidate.keyframe_seq} is wrong"
-            )
-        roots = self._cosigned_roots()
+        headers = self._linked_headers()
+        vouching = self._vouching(headers)
         state, believed_state = RoomState(), None
-        head = newest = None
+        for header in headers:
+            state.fold_groups(open_payload(header, self._blocks[header.seq][1], self._key_for))
+            if header.seq + 1 == candidate.believed_size:
+                believed_state = decode_state(encode_state(state))
+        if believed_state is None:
+            raise VerificationFailed("restore.empty", f"{candidate.log} has no block at its head")
+        head, count = headers[candidate.believed_size - 1 - candidate.keyframe_seq], len(headers)
+        return Restored(candidate, believed_state, state, head, headers[-1], count, count, vouching)
+
+    def _linked_headers(self) -> list[Header]:
+        candidate = self.candidate
+        headers: list[Header] = []
         previous: bytes | None = None
         for seq in range(candidate.keyframe_seq, candidate.newest_size):
-            signed_header, payload = self._blocks[seq]
-            newest = self._checked(seq, signed_header, payload, previous)
-            previous = leaf_hash(signed_header)
-            frontier.append(previous)
-            if frontier.size in roots and frontier.root() != roots[frontier.size]:
+            signed_header, _ = self._blocks[seq]
+            header = decode_signed_header(signed_header)
+            if previous is not None and header.previous_leaf != previous:
                 raise VerificationFailed(
-                    "restore.root", f"the root of {candidate.log} at {frontier.size} is not the cosigned one"
+                    "block.broken-link", f"block {seq} of {candidate.log} does not link to the one before"
                 )
-            state.fold_groups(open_payload(newest, payload, self._key_for))
-            if frontier.size == candidate.believed_size:
-                head = newest
-                believed_state = decode_state(encode_state(state))
-        if head is None or newest is None or believed_state is None:
-            raise VerificationFailed("restore.empty", f"{candidate.log} has no block at its head")
-        count = candidate.newest_size - candidate.keyframe_seq
-        return Restored(candidate, believed_state, state, head, newest, count, count, len(candidate.cosigned))
+            previous = leaf_hash(signed_header)
+            headers.append(header)
+        if headers[0].keyframe_seq != candidate.keyframe_seq:
+            raise VerificationFailed(
+                "restore.keyframe", f"block {candidate.keyframe_seq} of {candidate.log} holds no keyframe"
+            )
+        return headers
 
-    def _cosigned_roots(self) -> dict[int, bytes]:
+    def _vouching(self, headers: list[Header]) -> int:
+        """How many cosignatures hold for these blocks, under whichever edge of the tree most hold for.
+
+        A root that only a few lying peers cosigned is outvoted; one that the box itself signed must agree.
+        """
         candidate = self.candidate
-        roots = {report.head.size: report.head.root for report in candidate.cosigned.values()}
-        for report in candidate.holders.values():
-            if not _is_signed_by_writer(self._manifest, report):
-                continue
-            if roots.setdefault(report.head.size, report.head.root) != report.head.root:
-                raise VerificationFailed("restore.two-roots", f"{candidate.log} has two roots at {report.head.size}")
+        best, agrees = 0, False
+        for encoded in self._frontiers:
+            roots = self._roots_over(Frontier.decode(encoded))
+            # A peer ahead of what was fetched agrees unless shown otherwise; one at least must be shown to agree.
+            held = [
+                report.head
+                for report in candidate.cosigned.values()
+                if roots.get(report.head.size, report.head.root) == report.head.root
+            ]
+            signed = [
+                roots.get(report.head.size, report.head.root) == report.head.root
+                for report in candidate.holders.values()
+                if _is_signed_by_writer(self._manifest, report)
+            ]
+            enough = sum(1 for head in held if head.size >= candidate.believed_size) >= self._needed()
+            shown = not candidate.cosigned or any(head.size in roots for head in held)
+            if enough and shown and all(signed):
+                best, agrees = max(best, len(held)), True
+        if not agrees:
+            raise VerificationFailed(
+                "restore.root", f"the root of {candidate.log} at {candidate.believed_size} is not the cosigned one"
+            )
+        return best
+
+    def _needed(self) -> int:
+        return self._manifest.quorum_of(self.candidate.log.box).witnessed if self.candidate.level > Level.COPIED else 0
+
+    def _roots_over(self, frontier: Frontier) -> dict[int, bytes]:
+        """The roots, over the fetched blocks, at every size that a holder reported."""
+        wanted = {report.head.size for report in self.candidate.holders.values()}
+        roots = {}
+        for seq in range(self.candidate.keyframe_seq, self.candidate.newest_size):
+            frontier.append(leaf_hash(self._blocks[seq][0]))
+            if frontier.size in wanted:
+                roots[frontier.size] = frontier.root()
         return roots
 
-    def _checked(self, seq: int, signed_header: bytes, payload: bytes, previous: bytes | None) -> Header:
+    def _checked(self, seq: int, signed_header: bytes) -> Header:
         log = self.candidate.log
         header = decode_signed_header(signed_header)
         if header.log != log or header.seq != seq:
             raise VerificationFailed("restore.other-block", f"a peer sent another block in place of {seq} of {log}")
         if not header_signature_is_valid(signed_header, self._manifest.box(log.box).signing_public):
             raise VerificationFailed("block.bad-signature", f"block {seq} of {log} is not signed by {log.box}")
-        if previous is not None and header.previous_leaf != previous:
-            raise VerificationFailed("block.broken-link", f"block {seq} of {log} does not link to the one before")
-        if len(payload) != header.payload_bytes or payload_hash(payload) != header.payload_hash:
-            raise VerificationFailed("block.bad-payload", f"payload of block {seq} of {log} is not what it signed")
         return header
 
 
