@@ -48,6 +48,7 @@ class Limits:
     range_reply_bytes: int = 64 * KIB
     ranges_outstanding: int = 4
     range_timeout_ns: int = 2 * S_NS
+    catchup_logs: int = 4_096
     out_of_order_blocks: int = 64
     tail_blocks_per_day: int = 1 << 20
     epochs_per_day: int = 2_000
@@ -86,6 +87,13 @@ class Limits:
     store_read_bytes: int = 1 * MIB
     checkpoint_every_blocks: int = 600
     keyframes_kept: int = 12
+    # disk and retention (docs/architecture.md, "Disk and retention")
+    prune_blocks: int = 200
+    housekeeping_every_ns: int = 1 * S_NS
+    retention_survey_ns: int = 60 * S_NS
+    store_start_bytes: int = 64 * MIB
+    room_samples: int = 61
+    room_sample_ns: int = 60 * S_NS
     # state: so that a keyframe always fits beside a tick's records in one payload
     state_values: int = 2_048
     state_values_bytes: int = 256 * KIB

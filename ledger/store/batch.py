@@ -169,11 +169,16 @@ class Batch:
         self._write_block(op.log, lid, StoredBlock(op.seq, op.signed_header, op.payload), is_new=False)
 
     def _prune(self, op: PrunePayloads) -> None:
+        """Take all out, then put the headers back: only deleting makes LMDB join pages that have become half empty, so
+        that small payloads, which lie in the same page as their header, free their room too.
+        """
         lid = self._lid(op.log)
-        for seq in range(op.first, op.end):
-            held = self._held(op.log, lid, seq)
-            if held is not None and held.payload:
-                self._write_block(op.log, lid, held._replace(payload=b""), is_new=False)
+        range_held = (self._held(op.log, lid, seq) for seq in range(op.first, op.end))
+        pruned = [held for held in range_held if held is not None and held.payload]
+        for held in pruned:
+            self._txn.delete(block_key(lid, held.seq), db=self._table(op.log))
+        for held in pruned:
+            self._write_block(op.log, lid, held._replace(payload=b""), is_new=False)
 
     def _drop(self, op: DropBlocks) -> None:
         lid = self._lid(op.log)

@@ -1,0 +1,185 @@
+"""Which sealed payloads may go, and in which order: small steps, oldest first, headers always stay.
+
+A payload goes when it is older than the retention, or earlier, oldest first, while the disk is short of room; never
+within its first 24 h and never while its case is open. Within a log, payloads go from the front on, so that one number
+per log says how far they are gone; it is committed together with the step. No log is ever dropped.
+
+A block's age is told by its log's newest block and CLOCK_BOOTTIME back from there: a box that started with a wrong
+clock does not make its first blocks look old. Where a clock is not synchronised, nothing goes by age.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Final, Protocol
+
+from ledger.block import ClockState, Header, decode_signed_header
+from ledger.errors import OrledgerError, StoreFault
+from ledger.limits import LIMITS, S_NS
+from ledger.log import LogId
+from ledger.ops import Op, PrunePayloads, PutSelf
+
+DAY_NS: Final = 24 * 3600 * S_NS
+FULL_PERCENT: Final = 85
+_SEQ_BYTES: Final = 8
+
+
+class PayloadSource(Protocol):
+    """What is read of a store: committed data only; everything may raise StoreFault."""
+
+    def logs(self, box: str | None = None) -> list[tuple[LogId, bytes]]: ...
+
+    def length(self, log: LogId) -> int: ...
+
+    def headers(self, log: LogId, first: int, end: int) -> Iterable[bytes]: ...
+
+    def self_value(self, name: str) -> bytes | None: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Room:
+    """Bytes the ledger may still write: free on the disk, or freed inside its own file, which never shrinks."""
+
+    free_bytes: int
+    disk_bytes: int
+    reserve_bytes: int
+
+    @property
+    def is_below_reserve(self) -> bool:
+        """True when less is left than the configuration wants kept free."""
+        return self.free_bytes < self.reserve_bytes
+
+    @property
+    def is_pressed(self) -> bool:
+        """True when payloads must go before their time."""
+        return self.is_below_reserve or self.free_bytes * 100 < self.disk_bytes * (100 - FULL_PERCENT)
+
+
+@dataclass(frozen=True, slots=True)
+class Moment:
+    """What one step is judged by: this box's UTC, whether its kernel vouches for it, whether the disk is short of room,
+    and the cases open now (their payloads stay).
+    """
+
+    utc_ns: int
+    clock_is_right: bool
+    pressed: bool
+    open_cases: frozenset[bytes]
+
+
+@dataclass(slots=True)
+class _Front:
+    """Where a log's payloads begin, when that block was closed, and whether the clock behind that was right."""
+
+    first: int
+    closed_ns: int
+    is_right: bool
+
+
+@dataclass(frozen=True, slots=True)
+class _Anchor:
+    """A log's newest block: from it the age of all before is told."""
+
+    closed_ns: int
+    boot_ns: int
+    is_right: bool
+
+    @classmethod
+    def of(cls, header: Header) -> _Anchor:
+        return cls(header.closed_ns, header.boot_ns, header.clock.state is ClockState.SYNCHRONISED)
+
+    def closed_at(self, header: Header) -> int:
+        return self.closed_ns - (self.boot_ns - header.boot_ns)
+
+
+class Retention:
+    """``survey`` now and then, ``step`` as often as steps can be committed. Not to be used from two threads at once.
+
+    ``unreadable`` holds the logs that were passed over because the disk does not give back their headers.
+    """
+
+    def __init__(self, source: PayloadSource, retention_ns: int) -> None:
+        self._source = source
+        self._retention_ns = retention_ns
+        self._gone: dict[LogId, int] = {}
+        self._fronts: dict[LogId, _Front] = {}
+        self.unreadable: dict[LogId, OrledgerError] = {}
+
+    @property
+    def oldest_ns(self) -> int | None:
+        """When the oldest payload held was closed (UTC, as last surveyed); None when there is none."""
+        return min((front.closed_ns for front in self._fronts.values()), default=None)
+
+    def survey(self) -> None:
+        """Find where every log's payloads begin. Raises StoreFault when the logs cannot be listed."""
+        self.unreadable.clear()
+        for log, _ in self._source.logs():
+            try:
+                self._survey_log(log)
+            except OrledgerError as fault:
+                self._pass_over(log, fault)
+
+    def _survey_log(self, log: LogId) -> None:
+        if log not in self._gone:
+            stored = self._source.self_value(_progress_name(log))
+            self._gone[log] = int.from_bytes(stored or b"", "big")
+        first, length = self._gone[log], self._source.length(log)
+        if first < length:
+            anchor = _Anchor.of(self._header(log, length - 1))
+            self._fronts[log] = _Front(first, anchor.closed_at(self._header(log, first)), anchor.is_right)
+
+    def step(self, moment: Moment) -> tuple[Op, ...]:
+        """At most ``LIMITS.prune_blocks`` blocks of one log, to be committed as they are; empty when nothing is due.
+
+        Steps count as committed: after a commit that failed, begin anew.
+        """
+        for log, front in sorted(self._fronts.items(), key=lambda item: item[1].closed_ns):
+            if not self._may_go(front, moment):
+                continue
+            try:
+                end = self._end_of_step(log, front, moment)
+            except OrledgerError as fault:
+                self._pass_over(log, fault)
+                continue
+            if end > front.first:
+                first, front.first, self._gone[log] = front.first, end, end
+                if end == self._source.length(log):
+                    del self._fronts[log]
+                progress = PutSelf(_progress_name(log), end.to_bytes(_SEQ_BYTES, "big"))
+                return PrunePayloads(log, first, end), progress
+        return ()
+
+    def _end_of_step(self, log: LogId, front: _Front, moment: Moment) -> int:
+        """One past the last block that may go with the front; looks at every header, for none may go by mistake."""
+        length = self._source.length(log)
+        anchor = _Anchor.of(self._header(log, length - 1))
+        front.is_right = anchor.is_right
+        seq = front.first
+        for signed in self._source.headers(log, seq, min(length, seq + LIMITS.prune_blocks)):
+            header = decode_signed_header(signed)
+            front.closed_ns = anchor.closed_at(header)
+            if header.case_id in moment.open_cases or not self._may_go(front, moment):
+                break
+            seq += 1
+        return seq
+
+    def _may_go(self, front: _Front, moment: Moment) -> bool:
+        age_ns = moment.utc_ns - front.closed_ns
+        by_age = age_ns > self._retention_ns and moment.clock_is_right and front.is_right
+        return by_age or (moment.pressed and age_ns > DAY_NS)
+
+    def _pass_over(self, log: LogId, fault: OrledgerError) -> None:
+        """One damaged log must not keep the others' payloads from going."""
+        self._fronts.pop(log, None)
+        self.unreadable[log] = fault
+
+    def _header(self, log: LogId, seq: int) -> Header:
+        for signed in self._source.headers(log, seq, seq + 1):
+            return decode_signed_header(signed)
+        raise StoreFault("store.missing", f"block {seq} of {log} is not held", f"orledger verify {log.box}")
+
+
+def _progress_name(log: LogId) -> str:
+    """Of the row in ``self`` that says how many payloads of a log are gone."""
+    return f"pruned/{log.box}/{log.incarnation.hex()}"
