@@ -227,6 +227,7 @@ def _check_boxes_named(configuration: Configuration) -> None:
             spot = f"$.replication.address.{box_id}"
             at_spot(spot, require_name, box_id, "box id")
             host_port(address, spot)
+    _check_consoles(configuration.restore)
     for index, box_id in enumerate(configuration.restore.standby_for):
         spot = f"$.restore.standby_for[{index}]"
         at_spot(spot, require_name, box_id, "box id")
@@ -234,6 +235,16 @@ def _check_boxes_named(configuration: Configuration) -> None:
             raise fault(spot, f"{own} cannot stand by for itself", "name another box")
     if configuration.restore.standby_for and configuration.replication is None:
         raise fault("$.restore.standby_for", "needs a [replication] section", "add [replication] with listen")
+
+
+def _check_consoles(restore: RestoreSection) -> None:
+    for kind, section in (("hl7", restore.hl7), ("mqtt", restore.mqtt)):
+        if kind in restore.console_out and section is None:
+            raise fault(f"$.restore.{kind}", f"console_out names {kind!r}", f"say where: [restore.{kind}]")
+        if section is not None and kind not in restore.console_out:
+            raise fault("$.restore.console_out", f"[restore.{kind}] is there, but {kind!r} is not listed", "list it")
+    if restore.mqtt is not None and not 0 < restore.mqtt.port < 65_536:
+        raise fault("$.restore.mqtt.port", "must be 1 to 65535")
 
 
 def _check_feeds(feeds: tuple[FeedSection, ...]) -> None:

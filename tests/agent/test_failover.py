@@ -1,0 +1,121 @@
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+from types import SimpleNamespace
+from typing import cast
+
+from agent import config
+from agent.clock import read_now
+from agent.failover import Failover
+from agent.node import Node
+from ledger.block import decode_signed_header
+from ledger.instant import Now
+from ledger.limits import LIMITS, MS_NS
+from ledger.notices import Notice, RestorePerformed
+from ledger.records import Numeric
+from tests.agent.pumped import PumpedBox, PumpedGroup
+
+
+class Watching:
+    """A pumped box with a failover, and a clock that can be moved on."""
+
+    def __init__(self, box: PumpedBox, standby_for: str, folder: Path) -> None:
+        self.box = box
+        self.ahead_ns = 0
+        (folder / "run").mkdir()
+        self.configuration = config.parse(
+            f"""
+[box]
+site = "lab"
+id = "{box.own}"
+room = "x"
+data_dir = "{folder}"
+runtime_dir = "{folder}/run"
+[replication]
+listen = "127.0.0.1:1"
+[restore]
+standby_for = ["{standby_for}"]
+""".encode()
+        )
+        node = SimpleNamespace(
+            now=self.now, manifest=box.member.manifest, member=box.member, alerts=box.alerts, restorer=box.restorer,
+            configuration=self.configuration, record=self.record,
+        )  # fmt: skip
+        self.failover = Failover(cast("Node", node))
+        self.state_file = Path(self.configuration.box.runtime_dir) / f"{standby_for}.state.json"
+
+    def now(self) -> Now:
+        now = read_now()
+        return Now(now.mono_ns + self.ahead_ns, now.utc_ns)
+
+    def record(self, notice: Notice) -> int:
+        self.box.recorder.notice(notice)
+        self.box.tick()
+        return self.box.member.writer.chain.size - 1
+
+    def alert_ids(self) -> set[tuple[str, str]]:
+        return {(alert.warning.id, alert.warning.subject) for alert in self.box.alerts.active()}
+
+    async def step(self) -> None:
+        self.failover.step(self.now())
+        await self.failover.stop()
+
+
+def heart_rate() -> Numeric:
+    return Numeric(at_ns=1, code="MDC_ECG_HEART_RATE", value="72", unit="/min")
+
+
+def test_a_silent_box_is_restored_by_its_standby_recorded_and_later_withdrawn(tmp_path: Path) -> None:
+    async def scenario() -> None:
+        async with PumpedGroup(3, tmp_path) as group:
+            watching = Watching(group.boxes["or-1"], "or-2", tmp_path)
+            await group.tick(10, heart_rate())
+            await watching.step()
+            assert not watching.state_file.exists()
+            group.boxes["or-2"].dead = True
+            await asyncio.sleep(LIMITS.silence_ns / 1e9)
+            await group.tick(1)
+            await watching.step()
+            assert "NOT LIVE" in watching.state_file.read_text()
+            assert {("peer.silent", "or-2"), ("standby.emitting", "or-2")} <= watching.alert_ids()
+            await group.settle()
+            chain = watching.box.member.writer.chain
+            block = watching.box.store.block(chain.log, chain.size - 1)
+            assert block is not None
+            assert any(isinstance(n, RestorePerformed) for n in decode_signed_header(block.signed_header).notices)
+            group.boxes["or-2"].dead = False
+            await group.tick(3, heart_rate())
+            await watching.step()
+            assert "NOT LIVE" not in watching.state_file.read_text()
+            assert watching.alert_ids() == set()
+
+    asyncio.run(scenario())
+
+
+def test_a_box_that_another_peer_still_hears_is_not_spoken_for(tmp_path: Path) -> None:
+    async def scenario() -> None:
+        async with PumpedGroup(3, tmp_path) as group:
+            watching = Watching(group.boxes["or-1"], "or-2", tmp_path)
+            await group.tick(10, heart_rate())
+            watching.ahead_ns = LIMITS.silence_ns + 100 * MS_NS  # only or-1 believes that time has passed
+            await watching.step()
+            assert not watching.state_file.exists()
+            assert ("standby.emitting", "or-2") not in watching.alert_ids()
+            assert ("peer.silent", "or-2") in watching.alert_ids()
+
+    asyncio.run(scenario())
+
+
+def test_without_a_standby_duty_there_is_the_alert_and_nothing_else(tmp_path: Path) -> None:
+    async def scenario() -> None:
+        async with PumpedGroup(3, tmp_path) as group:
+            watching = Watching(group.boxes["or-1"], "or-3", tmp_path)
+            await group.tick(10, heart_rate())
+            group.boxes["or-2"].dead = True
+            await asyncio.sleep(LIMITS.silence_ns / 1e9)
+            await group.tick(1)
+            await watching.step()
+            assert watching.alert_ids() == {("peer.silent", "or-2")}
+
+    asyncio.run(scenario())
