@@ -48,7 +48,7 @@ class Mender:
         Raises BadInput when no such block is held, NoPeer when no peer gives it whole, VerificationFailed when
         nothing here commits to what it must be.
         """
-        if not 0 <= seq < self._store.length(log):
+        if not self._store.first_held(log) <= seq < self._store.length(log):
             raise BadInput("mend.no-block", f"{log} has no block {seq:,} here", "orledger verify")
         async with self._lock:
             try:

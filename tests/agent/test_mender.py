@@ -16,7 +16,7 @@ from ledger.errors import BadInput, NoPeer, VerificationFailed
 from ledger.log import LogId
 from ledger.member import RestoreReply
 from ledger.messages import Get, Signed, decode_message
-from ledger.ops import ReplaceBlock
+from ledger.ops import DropBlocks, ReplaceBlock
 from ledger.store import Store, StoredBlock
 from tests.ledger.audited import recording_cluster, write_store
 from tests.ledger.cluster import Cluster
@@ -156,5 +156,8 @@ def test_a_block_that_nothing_commits_to_is_not_mended(damaged: Damaged) -> None
 
 
 def test_a_block_that_is_not_held_is_refused(damaged: Damaged) -> None:
+    damaged.store.commit([DropBlocks(damaged.log("or-1"), 0, 5)])
+    with pytest.raises(BadInput, match="has no block 4"):
+        damaged.mend(damaged.log("or-1"), 4)
     with pytest.raises(BadInput, match="has no block 999"):
         damaged.mend(damaged.log("or-1"), 999)

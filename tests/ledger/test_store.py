@@ -28,6 +28,7 @@ from ledger.ops import (
     PutProof,
     PutSelf,
     PutTomb,
+    ReplaceBlock,
 )
 from ledger.store import Store
 
@@ -122,6 +123,7 @@ def test_the_same_bytes_again_change_nothing(store: Store) -> None:
         (AppendBlock(LOG, 3, bytes(65_536), b""), "store.oversize"),
         (AppendBlock(LOG, 3, b"h", bytes(2 * LIMITS.payload_plain_bytes + 1)), "store.oversize"),
         (FillPayload(LOG, 3, b"x"), "store.out-of-order"),
+        (ReplaceBlock(LOG, 3, b"x", b"y"), "store.out-of-order"),
         (FillPayload(LOG, 2, b"x"), "store.out-of-order"),
         (OpenLog(LogId("or-1", 4, bytes(16), fenced=True), b""), "store.log-conflict"),
         (DropBlocks(LOG, 1, 2), "store.out-of-order"),
@@ -142,6 +144,14 @@ def test_a_refused_operation_stores_nothing_and_ends_the_store(store: Store, pat
     again.commit(appends(LOG, 3, 4))
     assert again.length(LOG) == 4
     again.close()
+
+
+def test_a_damaged_block_is_replaced_and_its_neighbours_stay(store: Store) -> None:
+    store.commit(appends(LOG, 0, 3))
+    store.commit([ReplaceBlock(LOG, 1, b"damaged", b"")])
+    store.commit([ReplaceBlock(LOG, 1, header(LOG, 1), payload(LOG, 1))])
+    expected = [(seq, header(LOG, seq), payload(LOG, seq)) for seq in range(3)]
+    assert list(store.blocks(LOG, 0, 9)) == expected
 
 
 def test_payloads_are_filled_and_pruned(store: Store) -> None:
