@@ -1,0 +1,127 @@
+"""What boxes hold, read from their folders: beside a running agent, or after it ended."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
+from pathlib import Path
+
+from agent.box_files import BoxFolder, load_box, open_keyring
+from ledger.audit import Options, audit_store
+from ledger.block import Header, decode_signed_header
+from ledger.certificate import Certificate
+from ledger.keyring import Keyring
+from ledger.log import LogId
+from ledger.notices import Start
+from ledger.records import Numeric, Raw, Record
+from ledger.recovery import open_payload
+from ledger.store import Store
+from ledger.tree import leaf_hash, root_of
+from tests.processes.site import Box
+
+Chains = dict[LogId, list[bytes]]
+"""Signed headers of each log, in order."""
+
+
+@contextmanager
+def opened(data: Path) -> Iterator[Store]:
+    """A box's store, to read."""
+    with closing(Store.open(BoxFolder(data).ledger, readonly=True)) as store:
+        yield store
+
+
+def keyring_of(data: Path) -> Keyring:
+    folder = BoxFolder(data)
+    return open_keyring(folder, load_box(folder))
+
+
+def lengths(holder: Box, writer: str) -> dict[LogId, int]:
+    """How many blocks of each of ``writer``'s logs ``holder`` has; empty logs are left out."""
+    with opened(holder.data) as store:
+        return {log: length for log, _ in store.logs(writer) if (length := store.length(log))}
+
+
+def chains(holder: Box, writer: str) -> Chains:
+    """Every log of ``writer`` that ``holder`` has, in the order they were opened."""
+    with opened(holder.data) as store:
+        found = {log: list(store.headers(log, 0, store.length(log))) for log, _ in store.logs(writer)}
+    return {log: headers for log, headers in found.items() if headers}
+
+
+def vouched(holder: Box, writer: str) -> dict[LogId, Certificate]:
+    """The newest checkpoint of each of ``writer``'s logs that ``holder`` stored its cosignature of."""
+    found = {}
+    with opened(holder.data) as store:
+        for log, _ in store.logs(writer):
+            newest = store.newest_checkpoint(log)
+            if newest is not None:
+                found[log] = Certificate.decode(newest[1])
+    return found
+
+
+def records(holder: Box, writer: str) -> Iterator[tuple[str, Record]]:
+    """(feed, record) of everything ``holder`` has of ``writer``, opened with ``holder``'s own keys."""
+    keyring = keyring_of(holder.data)
+    with opened(holder.data) as store:
+        for log, _ in store.logs(writer):
+            for block in store.blocks(log, 0, store.length(log)):
+                groups = open_payload(decode_signed_header(block.signed_header), block.payload, keyring.get)
+                for feed, recorded in groups.items():
+                    yield from ((feed, record) for record in recorded)
+
+
+def hl7_numbers(holder: Box, writer: str) -> tuple[set[int], set[int]]:
+    """Message numbers of ``tests.processes.hl7_sender`` found in raw bytes, and as decoded values."""
+    raw: set[int] = set()
+    decoded: set[int] = set()
+    for _, record in records(holder, writer):
+        if isinstance(record, Raw) and record.direction == "<":
+            raw.add(int(record.data.split(b"|", 10)[9].removeprefix(b"m")))
+        elif isinstance(record, Numeric) and record.code == "MDC_PULS_OXIM_PULS_RATE" and record.value is not None:
+            decoded.add(int(record.value))
+    return raw, decoded
+
+
+def start_of(headers: list[bytes]) -> Start:
+    """What a log's first block says about how it began."""
+    return next(notice for notice in decode_signed_header(headers[0]).notices if isinstance(notice, Start))
+
+
+def headers_of(holder: Box, writer: str) -> Iterator[Header]:
+    """Every header of ``writer`` that ``holder`` has."""
+    for headers in chains(holder, writer).values():
+        yield from map(decode_signed_header, headers)
+
+
+def assert_good(box: Box) -> None:
+    """The store of a stopped box proves itself, and holds no proof of two histories."""
+    with opened(box.data) as store:
+        report = audit_store(store, keyring_of(box.data).get, Options())
+    assert report.is_good, report.all_findings()
+    assert not report.proofs
+    assert sum(log.blocks for log in report.logs)
+    assert not sum(log.no_key for log in report.logs), "a log whose key is not held here"
+
+
+def assert_epochs(found: Chains) -> None:
+    """Epoch counters only rise; each fenced epoch continues the one before to its very end; no old end is forgotten."""
+    fenced = [log for log in found if log.fenced]
+    for earlier, later in itertools.pairwise(fenced):
+        assert earlier.counter < later.counter
+        parent = start_of(found[later]).parent
+        assert parent is not None
+        leaves = [leaf_hash(header) for header in found[earlier]]
+        assert (parent.log, parent.size) == (earlier, len(leaves))
+        assert (parent.root, parent.leaf) == (root_of(leaves), leaves[-1])
+    named = {head.log for log in fenced for head in start_of(found[log]).tails}
+    last_epoch_at = list(found).index(fenced[-1])
+    unfenced = {log for log in list(found)[:last_epoch_at] if not log.fenced}
+    assert unfenced <= named, f"forgotten: {unfenced - named}"
+
+
+def assert_vouched_is_held(found: Chains, certificates: dict[LogId, Certificate]) -> None:
+    """Everything that was ever vouched for is in ``found``, with the very root that was vouched for."""
+    for log, certificate in certificates.items():
+        assert len(found[log]) >= certificate.size, f"{log}: {certificate.size} vouched for, {len(found[log])} held"
+        assert root_of([leaf_hash(header) for header in found[log][: certificate.size]]) == certificate.root
