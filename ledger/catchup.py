@@ -22,6 +22,7 @@ class _Asked:
     log: LogId
     peer: str
     until_ns: int
+    have: int
 
 
 class CatchUp:
@@ -31,10 +32,13 @@ class CatchUp:
         self._out = out
         self._sizes: dict[LogId, dict[str, int]] = {}
         self._asked: dict[int, _Asked] = {}
+        self._answered: dict[LogId, _Asked] = {}
         self._next_id = 0
 
     def learn(self, peer: str, log: LogId, size: int) -> None:
-        """``peer`` holds ``size`` blocks of ``log``."""
+        """``peer`` says that it holds ``size`` blocks of ``log``."""
+        if size == 0 or (log not in self._sizes and len(self._sizes) >= LIMITS.catchup_logs):
+            return  # a log beyond the bound is not lost: heads are told again every second
         holders = self._sizes.setdefault(log, {})
         if size > holders.get(peer, 0):
             holders[peer] = size
@@ -42,12 +46,14 @@ class CatchUp:
     def forget(self, peer: str) -> None:
         """``peer`` is gone: what was asked of it is asked of others."""
         self._asked = {number: asked for number, asked in self._asked.items() if asked.peer != peer}
-        for holders in self._sizes.values():
-            holders.pop(peer, None)
+        for log in list(self._sizes):
+            self._drop(log, peer)
 
     def answered(self, message: Range) -> None:
-        """A range arrived."""
-        self._asked.pop(message.request_id, None)
+        """A range arrived; whether it was of any use shows in the next ``step``."""
+        asked = self._asked.pop(message.request_id, None)
+        if asked is not None:
+            self._answered[asked.log] = asked
 
     def lacking(self, sizes: Mapping[LogId, int]) -> int:
         """How many blocks others hold that are not here."""
@@ -58,20 +64,39 @@ class CatchUp:
         for number, asked in list(self._asked.items()):
             if asked.until_ns <= now_ns:
                 del self._asked[number]
-                self._sizes.get(asked.log, {}).pop(asked.peer, None)
+                self._drop(asked.log, asked.peer)
+        for asked in self._answered.values():
+            if _size_of(replicas.get(asked.log)) <= asked.have:
+                self._drop(asked.log, asked.peer)
+        self._answered.clear()
+        self._ask(replicas, now_ns)
+
+    def _drop(self, log: LogId, peer: str) -> None:
+        holders = self._sizes.get(log, {})
+        holders.pop(peer, None)
+        if not holders:
+            self._sizes.pop(log, None)
+
+    def _ask(self, replicas: Mapping[LogId, Replica], now_ns: int) -> None:
         busy = {asked.log for asked in self._asked.values()}
         for log, holders in self._sizes.items():
+            if len(self._asked) >= LIMITS.ranges_outstanding:
+                return
             replica = replicas.get(log)
-            have = replica.size if replica else 0
-            if log in busy or not holders or (replica is not None and replica.frozen):
+            have = _size_of(replica)
+            if log in busy or (replica is not None and replica.frozen):
                 continue
             peer, size = max(holders.items(), key=lambda item: item[1])
-            if size <= have or len(self._asked) >= LIMITS.ranges_outstanding:
+            if size <= have:
                 continue
             self._next_id += 1
-            self._asked[self._next_id] = _Asked(log, peer, now_ns + LIMITS.range_timeout_ns)
+            self._asked[self._next_id] = _Asked(log, peer, now_ns + LIMITS.range_timeout_ns, have)
             get = Get(self._next_id, log, have, min(size, have + _RANGE_BLOCKS), Want.BLOCKS)
             self._out.tell(peer, get, bulk=size - have > _BULK_FROM_BLOCKS)
+
+
+def _size_of(replica: Replica | None) -> int:
+    return replica.size if replica is not None else 0
 
 
 def serve_range(get: Get, frontier: bytes, read_blocks: ReadBlocks) -> Range:

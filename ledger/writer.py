@@ -198,8 +198,9 @@ class Writer:
             attempt.counter, attempt.incarnation, attempt.nonce,
         ):  # fmt: skip
             return
+        first = signed.sender not in attempt.promises
         attempt.promises[signed.sender] = (signed.wire, promise)
-        if self._lacking(promise):
+        if first and self._lacking(promise):
             attempt.until_ns = max(attempt.until_ns, now_ns + LIMITS.promise_headers_ns)
 
     def _lacking(self, promise: Promise) -> list[Head]:
