@@ -20,7 +20,7 @@ from ledger.errors import AgentUnreachable, OurFault
 
 _STOP_S = 8.0
 _ANSWER_S = 10.0
-_COMMAND_S = 20.0
+_COMMAND_S = 30.0
 _TAIL_LINES = 12
 
 

@@ -19,6 +19,8 @@ from agent.demo.watch import Reading
 
 _REFRESH_HZ = 4
 _PLAIN_EVERY_S = 4.0
+_WIDE = 110
+_LEFT_OUT = ("EPOCH", "FSYNC")
 _CLAIM_TITLES = ("CLAIM", "MEASURED", "")
 _STYLES = {"pass": "bold green", "FAIL": "bold red", "same": "green", "newer": "green", "LOST": "bold red"}
 
@@ -109,7 +111,10 @@ class TerminalView:
 
     def say(self, text: str) -> None:
         """Tell one thing."""
-        self._console.print(Text.assemble((f"{self._elapsed_s():5.1f} s  ", "dim"), text))
+        line = Table.grid(padding=(0, 2, 0, 0))
+        line.add_column(style="dim", no_wrap=True)
+        line.add_row(f"{self._elapsed_s():5.1f} s", Text(text))
+        self._console.print(line)
 
     def show(self, readings: Sequence[Reading]) -> None:
         """The boxes as they are now."""
@@ -132,10 +137,13 @@ class TerminalView:
 
     def _picture(self) -> RenderableType:
         table = Table(box=None, header_style="bold", pad_edge=False, expand=False, padding=(0, 2, 0, 0))
-        for title in TITLES:
-            table.add_column(title, no_wrap=True, overflow="ellipsis")
+        left_out = _LEFT_OUT if self._console.width < _WIDE else ()
+        kept = [column for column, title in enumerate(TITLES) if title not in left_out]
+        for column in kept:
+            table.add_column(TITLES[column], no_wrap=True, overflow="ellipsis")
         for reading in self._readings:
-            table.add_row(*box_row(reading), style=_style(reading))
+            row = box_row(reading)
+            table.add_row(*(row[column] for column in kept), style=_style(reading))
         room = [Text(room_line(reading), style="bold") for reading in self._readings if reading.values]
         heading = Text(f" orledger demo: {self._title}, {self._elapsed_s():.0f} s ", style="bold")
         return Group(Rule(heading, style="dim"), *room, table)

@@ -39,7 +39,7 @@ async def play(stage: Stage) -> list[Claim]:
     _, _ = await until(f"{box.name} records again", lambda: _recording(stage), _RESTART_S)
     recording_s = time.monotonic() - killed
     view.say(
-        f"Restarted: recording again {recording_s:.1f} s after the kill, in a new epoch. The gateway connects again."
+        f"Restarted: recording again {recording_s:.1f} s after the kill, in a new log. The gateway connects again."
     )
     await until("messages are acknowledged again", lambda: _acknowledged(files[0], before + _AFTER), _STREAM_S)
     await load.stop()

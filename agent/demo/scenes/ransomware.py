@@ -16,7 +16,7 @@ from agent.demo.vitals import vitals
 from agent.demo.watch import until
 
 SCENE = "ransomware"
-_HELD_S = 5.0
+_HELD_S = 10.0
 _BUDGET_MS = 1_000.0
 _CHUNK_BYTES = 1 << 20
 
@@ -56,7 +56,8 @@ async def play(stage: Stage) -> list[Claim]:
     return [
         Claim(SCENE, "a destroyed box's state comes back from its peers", f"{kept} of {total} values, {vouched}",
               kept == total > 0 and waves[0] == waves[1], numbers),
-        Claim(SCENE, f"in less than {_BUDGET_MS / 1e3:g} s", f"{elapsed_ms:.0f} ms", elapsed_ms < _BUDGET_MS),
+        Claim(SCENE, f"that restore takes less than {_BUDGET_MS / 1e3:g} s", f"{elapsed_ms:.0f} ms",
+              elapsed_ms < _BUDGET_MS),
     ]  # fmt: skip
 
 

@@ -33,8 +33,8 @@ async def play(stage: Stage) -> list[Claim]:
     statistics = await stage.patient.ask("statistics")
     lag, commit = statistics["closed_to_witnessed"], statistics["commit"]
     view.say(
-        f"A block of OR 2 is on three disks and vouched for {lag['p50_ms']:.1f} ms after it closes (median); "
-        f"its own disk takes {commit['p50_ms']:.1f} ms."
+        f"Both peers have a block of OR 2 on their disks and vouch for it {lag['p50_ms']:.1f} ms after it closes "
+        f"(median); OR 2's own disk takes {commit['p50_ms']:.1f} ms."
     )
     logs = [status["log"] for status, _ in waited]
     numbers = {"closed_to_witnessed_ms": lag, "commit_ms": commit}
