@@ -28,6 +28,8 @@ from ledger.vouching import Vouching
 
 RECOVERY = "recovery"
 COUNTER = "counter"
+_TAILS_NAMED = 64
+"""Ends that a start names: it must fit its header beside the promises. The live log's is the last of them."""
 Random = Callable[[int], bytes]
 
 
@@ -238,7 +240,7 @@ class Writer:
 
     def _tails(self, parent: Head | None) -> tuple[Head, ...]:
         tails = [head for head in self._heads.values() if head.size and (parent is None or head.log != parent.log)]
-        return tuple(sorted(tails, key=lambda head: head.log))
+        return tuple(sorted(tails[-_TAILS_NAMED:], key=lambda head: head.log))
 
     def on_refuse(self, refuse: Refuse, now_ns: int) -> None:
         """A peer promised a newer epoch. Without evidence signed by our own key it is ignored."""
