@@ -23,6 +23,7 @@ from agent.failover import Failover
 from agent.feed import Feed, loop_schedule
 from agent.feed_build import build_feed
 from agent.feed_config import feed_setups
+from agent.housekeeping import Housekeeping
 from agent.intake import Intake
 from agent.mender import Mender
 from agent.network import Network
@@ -88,9 +89,13 @@ class Node:
         )
         self.restorer = Restorer(self.member, self.keyring, self.pump, read_now)
         self.mender = Mender(self.member, self.store, self.pump, self.restorer.lock)
+        self.housekeeping = Housekeeping(
+            self.store, self.member, self.pump, self.alerts, configuration.store, read_now, read_quality
+        )
         self.network = Network(self)
         self.failover = Failover(self)
         self.feeds: list[Feed] = []
+        self.recording = False
         self.started_ns = read_now().mono_ns
         self._notifier = Notifier()
         self._control = ControlServer(box.control_socket, handlers(self))
@@ -104,26 +109,46 @@ class Node:
         """Record until ``stop``; returns 0, or the exit code of the fault that ended it."""
         self._stop = asyncio.Event()
         self.pump.on_durable = self._block_durable
+        try:
+            may_begin = self.housekeeping.may_begin()
+            if not may_begin:
+                await self._wait_for_room(self._stop)
+            if not self._stop.is_set():
+                await self._record(self._stop, control_runs=not may_begin)
+        except OrledgerError as error:
+            self._failed(error)
+        finally:
+            self._notifier.stopping()
+            await self._close_down()
+        return self._failure.exit_code if self._failure is not None else 0
+
+    async def _wait_for_room(self, stop: asyncio.Event) -> None:
+        """Stay while the disk is full, so that it can be said: a process that ends at every attempt is not heard."""
+        await self._control.start()
+        self._notifier.ready("NOT RECORDING: the disk is full")
+        while not stop.is_set() and not self.housekeeping.may_begin():
+            self._notifier.watchdog()
+            await asyncio.sleep(LIMITS.housekeeping_every_ns / S_NS)
+
+    async def _record(self, stop: asyncio.Event, *, control_runs: bool) -> None:
         loop = asyncio.get_running_loop()
         for setup in self._setups:
             feed = build_feed(setup, self.intake, read_now, loop_schedule(loop))
             self.feeds.append(feed)
             feed.start()
+        self.recording = True
         ticking = loop.create_task(self._tick_forever())
         ticking.add_done_callback(self._ticking_ended)
         try:
-            await self._control.start()
+            if not control_runs:
+                await self._control.start()
             await self.network.start()
+            self.housekeeping.start()
             self._notifier.ready(f"recording as {self.configuration.box.id}")
-            await self._stop.wait()
-        except OrledgerError as error:
-            self._failed(error)
+            await stop.wait()
         finally:
-            self._notifier.stopping()
             ticking.cancel()
             await asyncio.gather(ticking, return_exceptions=True)
-            await self._close_down()
-        return self._failure.exit_code if self._failure is not None else 0
 
     def now(self) -> Now:
         """This moment."""
@@ -147,7 +172,8 @@ class Node:
         await self.failover.stop()
         for feed in self.feeds:
             await feed.stop()
-        if self._failure is None:
+        await self.housekeeping.stop()
+        if self._failure is None and self.recording:
             self._tick(time.perf_counter_ns())
             await self.pump.drain()
         await self._control.stop()

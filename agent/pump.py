@@ -16,12 +16,12 @@ from agent.committer import Committer, Ledger
 from agent.intake import Intake
 from agent.recorder import Closed
 from agent.statistics import Statistics
-from ledger.errors import OrledgerError
+from ledger.errors import OrledgerError, StoreFault
 from ledger.instant import Now
 from ledger.keyring import Keyring
 from ledger.limits import LIMITS
-from ledger.member import Member, RestoreReply, WireMessage
-from ledger.messages import Fence, Get, Heads, Range, Wrap
+from ledger.member import RESTORE_REQUESTS_FROM, Member, RestoreReply, WireMessage
+from ledger.messages import BlockMessage, Fence, Get, Heads, Range, Signed, Wrap, decode_message
 from ledger.ops import Op
 from ledger.outbox import EVERYBODY
 from ledger.quorum import Level
@@ -44,13 +44,18 @@ class Wire(Protocol):
 
 
 class Pump:
-    """Between the member and the world."""
+    """Between the member and the world.
+
+    While ``replicas_paused`` this box takes and asks for no blocks of others, so that what room the disk has left is
+    its own; what was passed over is pulled later, like anything missed. Restores and its own older logs go on.
+    """
 
     def __init__(
         self, member: Member, store: Ledger, keyring: Keyring, intake: Intake, alerts: Alerts, statistics: Statistics,
         now: Callable[[], Now], failed: Callable[[OrledgerError], None],
     ) -> None:  # fmt: skip
         self.wire: Wire | None = None
+        self.replicas_paused = False
         self.durable_blocks = 0
         self.on_durable: Callable[[], None] = lambda: None
         self._member = member
@@ -59,9 +64,11 @@ class Pump:
         self._alerts = alerts
         self._statistics = statistics
         self._now = now
+        self._failed = failed
         self._peers = [box.id for box in member.manifest.peers_of(member.own_id)]
         self._committer = Committer(store, self._gather, self._committed, failed)
         self._committing_to = 0
+        self._spare: Sequence[Op] = ()
         self._undurable: deque[tuple[int, Closed]] = deque()
         self._unwitnessed: deque[tuple[int, int]] = deque(maxlen=LIMITS.commit_queue_blocks)
         self._replies: asyncio.Queue[RestoreReply] | None = None
@@ -86,7 +93,12 @@ class Pump:
         """Do everything the member asks for now."""
         now = self._now()
         for kept in self._member.take_keys():
-            if self._keyring.add(kept.log.box, kept.log.incarnation, kept.key, kept.wraps):
+            try:
+                held = self._keyring.add(kept.log.box, kept.log.incarnation, kept.key, kept.wraps)
+            except StoreFault as fault:  # what its key is not kept for cannot be restored
+                self._failed(fault)
+                return
+            if held:
                 self._member.key_kept(kept.key.key_id, now)
         self._committer.poke()
         for message in self._member.take_wire():
@@ -100,6 +112,8 @@ class Pump:
 
     def _send(self, message: WireMessage) -> None:
         if self.wire is None:
+            return
+        if self.replicas_paused and issubclass(message.kind, Get) and self._feeds_a_replica(message.wire):
             return
         if message.to != EVERYBODY:
             if issubclass(message.kind, _REPLIES):
@@ -118,7 +132,25 @@ class Pump:
 
     def _gather(self) -> Sequence[Op]:
         ops, self._committing_to = self._member.take_ops()
-        return ops
+        if ops:
+            return ops
+        spare, self._spare = self._spare, ()
+        return spare
+
+    @property
+    def has_room(self) -> bool:
+        """False when the disk is full and the ledger's file cannot grow."""
+        return self._committer.has_room
+
+    @property
+    def has_spare_work(self) -> bool:
+        """True while what ``when_idle`` was given still waits."""
+        return bool(self._spare)
+
+    def when_idle(self, ops: Sequence[Op]) -> None:
+        """Commit these, which can wait, in a transaction of their own once no block waits. One set at a time."""
+        self._spare = ops
+        self._committer.poke()
 
     def _committed(self, elapsed_ns: int) -> None:
         now = self._now()
@@ -148,6 +180,8 @@ class Pump:
     def arrived(self, sender: str, wire: bytes, *, bulk: bool = False) -> None:
         """A message from a peer. What is wrong with it is counted and told once per kind; nothing stops."""
         try:
+            if self.replicas_paused and self._feeds_a_replica(wire):
+                return
             self._member.on_wire(sender, wire, self._now(), bulk=bulk)
         except OrledgerError as error:
             key = f"{sender} {error.id}"
@@ -157,6 +191,17 @@ class Pump:
                 _LOG.warning("%s", error)
         self._note_witnessed()
         self.pump()
+
+    def _feeds_a_replica(self, wire: bytes) -> bool:
+        """True for blocks of others, and for asking for them; not for a restore, nor for this box's own logs."""
+        message = decode_message(wire)
+        match message.body if isinstance(message, Signed) else message:
+            case BlockMessage():
+                return True
+            case Range(request_id, log) | Get(request_id, log):
+                return request_id < RESTORE_REQUESTS_FROM and log.box != self._member.own_id
+            case _:
+                return False
 
     def peer_up(self, peer: str) -> None:
         """A peer's broker can be reached."""

@@ -82,12 +82,15 @@ class Peer(msgspec.Struct, frozen=True):
 
 
 class Disk(msgspec.Struct, frozen=True):
-    """``days_left`` at the present rate, ``wear_percent`` as the drive reports it; None where unknown."""
+    """``days_left`` until only the reserve is free, at the rate of the last hour; ``wear_percent`` at most, as the
+    drive reports it; None where unknown. ``reusable_bytes``: freed inside the ledger's file, which never shrinks.
+    """
 
     free_bytes: int
     days_left: float | None = None
     wear_percent: int | None = None
     fsync_p99_ms: float | None = None
+    reusable_bytes: int = 0
 
 
 class Clock(msgspec.Struct, frozen=True):

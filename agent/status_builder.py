@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import time
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from agent.clock import read_quality
+from agent.disk_health import wear_percent
 from agent.status import Alert, Case, Clock, Disk, Feed, Log, Peer, StatusDocument, judged
 from ledger.block import ClockState
 from ledger.limits import S_NS
@@ -21,8 +23,8 @@ _LEVELS: dict[Level, Literal["local", "copied", "witnessed", "final"]] = {
     Level.WITNESSED: "witnessed",
     Level.FINAL: "final",
 }
-_LEVEL_OF_BLOCKS_BACK = 20
-"""The level shown is the best that the newest two seconds of blocks have reached."""
+_PATIENCE_NS = 2 * S_NS
+"""What was closed longer ago must have reached a level for the page to show that level."""
 
 
 def utc_text(utc_ns: int) -> str:
@@ -48,7 +50,7 @@ def build_status(node: Node) -> StatusDocument:
         room=box.room,
         site=box.site,
         at=utc_text(utc_ns),
-        recording=not node.pump.overloaded(),
+        recording=node.recording and not node.pump.overloaded(),
         state=state,
         exit=code,
         alerts=alerts,
@@ -65,12 +67,12 @@ def _log(node: Node, utc_ns: int) -> Log:
     writer = node.member.writer
     chain, vouching = writer.chain, writer.vouching
     newest = chain.size - 1
+    expected = max(1, chain.size - node.recorder.closed_since(node.now().mono_ns - _PATIENCE_NS))
     level = Level.LOCAL
     for candidate in (Level.COPIED, Level.WITNESSED, Level.FINAL):
-        reached = vouching.size_at(candidate)
-        if reached and reached >= chain.size - _LEVEL_OF_BLOCKS_BACK:
+        if vouching.size_at(candidate) >= expected:
             level = candidate
-    holding = sum(1 for size in vouching.cosigned.values() if size >= chain.size - _LEVEL_OF_BLOCKS_BACK)
+    holding = sum(1 for size in vouching.cosigned.values() if size >= expected)
     closed_ns = chain.replica.closed_ns
     return Log(
         epoch=chain.log.counter,
@@ -124,7 +126,13 @@ def _peers(node: Node, mono_ns: int) -> list[Peer]:
 def _disk(node: Node) -> Disk:
     usage = node.store.usage()
     commits = node.statistics.commit
-    return Disk(free_bytes=usage.disk_free_bytes, fsync_p99_ms=commits.p99_ms if commits.count else None)
+    return Disk(
+        free_bytes=usage.disk_free_bytes,
+        days_left=node.housekeeping.days_left,
+        wear_percent=wear_percent(Path(node.configuration.box.data_dir)),
+        fsync_p99_ms=commits.p99_ms if commits.count else None,
+        reusable_bytes=usage.room_bytes - usage.disk_free_bytes,
+    )
 
 
 def _clock() -> Clock:

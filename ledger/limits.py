@@ -32,6 +32,7 @@ class Limits:
     # manifest
     manifest_bytes: int = 64 * KIB
     boxes: int = 64
+    manifests: int = 1_024
     # replication
     message_bytes: int = 2 * MIB
     fence_counter_leap: int = 1 << 20
@@ -92,6 +93,7 @@ class Limits:
     housekeeping_every_ns: int = 1 * S_NS
     retention_survey_ns: int = 60 * S_NS
     store_start_bytes: int = 64 * MIB
+    disk_start_bytes: int = 1 * MIB
     room_samples: int = 61
     room_sample_ns: int = 60 * S_NS
     # state: so that a keyframe always fits beside a tick's records in one payload

@@ -53,6 +53,11 @@ class StoreUsage:
     disk_free_bytes: int
     disk_bytes: int
 
+    @property
+    def room_bytes(self) -> int:
+        """What can still be written: the file never shrinks, but what was freed inside it is used again."""
+        return self.disk_free_bytes + max(0, self.file_bytes - self.live_bytes)
+
 
 class StoreReads:
     """All questions; safe on any thread while another commits."""
