@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from agent.config import host_port
 from ledger.errors import OurFault
+from ledger.outbox import Warn
 
 if TYPE_CHECKING:
     from agent.broker import EmbeddedBroker
@@ -15,6 +16,7 @@ if TYPE_CHECKING:
     from agent.node import Node
 
 _LOG = logging.getLogger(__name__)
+_BROKER_DOWN = "broker.down"
 
 
 class MeshWire:
@@ -98,10 +100,16 @@ class Network:
                 pump.peer_down(peer)
             case OwnBrokerUp():
                 _LOG.info("own broker: connected")
+                self._node.alerts.clear(_BROKER_DOWN, "broker", self._node.now().utc_ns)
             case OwnBrokerDown(reason):
-                _LOG.warning("own broker: connection lost, %s", reason)
+                self._node.alerts.take(self._broker_down(reason), self._node.now().utc_ns)
             case _:
                 raise OurFault("network.event", f"unknown mesh event {event!r}")
+
+    def _broker_down(self, reason: str) -> Warn:
+        text = f"this box's own broker cannot be reached ({reason}): its blocks reach no peer"
+        name = "orledger" if self._broker is not None else "mosquitto"
+        return Warn(_BROKER_DOWN, "warning", "us", "broker", text, f"systemctl status {name}")
 
     async def stop(self) -> None:
         """Leave the network."""

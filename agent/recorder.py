@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -18,6 +19,8 @@ from ledger.records import Gap, Keyframe, Record
 from ledger.state import LEDGER_FEED, RoomState, encode_state
 
 _NOTICES = LIMITS.notices - 1  # a first block says its start beside them
+
+_CLOSINGS_KEPT = 64
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,6 +45,11 @@ class Recorder:
         self._keyframe_due_ns = 0
         self._idle_due_ns = 0
         self._opened: Now | None = None
+        self._closings: deque[int] = deque(maxlen=_CLOSINGS_KEPT)
+
+    def closed_since(self, mono_ns: int) -> int:
+        """How many blocks were closed from this moment on, as far as the newest ones tell."""
+        return sum(1 for closed_ns in self._closings if closed_ns >= mono_ns)
 
     def notice(self, notice: Notice) -> None:
         """Say this in the next block's header, or in one soon after when there are many."""
@@ -92,5 +100,6 @@ class Recorder:
                 if type(record) is not Keyframe:
                     self.state.fold(feed, record)
         self._opened = now
+        self._closings.append(now.mono_ns)
         self._idle_due_ns = now.mono_ns + LIMITS.idle_block_ns
         return block
