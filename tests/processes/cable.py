@@ -87,21 +87,19 @@ class Cable:
         _reset(far)
 
     def _pass_on(self, near: socket.socket, far: socket.socket) -> None:
-        other = {near: far, far: near}
         with selectors.DefaultSelector() as selector:
-            for end in other:
-                end.settimeout(1)
-                end.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-                selector.register(end, selectors.EVENT_READ)
+            for source, sink in ((near, far), (far, near)):
+                source.settimeout(1)
+                source.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+                selector.register(source, selectors.EVENT_READ, (source, sink))
             while not self._closed.is_set():
                 for key, _ in selector.select(_POLL_S):
-                    end = key.fileobj
-                    assert isinstance(end, socket.socket)
-                    data = end.recv(_CHUNK_BYTES)
+                    source, sink = key.data
+                    data = source.recv(_CHUNK_BYTES)
                     if not data:
                         return
                     if self._mode != "dead":
-                        other[end].sendall(data)
+                        sink.sendall(data)
 
 
 def _reset(end: socket.socket) -> None:

@@ -6,6 +6,7 @@ Nothing here sleeps for a fixed time as proof: ``until`` polls with a deadline.
 from __future__ import annotations
 
 import contextlib
+import logging
 import os
 import random
 import signal
@@ -28,6 +29,7 @@ from ledger.errors import AgentUnreachable
 from tests.conftest import require_tool
 from tests.processes.cable import Cable
 
+_LOG = logging.getLogger(__name__)
 PROJECT = Path(__file__).parents[2]
 SITE = "st-mary"
 HOST = "127.0.0.1"
@@ -58,7 +60,9 @@ def free_port() -> int:
     raise AssertionError("no free port")
 
 
-def until(what: str, check: Callable[[], _T | None], within_s: float = WITHIN_S) -> _T:
+def until(
+    what: str, check: Callable[[], _T | None], within_s: float = WITHIN_S, why_not: Callable[[], object] = str
+) -> _T:
     """What ``check`` gave, once it gives something true; an agent that does not answer yet is waited for."""
     began = time.monotonic()
     last: object = None
@@ -69,9 +73,9 @@ def until(what: str, check: Callable[[], _T | None], within_s: float = WITHIN_S)
             found, last = None, error
         waited_s = time.monotonic() - began
         if found:
-            print(f"{waited_s:6.2f} s: {what}")
+            _LOG.info("%6.2f s: %s", waited_s, what)
             return found
-        assert waited_s < within_s, f"waited {within_s:g} s in vain: {what} ({last or found!r})"
+        assert waited_s < within_s, f"waited {within_s:g} s in vain: {what} ({last or why_not()})"
         time.sleep(_POLL_S)
 
 
@@ -136,9 +140,9 @@ class Box(Process):
         super().__init__(box_id, [*_AGENT, "--config", config, "run", "--verbose"], log)
         self.id = box_id
         self.config = config
-        section = read(config).box
-        self.data = Path(section.data_dir)
-        self._client = ControlClient(section.control_socket)
+        self.configuration = read(config)
+        self.data = Path(self.configuration.box.data_dir)
+        self._client = ControlClient(self.configuration.box.control_socket)
 
     def ask(self, command: str, **arguments: object) -> Any:
         """One answer of the running agent; raises AgentUnreachable."""
@@ -197,7 +201,13 @@ _AGENT = (sys.executable, "-m", "agent")
 def orledger(*arguments: str) -> subprocess.CompletedProcess[str]:
     """The command line as a process of its own."""
     return subprocess.run(
-        [*_AGENT, *arguments], cwd=PROJECT, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=WITHIN_S
+        [*_AGENT, *arguments],
+        cwd=PROJECT,
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        timeout=WITHIN_S,
+        check=False,
     )
 
 
@@ -207,7 +217,7 @@ def hl7_feed(port: int) -> dict[str, Any]:
 
 
 class LabSite:
-    """Boxes ``or-1``, ``or-2``, … as real processes. A context manager: leaving it kills all, and shows logs on failure.
+    """Boxes ``or-1``, ``or-2``, … as real processes. Leaving the context kills all, and shows logs after a failure.
 
     ``feeds``: by box, as in its configuration. ``cables``: each box reaches each peer through a proxy of its own,
     ``cable(who connects, to whom)``.
@@ -255,7 +265,7 @@ class LabSite:
             cable.close()
         if error is not None:
             for process in processes:
-                print(f"---- {process.name}, {process.log}\n{process.tail()}")
+                _LOG.error("%s, %s:\n%s", process.name, process.log, process.tail())
 
     def __getitem__(self, box: str) -> Box:
         return self.boxes[box]
@@ -277,8 +287,10 @@ class LabSite:
                 box.until_level("witnessed")
             until(
                 f"{box.id} is well",
-                lambda box=box: (status := box.status())["state"] == "ok"  # type: ignore[misc]
-                and status["log"]["peers_holding"] == status["log"]["peers"],
+                lambda box=box: (
+                    (status := box.status())["state"] == "ok"  # type: ignore[misc]
+                    and status["log"]["peers_holding"] == status["log"]["peers"]
+                ),
             )
 
     def stop(self) -> None:

@@ -18,7 +18,7 @@ from ledger.records import Numeric, Raw, Record
 from ledger.recovery import open_payload
 from ledger.store import Store
 from ledger.tree import leaf_hash, root_of
-from tests.processes.site import Box
+from tests.processes.site import Box, LabSite, until
 
 Chains = dict[LogId, list[bytes]]
 """Signed headers of each log, in order."""
@@ -40,6 +40,39 @@ def lengths(holder: Box, writer: str) -> dict[LogId, int]:
     """How many blocks of each of ``writer``'s logs ``holder`` has; empty logs are left out."""
     with opened(holder.data) as store:
         return {log: length for log, _ in store.logs(writer) if (length := store.length(log))}
+
+
+def lacking(holder: Box, writer: Box) -> list[str]:
+    """What ``holder`` does not have yet of what ``writer`` wrote, in words."""
+    held = lengths(holder, writer.id)
+    written = lengths(writer, writer.id)
+    return [f"{log}: {held.get(log, 0)} of {length}" for log, length in written.items() if held.get(log, 0) < length]
+
+
+def until_holds(holder: Box, writer: Box) -> None:
+    """Until ``holder`` has every log of ``writer`` to its end."""
+    until(
+        f"{holder.id} holds all of {writer.id}",
+        lambda: not lacking(holder, writer),
+        why_not=lambda: lacking(holder, writer),
+    )
+
+
+def until_same(site: LabSite) -> None:
+    """Until every box has every log of every box."""
+    for writer in site.boxes.values():
+        for holder in site.boxes.values():
+            until_holds(holder, writer)
+
+
+def assert_same(site: LabSite) -> None:
+    """Every log of every box is the same, byte for byte, in every stopped box's store."""
+    for writer in site.boxes.values():
+        own = chains(writer, writer.id)
+        for holder in site.boxes.values():
+            held = chains(holder, writer.id)
+            # What was closed while stopping may not have reached a peer that stopped first.
+            assert all(own[log][: len(headers)] == headers for log, headers in held.items())
 
 
 def chains(holder: Box, writer: str) -> Chains:

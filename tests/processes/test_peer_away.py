@@ -1,0 +1,63 @@
+"""A peer that stops, and one that freezes: the others go on and say so; back again, it catches up and vouches."""
+
+from __future__ import annotations
+
+import signal
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from tests.processes.hl7_sender import Sender
+from tests.processes.site import Box, LabSite, free_port, hl7_feed, until
+from tests.processes.stores import assert_good, assert_same, hl7_numbers, until_same
+
+_SOME = 200
+
+
+def _stop(box: Box) -> None:
+    assert box.stop() == 0
+
+
+def _freeze(box: Box) -> None:
+    box.send(signal.SIGSTOP)
+
+
+def _thaw(box: Box) -> None:
+    box.send(signal.SIGCONT)
+
+
+@pytest.mark.parametrize(("leave", "come_back"), [(_stop, Box.start), (_freeze, _thaw)], ids=["stopped", "frozen"])
+def test_the_others_go_on_and_the_peer_catches_up(
+    tmp_path: Path, leave: Callable[[Box], None], come_back: Callable[[Box], None]
+) -> None:
+    port = free_port()
+    with LabSite(tmp_path, feeds={"or-1": [hl7_feed(port)]}) as site:
+        site.start()
+        box, other, peer = site["or-1"], site["or-2"], site["or-3"]
+        with Sender(port) as sender:
+            until("or-1 acknowledges", lambda: len(sender.acknowledged) > _SOME)
+            leave(peer)
+            for left in (box, other):
+                until(f"{left.id} misses or-3", lambda left=left: ("peer.silent", "or-3") in left.alerts())  # type: ignore[misc]
+                # Of two peers one is not enough to be witnessed: the page must not claim it.
+                status = left.until_level("copied")
+                assert status["exit"] == 1
+                assert status["recording"]
+                assert status["log"]["peers_holding"] == 1
+            before = len(sender.acknowledged)
+            box.until_ahead(20)
+            until("or-1 still acknowledges", lambda: len(sender.acknowledged) > before + _SOME)
+            come_back(peer)
+            site.until_good()
+        site.until_good()
+        until_same(site)
+        for holder in site.boxes.values():
+            assert holder.statistics()["peer_faults"] == {}
+        site.stop()
+
+        assert_same(site)
+        for holder in (other, peer):
+            assert sender.acknowledged <= hl7_numbers(holder, "or-1")[0]
+        for holder in site.boxes.values():
+            assert_good(holder)
