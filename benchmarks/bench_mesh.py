@@ -11,7 +11,6 @@ from __future__ import annotations
 import argparse
 import asyncio
 import json
-import socket
 import struct
 import subprocess
 import sys
@@ -24,6 +23,10 @@ from agent.broker import EmbeddedBroker
 from agent.mesh import Mesh, MeshEvent, MeshMessage, PeerAddress, PeerUp
 from agent.tls import create_identity, load_identity
 from agent.topics import Channel
+from benchmarks import report
+from benchmarks.machine import quantile
+from benchmarks.report import Line
+from benchmarks.site import free_ports
 
 SITE = "bench"
 TICK_S = 0.1
@@ -31,13 +34,6 @@ REPLY_BYTES = 150
 WAIT_S = 20.0
 ONE_WAY_BUDGET_MS = 2.0
 _STAMP = struct.Struct("!QQ")
-
-
-def free_port() -> int:
-    """A port nobody listens on now."""
-    with socket.create_server(("127.0.0.1", 0)) as sock:
-        port: int = sock.getsockname()[1]
-        return port
 
 
 class Box:
@@ -85,9 +81,9 @@ class Box:
         return {"block_ns": self.block_ns, "round_trip_ns": self.round_trip_ns, "cpu": used}
 
 
-def main() -> None:
-    """Start the boxes, gather what they measured, print it."""
-    parser = argparse.ArgumentParser()
+def main() -> int:
+    """Start the boxes, gather what they measured, print it; 1 when a budget is missed."""
+    parser = report.parser(__doc__)
     parser.add_argument("--boxes", type=int, default=4)
     parser.add_argument("--seconds", type=float, default=10)
     parser.add_argument("--bytes", type=int, default=6000)
@@ -95,17 +91,17 @@ def main() -> None:
     arguments = parser.parse_args()
     if arguments.box:
         print(json.dumps(asyncio.run(Box(json.loads(arguments.box)).run())))
-        return
+        return 0
     with tempfile.TemporaryDirectory() as folder:
-        report(arguments, measure(arguments, Path(folder)))
+        return report.finish(lines_of(measure(arguments, Path(folder))), arguments.json)
 
 
 def measure(arguments: argparse.Namespace, folder: Path) -> list[dict[str, Any]]:
     """Run every box as a process of its own; returns what each measured."""
     boxes = {}
-    for number in range(1, arguments.boxes + 1):
+    for number, port in enumerate(free_ports(arguments.boxes), start=1):
         name = f"or-{number}"
-        boxes[name] = {"pem": str(create_identity(name, folder / f"{name}.pem").pem_path), "port": free_port()}
+        boxes[name] = {"pem": str(create_identity(name, folder / f"{name}.pem").pem_path), "port": port}
     running = []
     for number, (name, box) in enumerate(boxes.items()):
         plan = box | {"peers": {other: boxes[other] for other in boxes if other != name}}
@@ -115,22 +111,21 @@ def measure(arguments: argparse.Namespace, folder: Path) -> list[dict[str, Any]]
     return [json.loads(process.communicate()[0]) for process in running]
 
 
-def report(arguments: argparse.Namespace, results: list[dict[str, Any]]) -> None:
-    """Print the table beside its budget."""
-    sent = round(arguments.seconds / TICK_S) * (arguments.boxes - 1) * arguments.boxes
+def lines_of(results: list[dict[str, Any]]) -> list[Line]:
+    """What all boxes measured, as one."""
+    lines = []
     for name, key, budget in (
-        ("block, one way", "block_ns", f"p50 <= {ONE_WAY_BUDGET_MS:g} ms"),
-        ("block and answer, there and back", "round_trip_ns", ""),
+        ("mesh: block, one way", "block_ns", ONE_WAY_BUDGET_MS),
+        ("mesh: block and answer", "round_trip_ns", None),
     ):
-        values = sorted(ns / 1e6 for result in results for ns in result[key])
-        quantiles = [values[min(len(values) - 1, int(len(values) * q))] for q in (0.5, 0.9, 0.99)]
-        text = "  ".join(
-            f"{label} {value:6.2f} ms" for label, value in zip(("p50", "p90", "p99"), quantiles, strict=True)
-        )
-        print(f"{name:34} {text}   {len(values)} of {sent}   {budget}")
+        values = [ns / 1e6 for result in results for ns in result[key]]
+        lines += [
+            Line(f"{name}, p50 of {len(values):,}", quantile(values, 0.5), "ms", budget),
+            Line(f"{name}, p99", quantile(values, 0.99), "ms"),
+        ]
     cpu = sum(result["cpu"] for result in results) / len(results)
-    print(f"CPU of mesh and broker together    {cpu:6.1%} of a core per box (of 5 % for the whole agent)")
+    return [*lines, Line("mesh and broker: CPU per box", cpu * 100, "% of a core")]
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

@@ -9,11 +9,14 @@ from __future__ import annotations
 import math
 import random
 import struct
+import sys
 import time
 from collections.abc import Callable, Sequence
 from decimal import Decimal
 from typing import TypeVar
 
+from benchmarks import report
+from benchmarks.report import Line
 from ledger.limits import S_NS
 from ledger.payload import compress, decode_payload, encode_payload, encode_records
 from ledger.records import LinkId, Numeric, Raw, Record, Setting, Wave
@@ -71,34 +74,38 @@ def best_us(work: Callable[[T], object], items: Sequence[T]) -> float:
     return min(passes) * 1e6
 
 
-def report(name: str, ticks: Sequence[Groups]) -> None:
-    """One line per step for these ticks."""
+def measure(name: str, ticks: Sequence[Groups]) -> list[Line]:
+    """What each step costs for these ticks."""
     plain = [encode_records(groups) for groups in ticks]
     payloads = [encode_payload(groups) for groups in ticks]
     state = RoomState()
     count = sum(len(records) for groups in ticks for records in groups.values()) / len(ticks)
-    print(f"{name}: {count:.0f} records, {len(plain[0])} B plain, {len(compress(plain[0]))} B zstd")
-    print(f"  encode_payload {best_us(encode_payload, ticks):8.0f} us")
-    print(f"  decode_payload {best_us(decode_payload, payloads):8.0f} us")
-    print(f"  fold           {best_us(state.fold_groups, ticks):8.0f} us")
+    note = f"{count:.0f} records, {len(plain[0])} B plain, {len(compress(plain[0]))} B zstd"
+    return [
+        Line(f"encode payload, {name}", best_us(encode_payload, ticks), "us", note=note),
+        Line(f"decode payload, {name}", best_us(decode_payload, payloads), "us"),
+        Line(f"fold, {name}", best_us(state.fold_groups, ticks), "us"),
+    ]
 
 
-def main() -> None:
+def main() -> int:
     """Print the table."""
+    options = report.parser(__doc__).parse_args()
     noise = random.Random(7)
     full = [one_tick(tick, noise, values=True) for tick in range(TICKS)]
     waves = [one_tick(tick, noise, values=False) for tick in range(TICKS)]
-    report("tick with a telegram of 100 values", full)
-    report("tick with waves and raw bytes only", waves)
+    lines = [*measure("telegram of 100 values", full), *measure("waves and raw bytes", waves)]
     state = RoomState()
     for groups in full:
         state.fold_groups(groups)
     data = encode_state(state)
-    assert encode_state(decode_state(data)) == data
-    print(f"keyframe: {len(data)} B plain, {len(compress(data))} B zstd")
-    print(f"  encode_state   {best_us(lambda _: encode_state(state), [0]):8.0f} us")
-    print(f"  decode_state   {best_us(decode_state, [data]):8.0f} us")
+    note = f"{len(data)} B plain, {len(compress(data))} B zstd"
+    lines += [
+        Line("encode keyframe", best_us(lambda _: encode_state(state), [0]), "us", note=note),
+        Line("decode keyframe", best_us(decode_state, [data]), "us"),
+    ]
+    return report.finish(lines, options.json)
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

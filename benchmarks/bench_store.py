@@ -9,7 +9,6 @@ there (a process's own write_bytes counts whole page-cache folios, which says no
 
 from __future__ import annotations
 
-import argparse
 import math
 import os
 import shutil
@@ -21,6 +20,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+from benchmarks import report
+from benchmarks.report import Line
 from ledger.log import LogId
 from ledger.ops import (
     AppendBlock,
@@ -154,7 +155,7 @@ def steady(folder: Path, count: int, written: WrittenBytes) -> Result:
     return Result("1 log at retention", *percentiles(times), (total - zeros) / count / 1024, zeros / count / 1024)
 
 
-def read_speed(folder: Path, count: int) -> list[str]:
+def read_speed(folder: Path, count: int) -> list[Line]:
     """Scanning a log that is in the page cache."""
     log = LogId("or-1", 1, bytes(16), fenced=True)
     store = Store.open(folder / "reads")
@@ -169,25 +170,30 @@ def read_speed(folder: Path, count: int) -> list[str]:
     for name, question in questions:
         start = time.perf_counter()
         found = question()
-        lines.append(f"reading {name}: {(time.perf_counter() - start) / found * 1e6:.1f} us each")
+        lines.append(Line(f"store: reading {name}, each", (time.perf_counter() - start) / found * 1e6, "us"))
     store.close()
     return lines
 
 
-def report(disk: Result, row: Result) -> bool:
-    """Print a row beside the disk's own speed just before it; False when over budget."""
-    print(
-        f"{row.name:26}p50 {row.p50:5.2f} p99 {row.p99:6.2f} ms  "
-        f"(raw fdatasync p50 {disk.p50:5.2f} p99 {disk.p99:6.2f})  "
-        f"{row.kib_per_block:5.1f} KiB/block (mark {MARK_KIB_PER_BLOCK:.0f}) + {row.kib_zeros_per_block:.1f} zeros"
-    )
-    too_many_bytes = row.kib_per_block > BUDGET_KIB_PER_BLOCK  # never true of NaN
-    return row.p50 <= 2 * disk.p50 + BUDGET_OVERHEAD_MS and not too_many_bytes
+def lines_of(disk: Result, row: Result) -> list[Line]:
+    """A row beside the disk's own speed just before it; bytes only where they were counted."""
+    name = f"store: commit, {row.name}"
+    allowed = 2 * disk.p50 + BUDGET_OVERHEAD_MS
+    lines = [
+        Line(f"{name}, p50", row.p50, "ms", allowed, disk.p50, "fdatasync"),
+        Line(f"{name}, p99", row.p99, "ms", None, disk.p99, "fdatasync"),
+    ]
+    if not math.isnan(row.kib_per_block):
+        note = f"and {row.kib_zeros_per_block:.1f} KiB of zeros written ahead"
+        per_block = Line(f"store: bytes to the device per block, {row.name}", row.kib_per_block, "KiB",
+                         BUDGET_KIB_PER_BLOCK, MARK_KIB_PER_BLOCK, "mark", note)  # fmt: skip
+        lines.append(per_block)
+    return lines
 
 
 def main() -> int:
-    """Print the table; 1 when a commit costs more than its budget."""
-    parser = argparse.ArgumentParser()
+    """Print the table; 1 when a commit costs more than two fdatasyncs and BUDGET_OVERHEAD_MS, or too many bytes."""
+    parser = report.parser(__doc__)
     parser.add_argument("--folder", type=Path, default=Path())
     parser.add_argument("--blocks", type=int, default=2_000)
     parser.add_argument("--device", type=Path)
@@ -201,10 +207,8 @@ def main() -> int:
             lambda: run("3 logs in one commit", folder, arguments.blocks, written, 3, derived=True),
             lambda: steady(folder, arguments.blocks, written),
         ]
-        within = [report(raw(folder, arguments.blocks), measure()) for measure in runs]
-        print("\n".join(read_speed(folder, arguments.blocks)))
-        print(f"budget: p50 within 2 fdatasyncs + {BUDGET_OVERHEAD_MS} ms, {BUDGET_KIB_PER_BLOCK:.0f} KiB a block")
-        return 0 if all(within) else 1
+        lines = [line for measure in runs for line in lines_of(raw(folder, arguments.blocks), measure())]
+        return report.finish([*lines, *read_speed(folder, arguments.blocks)], arguments.json)
     finally:
         shutil.rmtree(folder)
 
