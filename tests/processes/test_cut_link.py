@@ -99,7 +99,6 @@ def test_what_one_way_cannot_pass_takes_another(
         for writer, holder in (("or-1", "or-2"), ("or-2", "or-1")):
             newest = site[writer].until_ahead(_BLOCKS)
             _until_gets(site[holder], writer, newest)
-            )  # type: ignore[misc]
         site.cable(*ends).mend()
         site.until_good()
         until_same(site)

@@ -104,8 +104,17 @@ def _replace_by_folder(path: Path) -> None:
     path.mkdir()
 
 
-@pytest.mark.parametrize("file", ["signing.seed", "receiving.key", "ring.key", "tls.pem"])
-@pytest.mark.parametrize("damage", [Path.unlink, _cut_short, _replace_by_folder])
+@pytest.mark.parametrize(
+    ("file", "damage"),
+    [
+        ("signing.seed", Path.unlink),
+        ("signing.seed", _cut_short),
+        ("receiving.key", _replace_by_folder),
+        ("ring.key", Path.unlink),
+        ("tls.pem", Path.unlink),
+        ("tls.pem", _cut_short),
+    ],
+)
 def test_a_key_that_cannot_be_read_is_named(tmp_path: Path, file: str, damage: Callable[[Path], None]) -> None:
     with LabSite(tmp_path, boxes=1) as site:
         path = BoxFolder(site["or-1"].data).keys / file
