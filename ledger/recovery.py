@@ -131,6 +131,7 @@ class Fetch:
         self._key_for = key_for
         self._blocks: dict[int, tuple[bytes, bytes]] = {}
         self._frontiers: list[bytes] = []
+        self._pruned: set[int] = set()
         self._next_id = first_id
 
     def missing(self) -> list[tuple[int, int]]:
@@ -171,7 +172,8 @@ class Fetch:
         for seq, (signed_header, payload) in enumerate(message.blocks, message.first):
             header = self._checked(seq, signed_header)
             if header.payload_bytes and not payload:
-                continue  # pruned there; another peer may have it still
+                self._pruned.add(seq)  # there; another peer may have it still
+                continue
             if len(payload) != header.payload_bytes or payload_hash(payload) != header.payload_hash:
                 raise VerificationFailed(
                     "block.bad-payload", f"payload of block {seq} of {header.log} is not what it signed"
@@ -193,6 +195,7 @@ class Fetch:
         """
         candidate = self.candidate
         if self.missing():
+            self._raise_pruned()
             raise NoPeer("restore.incomplete", f"no peer could give all blocks of {candidate.log}", "try again")
         headers = self._linked_headers()
         vouching = self._vouching(headers)
@@ -205,6 +208,17 @@ class Fetch:
             raise VerificationFailed("restore.empty", f"{candidate.log} has no block at its head")
         head, count = headers[candidate.believed_size - 1 - candidate.keyframe_seq], len(headers)
         return Restored(candidate, believed_state, state, head, headers[-1], count, count, vouching)
+
+    def _raise_pruned(self) -> None:
+        """Say so when nothing but pruned payloads is missing: asking again would not bring them back."""
+        missing = {seq for first, end in self.missing() for seq in range(first, end)}
+        if missing and missing <= self._pruned:
+            raise NoPeer(
+                "restore.pruned",
+                f"payloads of blocks {min(missing):,} to {max(missing):,} of {self.candidate.log} were pruned at every "
+                "peer that answered: they were older than the retention, or the disks were full; headers are held",
+                "try again with more peers up; else only the headers are left: orledger verify",
+            )
 
     def _linked_headers(self) -> list[Header]:
         candidate = self.candidate
