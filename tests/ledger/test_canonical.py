@@ -107,9 +107,7 @@ def test_each_field_takes_its_own_type_only(value: Any) -> None:
         try:
             getattr(Fields([value], 1, "thing"), name)(*arguments)
         except PeerFault as fault:
-            assert fault.id == "codec.field"
-            assert fault.text.startswith("thing: field 0")
-            return False
+            return (fault.id, fault.text[:14]) != ("codec.field", "thing: field 0")
         return True
 
     is_int = type(value) is int

@@ -2,13 +2,30 @@
 
 from __future__ import annotations
 
-import pytest
+from contextlib import suppress
+from functools import cache
 
-from ledger.errors import NoPeer, VerificationFailed
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from ledger.errors import NoPeer, PeerFault, VerificationFailed
+from ledger.limits import S_NS
 from ledger.log import LogId
-from ledger.messages import BlockMessage, Cosign, Range, decode_message, encode_plain
+from ledger.messages import (
+    BlockMessage,
+    Cosign,
+    Fence,
+    Range,
+    Wrap,
+    decode_message,
+    encode_plain,
+    encode_signed,
+)
+from ledger.ops import AppendBlock
 from ledger.quorum import Level
 from ledger.recovery import Fetch, Restored, choose
+from ledger.signing import SigningKey
 from ledger.tree import leaf_hash, root_of
 from ledger.writer import State
 from tests.ledger.cluster import Cluster
@@ -211,18 +228,101 @@ def test_bad_weather_never_splits_a_log_or_stops_a_writer_and_heals(seed: int) -
         weather.step()
     for _ in range(15):
         weather.step(recording=False)
-    for name, box in cluster.boxes.items():
-        writer = box.member.writer
-        assert writer.state is State.FENCED
-        assert writer.vouching.size_at(Level.WITNESSED) == writer.chain.size
-        for log, mine in box.disk.logs.items():
-            for other in cluster.boxes.values():
-                theirs = other.disk.logs.get(log, [])
-                shorter = min(len(mine), len(theirs))
-                assert mine[:shorter] == theirs[:shorter], f"two histories of {log}"
-        for other in cluster.boxes.values():
-            assert other.disk.logs[writer.chain.log] == box.disk.logs[writer.chain.log]
-    assert not any(box.member.witness.proofs for box in cluster.boxes.values())
+    at_rest_and_agreed(cluster)
     # Whatever was ever cosigned is still held by everyone who cosigned it.
     for (sender, log), size in book.sizes.items():
         assert cluster.boxes[sender].disk.length(log) >= size
+
+
+def at_rest_and_agreed(cluster: Cluster) -> None:
+    """Everyone is fenced and witnessed, holds every live log whole, and no log has two histories."""
+    for box in cluster.boxes.values():
+        writer = box.member.writer
+        assert writer.state is State.FENCED
+        assert writer.vouching.size_at(Level.WITNESSED) == writer.chain.size
+        assert not box.member.witness.proofs
+        for other in cluster.boxes.values():
+            assert other.disk.logs[writer.chain.log] == box.disk.logs[writer.chain.log]
+            for log, mine in box.disk.logs.items():
+                theirs = other.disk.logs.get(log, [])
+                shorter = min(len(mine), len(theirs))
+                assert mine[:shorter] == theirs[:shorter], f"two histories of {log}"
+
+
+# ---- the door: what a message must be before anything of it is looked at ------------------------------------------
+
+
+def refused(cluster: Cluster, sender: str, wire: bytes) -> str:
+    """The id of the fault; or-2's member must be as it was before."""
+    member = cluster.boxes["or-2"].member
+    member.take_wire()
+    with pytest.raises((PeerFault, VerificationFailed)) as caught:
+        member.on_wire(sender, wire, cluster.now)
+    assert member.take_ops()[0] == []
+    assert member.take_wire() == []
+    return caught.value.id
+
+
+def test_messages_of_another_site_manifest_sender_or_key_are_refused() -> None:
+    cluster = Cluster(3)
+    cluster.run(3)
+    keys = {name: box.secrets.signing for name, box in cluster.boxes.items()}
+    site, manifest_hash = cluster.manifest.site, cluster.manifest.hash
+    body = Fence(99, bytes(16), bytes(16))
+
+    def wire(site: str, manifest_hash: bytes, sender: str, key: SigningKey) -> bytes:
+        return encode_signed(body, site, manifest_hash, sender, key)
+
+    stranger = SigningKey(bytes(32))
+    assert refused(cluster, "or-9", wire(site, manifest_hash, "or-9", stranger)) == "message.stranger"
+    assert refused(cluster, "or-2", wire(site, manifest_hash, "or-2", keys["or-2"])) == "message.stranger"
+    assert refused(cluster, "or-1", wire("elsewhere", manifest_hash, "or-1", keys["or-1"])) == "message.manifest"
+    assert refused(cluster, "or-1", wire(site, bytes(32), "or-1", keys["or-1"])) == "message.manifest"
+    assert refused(cluster, "or-1", wire(site, manifest_hash, "or-3", keys["or-3"])) == "message.bad-signature"
+    assert refused(cluster, "or-1", wire(site, manifest_hash, "or-1", keys["or-3"])) == "message.bad-signature"
+    assert refused(cluster, "or-1", wire(site, manifest_hash, "or-1", keys["or-1"])[:-1]) != ""
+    cluster.boxes["or-2"].member.on_wire("or-1", wire(site, manifest_hash, "or-1", keys["or-1"]), cluster.now)
+    assert cluster.boxes["or-2"].member.witness.promises["or-1"].counter == 99
+
+
+@settings(max_examples=100)
+@given(st.data())
+def test_mutated_wire_bytes_change_nothing(data: st.DataObject) -> None:
+    cluster, wires = quiet_group()
+    wire = bytearray(data.draw(st.sampled_from(wires)))
+    bit = data.draw(st.integers(0, 8 * len(wire) - 1))
+    wire[bit // 8] ^= 1 << bit % 8
+    member = cluster.boxes["or-2"].member
+    proofs, promises = dict(member.witness.proofs), dict(member.witness.promises)
+    with suppress(PeerFault, VerificationFailed):
+        member.on_wire("or-1", bytes(wire), cluster.now)
+    assert member.witness.proofs == proofs
+    assert member.witness.promises == promises
+    assert not any(isinstance(op, AppendBlock) for op in member.take_ops()[0])
+
+
+@cache
+def quiet_group() -> tuple[Cluster, list[bytes]]:
+    """A group at rest, and what or-1 would say next: every signed kind that changes something, and a block."""
+    cluster = Cluster(3)
+    cluster.run(5)
+    cluster.now_ns += 2 * S_NS
+    member = cluster.boxes["or-1"].member
+    member.step(cluster.now)
+    cluster.tick("or-1")
+    wires = [message.wire for message in member.take_wire()]
+    return cluster, [*wires, member.sign(Fence(99, bytes(16), bytes(16)))]
+
+
+def test_a_key_that_is_not_wrapped_to_us_or_is_another_one_is_refused() -> None:
+    cluster = Cluster(3)
+    cluster.run(3)
+    member = cluster.boxes["or-1"].member
+    log, key = member.writer.chain.log, member.writer.chain.data_key
+    wraps = dict(cluster.boxes["or-1"].keys.wraps(key.key_id))
+    others = tuple((name, sealed) for name, sealed in wraps.items() if name != "or-2")
+    assert refused(cluster, "or-1", member.sign(Wrap(log, key.key_id, others))) == "wrap.absent"
+    assert refused(cluster, "or-1", member.sign(Wrap(log, bytes(32), tuple(wraps.items())))) == "wrap.mismatch"
+    swapped = (("or-2", wraps["or-3"]),)
+    assert refused(cluster, "or-1", member.sign(Wrap(log, key.key_id, swapped))) == "wrap.unsealable"
+    assert cluster.boxes["or-2"].member.take_keys() == []

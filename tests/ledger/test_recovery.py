@@ -289,7 +289,7 @@ def test_without_the_data_key_nothing_is_handed_over(recorded: tuple[Cluster, An
     cluster, answers = recorded
     candidate = choose(cluster.manifest, BOX, answers)
     for key_for, error in ((lambda _: None, NoPeer), (lambda _: DataKey(bytes(32)), VerificationFailed)):
-        fetch = Fetch(cluster.manifest, candidate, key_for, 1 << 32)  # type: ignore[arg-type]
+        fetch = Fetch(cluster.manifest, candidate, key_for, 1 << 32)
         (get,) = fetch.gets(1)
         fetch.on_range(cluster.boxes["or-2"].member.serve(get))
         with pytest.raises(error):
