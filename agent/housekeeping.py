@@ -53,7 +53,7 @@ class Housekeeping:
 
     def __init__(
         self, store: Store, member: Member, pump: Pump, alerts: Alerts, section: StoreSection, now: Callable[[], Now],
-        quality: Callable[[], ClockQuality], usage: Callable[[], StoreUsage] | None = None,
+        quality: Callable[[], ClockQuality],
     ) -> None:  # fmt: skip
         self._store = store
         self._member = member
@@ -61,7 +61,7 @@ class Housekeeping:
         self._alerts = alerts
         self._now = now
         self._quality = quality
-        self._usage = usage or store.usage
+        self.usage: Callable[[], StoreUsage] = store.usage
         self._reserve_bytes = section.reserve_gib * _GIB
         self._retention_days = section.retention_days
         self._retention = Retention(store, section.retention_days * DAY_NS)
@@ -111,7 +111,7 @@ class Housekeeping:
 
         A process that ended at each attempt would say nothing to anybody; one that waits can be asked.
         """
-        usage = self._usage()
+        usage = self.usage()
         enough = usage.room_bytes >= LIMITS.store_start_bytes and usage.disk_free_bytes >= LIMITS.disk_start_bytes
         if enough:
             self._show(_FULL, None)
@@ -149,7 +149,7 @@ class Housekeeping:
         return _Asked(now, is_right, logs, not self._pump.has_spare_work)
 
     def _read(self, asked: _Asked) -> _Seen:
-        usage = self._usage()
+        usage = self.usage()
         room = Room(usage.room_bytes, usage.disk_bytes, self._reserve_bytes)
         if asked.now.mono_ns >= self._survey_due_ns:
             self._retention.survey()

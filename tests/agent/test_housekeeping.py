@@ -42,10 +42,11 @@ class World:
         return Now(now.mono_ns + self.later_ns, now.utc_ns + self.later_ns)
 
     def keep(self, box: PumpedBox, days: int = 30) -> Housekeeping:
-        return Housekeeping(
-            box.store, box.member, box.pump, box.alerts, StoreSection(4, days), self.now, lambda: self.quality,
-            lambda: self.usage,
-        )  # fmt: skip
+        keeper = Housekeeping(
+            box.store, box.member, box.pump, box.alerts, StoreSection(4, days), self.now, lambda: self.quality
+        )
+        keeper.usage = lambda: self.usage
+        return keeper
 
 
 def held(box: PumpedBox) -> int:
@@ -172,10 +173,10 @@ def test_a_disk_that_cannot_be_asked_is_an_alert_not_an_end(tmp_path: Path) -> N
         def fails() -> StoreUsage:
             raise StoreFault("store.io", "usage: input/output error", "check the disk")
 
-        keeper._usage = fails
+        keeper.usage = fails
         await look(keeper, box)
         assert alerts(box) == {"disk.unreadable": "warning"}
-        keeper._usage = lambda: ROOMY
+        keeper.usage = lambda: ROOMY
         await look(keeper, box)
         assert alerts(box) == {}
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import socket
 from collections.abc import Awaitable, Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -204,3 +205,47 @@ def test_a_folder_without_a_box_and_a_foreign_configuration_are_refused(
     )
     with pytest.raises(ConfigurationFault, match="manifest lab"):
         Node(foreign)
+
+
+async def until(holds: Callable[[], object]) -> None:
+    async with asyncio.timeout(30):
+        while True:
+            if holds():
+                return
+            await asyncio.sleep(0.01)
+
+
+def test_a_full_disk_is_waited_out_and_said(site: config.Configuration) -> None:
+    async def scenario() -> None:
+        node = Node(site)
+        usage = node.store.usage()
+        disk = [replace(usage, disk_free_bytes=0)]
+        node.housekeeping.usage = lambda: disk[0]
+        running = asyncio.create_task(node.run())
+        await until(site.box.control_socket.exists)
+        (status,) = await ask(node, "status")
+        assert (status.recording, status.exit, [alert.id for alert in status.alerts]) == (False, 2, ["disk.full"])
+        assert "NOT RECORDING" in status.alerts[0].text
+        assert (node.pump.durable_blocks, node.feeds) == (0, [])
+        disk[0] = usage
+        await until(lambda: node.pump.durable_blocks)
+        (status,) = await ask(node, "status")
+        assert (status.recording, status.exit) == (True, 0)
+        node.stop()
+        assert await running == 0
+
+    asyncio.run(scenario())
+
+
+def test_a_box_told_to_stop_while_its_disk_is_full_writes_nothing(site: config.Configuration) -> None:
+    async def scenario() -> None:
+        node = Node(site)
+        full = replace(node.store.usage(), disk_free_bytes=0)
+        node.housekeeping.usage = lambda: full
+        running = asyncio.create_task(node.run())
+        await until(site.box.control_socket.exists)
+        node.stop()
+        assert await running == 0
+        assert node.pump.durable_blocks == 0
+
+    asyncio.run(scenario())
