@@ -39,6 +39,7 @@ from ledger.limits import LIMITS, S_NS
 from ledger.member import Member
 from ledger.notices import Notice
 from ledger.outbox import Warn
+from ledger.quota import QUOTA
 from ledger.store import Store
 
 _LOG = logging.getLogger(__name__)
@@ -83,7 +84,14 @@ class Node:
         replicas = load_replicas(self.store)
         self.recorder = Recorder(self.member, last_state(self.store, self.keyring, replicas, box.id), read_quality)
         past = own_past(self.store, box.id, replicas)
-        self.member.start(past, replicas, self.store.promises(), self.keyring.key_ids())
+        self.member.start(
+            past,
+            replicas,
+            self.store.promises(),
+            self.keyring.key_ids(),
+            self.store.manifests(),
+            self.store.self_value(QUOTA),
+        )
         self.pump = Pump(
             self.member, self.store, self.keyring, self.intake, self.alerts, self.statistics, read_now, self._failed
         )

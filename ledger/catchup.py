@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Container, Iterable, Mapping
 from dataclasses import dataclass
 
 from ledger.limits import LIMITS
@@ -59,8 +59,18 @@ class CatchUp:
         """How many blocks others hold that are not here."""
         return sum(max(0, max(h.values(), default=0) - sizes.get(log, 0)) for log, h in self._sizes.items())
 
-    def step(self, replicas: Mapping[LogId, Replica], now_ns: int) -> None:
-        """Ask for missing ranges, at most ``LIMITS.ranges_outstanding`` at a time, one per log."""
+    def most(self, log: LogId) -> int:
+        """The longest that any peer says it holds of ``log``."""
+        return max(self._sizes.get(log, {}).values(), default=0)
+
+    def step(
+        self, replicas: Mapping[LogId, Replica], now_ns: int, refused: Container[LogId] = frozenset(),
+        *, paused: bool = False,
+    ) -> None:  # fmt: skip
+        """Ask for missing ranges, at most ``LIMITS.ranges_outstanding`` at a time, one per log, each log in its turn.
+
+        Nothing is asked of the ``refused`` logs; ``paused`` while live blocks wait for the disk.
+        """
         for number, asked in list(self._asked.items()):
             if asked.until_ns <= now_ns:
                 del self._asked[number]
@@ -69,7 +79,8 @@ class CatchUp:
             if _size_of(replicas.get(asked.log)) <= asked.have:
                 self._drop(asked.log, asked.peer)
         self._answered.clear()
-        self._ask(replicas, now_ns)
+        if not paused:
+            self._ask(replicas, now_ns, refused)
 
     def _drop(self, log: LogId, peer: str) -> None:
         holders = self._sizes.get(log, {})
@@ -77,14 +88,14 @@ class CatchUp:
         if not holders:
             self._sizes.pop(log, None)
 
-    def _ask(self, replicas: Mapping[LogId, Replica], now_ns: int) -> None:
+    def _ask(self, replicas: Mapping[LogId, Replica], now_ns: int, refused: Container[LogId]) -> None:
         busy = {asked.log for asked in self._asked.values()}
-        for log, holders in self._sizes.items():
+        for log, holders in list(self._sizes.items()):
             if len(self._asked) >= LIMITS.ranges_outstanding:
                 return
             replica = replicas.get(log)
             have = _size_of(replica)
-            if log in busy or (replica is not None and replica.frozen):
+            if log in busy or log in refused or (replica is not None and replica.frozen):
                 continue
             peer, size = max(holders.items(), key=lambda item: item[1])
             if size <= have:
@@ -92,6 +103,7 @@ class CatchUp:
             self._next_id += 1
             self._asked[self._next_id] = _Asked(log, peer, now_ns + LIMITS.range_timeout_ns, have)
             get = Get(self._next_id, log, have, min(size, have + _RANGE_BLOCKS), Want.BLOCKS)
+            self._sizes[log] = self._sizes.pop(log)  # to the end of the line: every log gets its turn
             self._out.tell(peer, get, bulk=size - have > _BULK_FROM_BLOCKS)
 
 

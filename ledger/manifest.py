@@ -124,6 +124,10 @@ class Manifest:
             raise PeerFault("manifest.unknown-box", f"box {box_id!r} is not in the manifest of {self.site}")
         return found
 
+    def lists(self, box_id: str) -> bool:
+        """True when the site has a box of that id."""
+        return box_id in self._by_id
+
     def peers_of(self, box_id: str) -> tuple[Box, ...]:
         """The other boxes of this box's group."""
         own = self.box(box_id)

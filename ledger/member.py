@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from ledger.catchup import CatchUp, serve_range
-from ledger.chain import Block, Draft
+from ledger.chain import Block, Chain, Draft
 from ledger.errors import PeerFault, VerificationFailed
 from ledger.instant import Now
 from ledger.limits import LIMITS
@@ -39,13 +39,16 @@ from ledger.messages import (
     encode_plain,
     encode_signed,
 )
-from ledger.ops import Op
+from ledger.notices import TailFound
+from ledger.ops import Op, PutSelf
 from ledger.outbox import EVERYBODY, Outbox, Tell, Warn
+from ledger.quota import QUOTA
 from ledger.replica import LogReader, Replica
 from ledger.sealing import BoxKey, DataKey, unwrap
 from ledger.signing import SigningKey
+from ledger.voids import Voids
 from ledger.witness import Witness
-from ledger.writer import OwnPast, Random, Writer
+from ledger.writer import OwnPast, Random, State, Writer
 
 RESTORE_REQUESTS_FROM = 1 << 32
 """GET request ids from here on belong to restores; their answers come back as events."""
@@ -110,10 +113,14 @@ class Member:
         self, own_id: str, secrets: Secrets, manifest: Manifest, boot_id: bytes, disk: Disk, keys: Keys, random: Random
     ) -> None:
         self.own_id = own_id
-        self.manifest = manifest
         self.out = Outbox()
         self.witness = Witness(own_id, secrets.signing, manifest, disk, self.out)
         self.writer = Writer(own_id, secrets.signing, manifest, boot_id, disk, self.out, random)
+        self.manifests = self.witness.manifests
+        self.voids = Voids(own_id, self.manifests, disk, self.out, random)
+        self.witness.may_vouch = self.voids.may_vouch
+        self.writer.manifest_of = self._manifest_of
+        self.writer.loose_ends = lambda: self.witness.unnamed(own_id)
         self.catchup = CatchUp(self.out)
         self.events: list[RestoreReply] = []
         self.keys_to_keep: list[KeyToKeep] = []
@@ -122,34 +129,77 @@ class Member:
         self._secrets = secrets
         self._disk = disk
         self._keys = keys
-        self._peers = {box.id for box in manifest.peers_of(own_id)}
         self._next_heads_ns = 0
+        self._peers_up: set[str] = set()
+        self._offered_ns: dict[str, int] = {}
+        self._tails_told: dict[LogId, int] = {}
+
+    @property
+    def manifest(self) -> Manifest:
+        """The highest manifest that lists this box."""
+        return self.manifests.own
+
+    def _manifest_of(self, log: LogId) -> Manifest | None:
+        replica = self.witness.replicas.get(log)
+        return self.manifests.of(replica.manifest_hash) if replica is not None else None
 
     # ---- start and time ----------------------------------------------------------------------------------------
 
     def start(
-        self, past: OwnPast, replicas: Iterable[Replica], promises: dict[str, bytes], key_ids: Iterable[bytes]
-    ) -> None:
+        self, past: OwnPast, replicas: Iterable[Replica], promises: dict[str, bytes], key_ids: Iterable[bytes],
+        manifests: Iterable[tuple[int, bytes]] = (), quota: bytes | None = None,
+    ) -> None:  # fmt: skip
         """Take over what the disk holds and begin a new log at once."""
+        self.manifests.load(manifests)
+        if quota is not None:
+            self.witness.quota.load(quota)
         self.witness.load(replicas, promises, key_ids)
+        void = [box for box, promise in self.witness.promises.items() if promise.void]
+        self.voids.start((log for log in self.witness.replicas if log.box == self.own_id), void)
         self.writer.start(past)
 
     def step(self, now: Now) -> None:
         """Time passes: fences, gossip, catch-up. Call a few times a second."""
-        self._step_writer(now.mono_ns)
+        if self.witness.quota.today(now.utc_ns):
+            self.witness.refused.clear()
+        before = self.writer.chain
+        self.writer.step(now.mono_ns)
+        self._note_chain(before)
+        self.voids.step(self._peers_up, now.mono_ns)
+        self._mend(now)
         for giver, head in self.writer.lacking():
             self.catchup.learn(giver, head.log, head.size)
         if now.mono_ns >= self._next_heads_ns:
             self._next_heads_ns = now.mono_ns + LIMITS.heads_every_ns
             self.out.tell(EVERYBODY, Heads(now.utc_ns, tuple(self._own_reports(None) + self._live_reports())))
             self._persist_derived()
-        self.catchup.step(self.witness.replicas, now.mono_ns)
+            self._tell_found_tails()
+        self._catch_up(now)
 
-    def _step_writer(self, now_ns: int) -> None:
-        before = self.writer.chain
-        self.writer.step(now_ns)
+    def _catch_up(self, now: Now) -> None:
+        waits = self.witness.backlog >= LIMITS.commit_queue_blocks
+        self.catchup.step(self.witness.replicas, now.mono_ns, self.witness.refused, paused=waits)
+
+    def _note_chain(self, before: Chain) -> None:
+        """The writer may have begun another log: the one before is held like any other from here on."""
         if self.writer.chain is not before and before.size:
             self.witness.adopt(before.replica, self.writer.names())
+
+    def _mend(self, now: Now) -> None:
+        """Our word stops to count when memory was lost, and counts again where we have caught up."""
+        for box in self.voids.take_loss():
+            self.witness.set_void(box, void=True, now=now)
+        for box in self.voids.take_mended():
+            self.witness.set_void(box, void=False, now=now)
+
+    def _tell_found_tails(self) -> None:
+        """An end of an own older log that the epoch's start did not name, once no peer is known to hold more of it."""
+        if self.writer.state not in (State.FENCED, State.LONE):
+            return
+        for head in self.witness.unnamed(self.own_id):
+            if head.size > self._tails_told.get(head.log, 0) and self.catchup.most(head.log) <= head.size:
+                self._tails_told[head.log] = head.size
+                self.writer.notice(TailFound(head))
 
     def _persist_derived(self) -> None:
         chain = self.writer.chain
@@ -158,15 +208,20 @@ class Member:
         for replica in self.witness.replicas.values():
             if replica.dirty:
                 self.out.persist(replica.derived(self.witness.certificate(replica)))
+        if self.witness.quota.dirty:
+            self.out.persist(PutSelf(QUOTA, self.witness.quota.encode()))
 
     def peer_up(self, peer: str) -> None:
-        """A peer can be spoken to: it gets the key of the live log at once."""
+        """A peer can be spoken to: it gets the key of the live log at once, and is asked what we may have forgotten."""
+        self._peers_up.add(peer)
+        self.voids.ask(peer)
         self.writer.peer_up(peer)
         chain = self.writer.chain
         self._on_get_wrap(peer, GetWrap(chain.log, chain.data_key.key_id))
 
     def peer_down(self, peer: str) -> None:
         """A peer cannot be spoken to."""
+        self._peers_up.discard(peer)
         self.writer.peer_down(peer)
         self.catchup.forget(peer)
 
@@ -213,7 +268,7 @@ class Member:
 
     def sign(self, body: SignedBody) -> bytes:
         """Wire bytes of a message in this box's name."""
-        return encode_signed(body, self.manifest.site, self.manifest.hash, self.own_id, self._secrets.signing)
+        return encode_signed(body, self.manifests.site, self.manifests.newest.hash, self.own_id, self._secrets.signing)
 
     # ---- what arrives ------------------------------------------------------------------------------------------
 
@@ -222,23 +277,32 @@ class Member:
 
         Raises PeerFault or VerificationFailed: count it, report it, go on.
         """
-        if sender not in self._peers:
+        if sender not in self.manifests.peers():
             raise PeerFault("message.stranger", f"{sender} is not in this box's group")
         message = decode_message(wire)
         self.heard_mono_ns[sender] = now.mono_ns
-        if isinstance(message, Signed):
-            self._check_envelope(sender, message)
-            self._on_signed(sender, message, now, bulk=bulk)
-        else:
-            self._on_plain(sender, message, now)
+        before = self.writer.chain
+        try:
+            if isinstance(message, Signed):
+                self._check_envelope(sender, message, now)
+                self._on_signed(sender, message, now, bulk=bulk)
+            else:
+                self._on_plain(sender, message, now)
+        finally:
+            self._note_chain(before)
 
-    def _check_envelope(self, sender: str, message: Signed) -> None:
-        if message.site != self.manifest.site or message.manifest_hash != self.manifest.hash:
+    def _check_envelope(self, sender: str, message: Signed, now: Now) -> None:
+        if message.sender != sender or not message.is_signed_by(self.manifests.box(sender).signing_public):
+            raise PeerFault("message.bad-signature", f"a message in {message.sender}'s name is not signed by it")
+        known = message.site == self.manifests.site and self.manifests.knows(message.manifest_hash)
+        if not known and not isinstance(message.body, ManifestOffer):
             raise PeerFault(
                 "message.manifest", f"{sender} works under another manifest", "compare the manifests of both boxes"
             )
-        if message.sender != sender or not message.is_signed_by(self.manifest.box(sender).signing_public):
-            raise PeerFault("message.bad-signature", f"a message in {message.sender}'s name is not signed by it")
+        following = self.manifests.next_after(message.manifest_hash)
+        if following is not None and now.mono_ns >= self._offered_ns.get(sender, 0):
+            self._offered_ns[sender] = now.mono_ns + LIMITS.heads_every_ns
+            self.out.tell_when_durable(sender, ManifestOffer(following))
 
     def _on_signed(self, sender: str, message: Signed, now: Now, *, bulk: bool) -> None:
         match message.body:
@@ -257,9 +321,37 @@ class Member:
             case Ask(nonce, box):
                 self._on_ask(sender, nonce, box, now)
             case Answer() as answer:
-                self.events.append(RestoreReply(sender, answer))
-            case ManifestOffer():
-                raise PeerFault("manifest.offer", f"{sender} offered a manifest; manifests change by enrolment only")
+                if self.voids.on_answer(sender, answer, self.writer.written):
+                    self._on_fresh_heads(sender, answer, now)
+                else:
+                    self.events.append(RestoreReply(sender, answer))
+            case ManifestOffer(signed_manifest):
+                self.offer_manifest(signed_manifest)
+
+    def offer_manifest(self, signed_manifest: bytes) -> bool:
+        """A newer manifest, from a peer or from an operator; True when it is in force now.
+
+        Raises PeerFault when it is malformed or lacks the signatures of either version's site keys.
+        """
+        if not self.manifests.take(signed_manifest, self.out):
+            return False
+        if self.manifests.own is self.manifests.newest:
+            self.writer.adopt_manifest(self.manifests.own)
+        else:
+            self.out.warn(Warn(
+                "manifest.removed", "critical", "operator", self.own_id,
+                f"the site's manifest {self.manifests.newest.version} no longer lists {self.own_id}",
+                "take this box out of the room, or enrol it again",
+            ))  # fmt: skip
+        return True
+
+    def _on_fresh_heads(self, sender: str, answer: Answer, now: Now) -> None:
+        for report in answer.reports:
+            if report.head.log.box == answer.box and report.head.log not in self.writer.written:
+                self.catchup.learn(sender, report.head.log, report.head.size)
+        self._mend(now)
+        if self.voids.is_sure:
+            self.witness.vouch_again(now)
 
     def _on_reply_to_writer(self, sender: str, message: Signed, now_ns: int) -> None:
         match message.body:
@@ -288,7 +380,7 @@ class Member:
             self.catchup.answered(message)
             self.witness.on_range(sender, message)
             self._want_named(sender)
-            self.catchup.step(self.witness.replicas, now.mono_ns)
+            self._catch_up(now)
 
     def _want_named(self, sender: str) -> None:
         """An epoch's start names what it continues: whoever sent it holds that too."""
@@ -305,9 +397,10 @@ class Member:
         for report in reports:
             head = report.head
             if head.log != live:
-                self.manifest.box(head.log.box)
+                self.manifests.box(head.log.box)
                 self.catchup.learn(sender, head.log, head.size)
                 self.witness.on_report(report)
+                self.writer.on_stored(sender, Stored(head.log, head.size))
                 continue
             self._holds(sender, live, head.size)
             self.writer.on_stored(sender, Stored(live, head.size))
@@ -332,6 +425,8 @@ class Member:
         return serve_range(get, frontier, self._disk.blocks)
 
     def _on_ask(self, sender: str, nonce: bytes, box: str, now: Now) -> None:
+        if box == self.own_id and self.writer.chain.replica.report() is None:
+            return  # our live log has no durable block yet: an older head would pass for a live one; they ask again
         self.out.tell(sender, self.answer(nonce, box, now))
 
     def answer(self, nonce: bytes, box: str, now: Now) -> Answer:

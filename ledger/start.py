@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
 from ledger.block import Header
 from ledger.errors import PeerFault
@@ -13,15 +13,19 @@ from ledger.notices import Head, Start
 from ledger.replica import Replica
 
 _FENCED_REPORTED = 4
-_UNNAMED_REPORTED = 32
+_UNNAMED_REPORTED = 8
 
 
-def check_start(header: Header, start: Start, manifest: Manifest) -> None:
-    """Raise PeerFault ``epoch.*`` unless F peers promised this epoch and its parent is the highest head they knew."""
+def check_start(header: Header, start: Start, manifest: Manifest, before: Manifest | None = None) -> None:
+    """Raise PeerFault ``epoch.*`` unless F peers promised this epoch and its parent is the highest head they knew.
+
+    ``before``: the manifest of the log it follows, when that is another: F peers of that group must have promised too.
+    """
     log = header.log
     if header.manifest_hash != manifest.hash:
         raise PeerFault("epoch.manifest", f"{log} is bound to another manifest than ours", "compare manifest versions")
-    peers = {box.id for box in manifest.peers_of(log.box)}
+    groups = [each for each in (manifest, before) if each is not None]
+    peers = {box.id: box.signing_public for each in reversed(groups) for box in each.peers_of(log.box)}
     givers: dict[str, Promise] = {}
     for wire in start.promises:
         signed = decode_message(wire)
@@ -31,15 +35,21 @@ def check_start(header: Header, start: Start, manifest: Manifest) -> None:
         named = (promise.box, promise.counter, promise.incarnation, signed.manifest_hash, signed.site)
         if named != (log.box, log.counter, log.incarnation, manifest.hash, manifest.site):
             raise PeerFault("epoch.promise", f"{log} carries a promise for another epoch")
-        if signed.sender not in peers or not signed.is_signed_by(manifest.box(signed.sender).signing_public):
+        if signed.sender not in peers or not signed.is_signed_by(peers[signed.sender]):
             raise PeerFault("epoch.promise", f"{log} carries a promise that {signed.sender} did not sign")
         givers[signed.sender] = promise
-    needed = manifest.quorum_of(log.box).fence
-    if len(givers) < needed:
-        raise PeerFault("epoch.unfenced", f"{log} has {len(givers)} promises, {needed} are needed")
+    for each in groups:
+        count, needed = promised_in(each, log.box, givers), each.quorum_of(log.box).fence
+        if count < needed:
+            raise PeerFault("epoch.unfenced", f"{log} has {count} promises, {needed} are needed")
     best = highest_fenced(head for promise in givers.values() for head in promise.fenced)
     if best is not None and (start.parent is None or _rank(start.parent) < _rank(best)):
         raise PeerFault("epoch.parent", f"{log} does not continue the highest head its peers hold")
+
+
+def promised_in(manifest: Manifest, box: str, givers: Iterable[str]) -> int:
+    """How many of ``givers`` are peers of ``box`` under this manifest."""
+    return len({peer.id for peer in manifest.peers_of(box)} & set(givers))
 
 
 def _rank(head: Head) -> tuple[int, int]:
@@ -51,20 +61,27 @@ def highest_fenced(heads: Iterable[Head]) -> Head | None:
     return max((head for head in heads if head.log.fenced), key=_rank, default=None)
 
 
-def linked_logs(first: Header) -> set[LogId]:
-    """The logs that an epoch's first block names as parent or tail."""
-    named: set[LogId] = set()
+def linked_heads(first: Header) -> list[Head]:
+    """The ends that an epoch's first block names as parent or tail."""
+    named: list[Head] = []
     for notice in first.notices:
         if isinstance(notice, Start):
-            named |= {tail.log for tail in notice.tails}
+            named += notice.tails
             if notice.parent is not None:
-                named.add(notice.parent.log)
+                named.append(notice.parent)
     return named
 
 
-def heads_for_promise(held: Iterable[Replica], linked: set[LogId]) -> tuple[tuple[Head, ...], tuple[Head, ...]]:
+def linked_logs(first: Header) -> set[LogId]:
+    """The logs that an epoch's first block names as parent or tail."""
+    return {head.log for head in linked_heads(first)}
+
+
+def heads_for_promise(
+    held: Iterable[Replica], linked: Mapping[LogId, int]
+) -> tuple[tuple[Head, ...], tuple[Head, ...]]:
     """(fenced, provisional) heads a promise reports: the newest epochs, and the ends no epoch has named yet."""
     durable = [head for replica in held if (head := replica.head_at(replica.durable_size)) is not None]
     fenced = sorted((head for head in durable if head.log.fenced), key=_rank, reverse=True)
-    unnamed = [head for head in durable if not head.log.fenced and head.log not in linked]
+    unnamed = [head for head in durable if not head.log.fenced and head.size > linked.get(head.log, 0)]
     return tuple(fenced[:_FENCED_REPORTED]), tuple(unnamed[-_UNNAMED_REPORTED:])

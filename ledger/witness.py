@@ -7,8 +7,8 @@ made only after the commit of what it covers (docs/architecture.md, "Replication
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 from ledger.block import Header, decode_signed_header, header_signature_is_valid, payload_hash
@@ -21,6 +21,7 @@ from ledger.instant import Now
 from ledger.limits import LIMITS, S_NS
 from ledger.log import LogId
 from ledger.manifest import Manifest
+from ledger.manifests import Manifests
 from ledger.messages import (
     BlockMessage,
     Cosign,
@@ -37,32 +38,38 @@ from ledger.messages import (
 from ledger.notices import Head, Start
 from ledger.ops import AppendBlock, OpenLog, PutPromise, PutProof
 from ledger.outbox import Outbox, Warn
+from ledger.quota import Quota
 from ledger.replica import LogReader, Recent, Replica
 from ledger.signing import SigningKey
-from ledger.start import check_start, heads_for_promise, linked_logs
+from ledger.start import check_start, heads_for_promise, linked_heads
 from ledger.tree import leaf_hash
 
+_UNNAMED_TOLD = 64
 _PROMISE_BYTES = 2 * LIMITS.signed_header_bytes
 
 
 @dataclass(frozen=True, slots=True)
 class PromiseState:
-    """What was promised about a box: nothing older than (counter, incarnation). ``evidence`` is the FENCE or START."""
+    """What was promised about a box: nothing older than (counter, incarnation). ``evidence`` is the FENCE or START.
+
+    ``void``: this box has lost memory and its word on that box does not count until it has caught up.
+    """
 
     counter: int
     incarnation: bytes
     manifest_hash: bytes
     evidence: bytes
+    void: bool = False
 
     def encode(self) -> bytes:
         """As stored."""
-        return pack([self.counter, self.incarnation, self.manifest_hash, self.evidence])
+        return pack([self.counter, self.incarnation, self.manifest_hash, self.evidence, self.void])
 
     @classmethod
     def decode(cls, data: bytes) -> PromiseState:
         """Strict inverse of ``encode``; raises PeerFault."""
-        take = Fields(unpack(data, _PROMISE_BYTES, "promise"), 4, "promise")
-        return cls(take.uint(), take.raw(16), take.raw(32), take.blob(_PROMISE_BYTES))
+        take = Fields(unpack(data, _PROMISE_BYTES, "promise"), 5, "promise")
+        return cls(take.uint(), take.raw(16), take.raw(32), take.blob(_PROMISE_BYTES), take.boolean())
 
 
 class _Appended(NamedTuple):
@@ -82,7 +89,10 @@ class Witness:
 
     def __init__(self, own_id: str, key: SigningKey, manifest: Manifest, reader: LogReader, out: Outbox) -> None:
         self.own_id = own_id
-        self.manifest = manifest
+        self.manifests = Manifests(own_id, manifest)
+        self.quota = Quota()
+        self.refused: set[LogId] = set()
+        self.may_vouch: Callable[[str], bool] = lambda _box: True
         self.replicas: dict[LogId, Replica] = {}
         self.promises: dict[str, PromiseState] = {}
         self.proofs: dict[str, int] = {}
@@ -91,8 +101,14 @@ class Witness:
         self.out = out
         self._key = key
         self._reader = reader
-        self._linked: set[LogId] = set()
+        self._linked: dict[LogId, int] = {}
+        self._held_fences: dict[str, tuple[Signed, Fence]] = {}
         self._uncommitted: deque[_Appended] = deque()
+
+    @property
+    def backlog(self) -> int:
+        """Blocks taken and not durable yet."""
+        return len(self._uncommitted)
 
     # ---- start -------------------------------------------------------------------------------------------------
 
@@ -104,12 +120,22 @@ class Witness:
         for log in self.replicas:
             first = self._reader.signed_header(log, 0)
             if first is not None:
-                self._linked |= linked_logs(decode_signed_header(first))
+                self._link(linked_heads(decode_signed_header(first)))
 
-    def adopt(self, replica: Replica, named: Iterable[LogId]) -> None:
+    def _link(self, heads: Iterable[Head]) -> None:
+        for head in heads:
+            self._linked[head.log] = max(head.size, self._linked.get(head.log, 0))
+
+    def unnamed(self, box: str) -> list[Head]:
+        """Durable ends of a box's logs that no epoch known here names."""
+        held = [r for r in self.replicas.values() if r.log.box == box and not r.frozen]
+        heads = [head for replica in held if (head := replica.head_at(replica.durable_size)) is not None]
+        return [head for head in heads if head.size > self._linked.get(head.log, 0)]
+
+    def adopt(self, replica: Replica, named: Iterable[Head]) -> None:
         """This box's own log is closed and held like any other from here on. ``named``: by the log that follows it."""
         self.replicas[replica.log] = replica
-        self._linked.update(named)
+        self._link(named)
         self._uncommitted.append(_Appended(self.out.position, replica, replica.size, b""))
 
     # ---- blocks ------------------------------------------------------------------------------------------------
@@ -152,7 +178,7 @@ class Witness:
 
     def _checked(self, signed_header: bytes, payload: bytes) -> Header:
         header = decode_signed_header(signed_header)
-        box = self.manifest.box(header.log.box)
+        box = self.manifests.box(header.log.box)
         if not header_signature_is_valid(signed_header, box.signing_public):
             raise PeerFault("block.bad-signature", f"block {header.seq} of {header.log} is not signed by {box.id}")
         if payload and (len(payload) != header.payload_bytes or payload_hash(payload) != header.payload_hash):
@@ -162,11 +188,25 @@ class Witness:
     def _replica_for(self, header: Header) -> Replica:
         replica = self.replicas.get(header.log)
         if replica is None:
+            self.manifests.of(header.manifest_hash)
+            if header.log.box != self.own_id and not self.quota.take_log(header.log.box):
+                raise self._refuse(header.log, "quota.logs")
             replica = Replica(header.log, header.manifest_hash)
             self.replicas[header.log] = replica
         if header.manifest_hash != replica.manifest_hash:
             raise PeerFault("block.manifest", f"{header.log} changed its manifest within the log")
         return replica
+
+    def _refuse(self, log: LogId, reason: str) -> PeerFault:
+        """Nothing more of this log is taken or asked for today."""
+        self.refused.add(log)
+        self.out.tell(log.box, Nack(log, reason, b""))
+        return PeerFault(reason, f"{log.box} has had its day's share of this disk", f"find out why {log.box} restarts")
+
+    def is_current(self, log: LogId) -> bool:
+        """True for the epoch that was promised: the only one of its box that may be vouched for."""
+        promised = self.promises.get(log.box, NO_PROMISE)
+        return log.fenced and (log.counter, log.incarnation) == (promised.counter, promised.incarnation)
 
     def _accept(self, sender: str, replica: Replica, header: Header, message: BlockMessage) -> None:
         if replica.frozen:
@@ -176,6 +216,9 @@ class Witness:
             raise PeerFault("block.broken-link", f"block {header.seq} of {header.log} does not link to the one before")
         if header.seq == 0:
             self._open(replica, header, message.signed_header)
+        log = replica.log
+        if log.box != self.own_id and not self.is_current(log) and not self.quota.take_block(log.box):
+            raise self._refuse(log, "quota.tail")
         leaf = leaf_hash(message.signed_header)
         frontier = replica.frontier.copy()
         frontier.append(leaf)
@@ -198,8 +241,8 @@ class Witness:
         return True
 
     def _is_signed(self, log: LogId, size: int, root: bytes, signature: bytes) -> bool:
-        checkpoint = Checkpoint(log.origin(self.manifest.site), size, root)
-        return checkpoint_signature_is_valid(self.manifest.box(log.box).signing_public, checkpoint, signature)
+        checkpoint = Checkpoint(log.origin(self.manifests.site), size, root)
+        return checkpoint_signature_is_valid(self.manifests.box(log.box).signing_public, checkpoint, signature)
 
     def _open(self, replica: Replica, header: Header, signed_header: bytes) -> None:
         start = next((notice for notice in header.notices if isinstance(notice, Start)), None)
@@ -207,14 +250,22 @@ class Witness:
             raise PeerFault("log.no-start", f"{header.log} does not begin with a start notice")
         box = header.log.box
         if header.log.fenced:
-            check_start(header, start, self.manifest)
+            check_start(header, start, *self._groups_of(header, start))
             promised = self.promises.get(box, NO_PROMISE)
             if header.log.counter > promised.counter:
                 self._promise(box, PromiseState(header.log.counter, header.log.incarnation, header.manifest_hash,
-                                                signed_header))  # fmt: skip
-        self._linked |= linked_logs(header)
+                                                signed_header, promised.void))  # fmt: skip
+        self._link(linked_heads(header))
         self.named += [start.parent, *start.tails] if start.parent is not None else list(start.tails)
         self.out.persist(OpenLog(replica.log, header.manifest_hash))
+
+    def _groups_of(self, header: Header, start: Start) -> tuple[Manifest, ...]:
+        """The manifests whose groups must have promised: the epoch's own and, when another, that of what it follows."""
+        manifest = self.manifests.of(header.manifest_hash)
+        parent = self.replicas.get(start.parent.log) if start.parent is not None else None
+        if parent is None or parent.manifest_hash == manifest.hash:
+            return (manifest,)
+        return manifest, self.manifests.of(parent.manifest_hash)
 
     def _on_known_seq(self, sender: str, replica: Replica, header: Header, message: BlockMessage) -> None:
         known = replica.leaf_at(header.seq)
@@ -301,18 +352,18 @@ class Witness:
         log = replica.log
         if log.box == self.own_id or replica.frozen:
             return
-        promised = self.promises.get(log.box, NO_PROMISE)
-        current = (log.counter, log.incarnation) == (promised.counter, promised.incarnation)
-        if not log.fenced or not current or replica.missing_key is not None:
+        current = self.is_current(log)
+        if not current or replica.missing_key is not None or not self.may_vouch(log.box):
             self.out.tell(log.box, Stored(log, replica.durable_size))
             if log.fenced and not current:
+                promised = self.promises.get(log.box, NO_PROMISE)
                 self.out.tell(log.box, Nack(log, "epoch.old", promised.evidence))
             return
         head = replica.head_at(replica.durable_size)
         if head is None or head.size <= replica.cosigned_size:
             return
         replica.cosigned_s = now.utc_ns // S_NS
-        checkpoint = Checkpoint(log.origin(self.manifest.site), head.size, head.root)
+        checkpoint = Checkpoint(log.origin(self.manifests.site), head.size, head.root)
         replica.cosignature = cosign(self._key, checkpoint, replica.cosigned_s)
         replica.cosigned_size = head.size
         self._cosign(replica, log.box)
@@ -339,11 +390,18 @@ class Witness:
         promised = self.promises.get(box, NO_PROMISE)
         same = (fence.counter, fence.incarnation) == (promised.counter, promised.incarnation)
         newer = promised.counter < fence.counter <= promised.counter + LIMITS.fence_counter_leap
+        if signed.manifest_hash != self.manifests.newest.hash:
+            return
+        if not self.may_vouch(box):
+            self._held_fences[box] = (signed, fence)
+            return
         if not same and not newer:
             self.out.tell(box, Refuse(box, promised.counter, promised.incarnation, promised.evidence))
             return
         if not same:
-            self._promise(box, PromiseState(fence.counter, fence.incarnation, signed.manifest_hash, signed.wire))
+            self._promise(
+                box, PromiseState(fence.counter, fence.incarnation, signed.manifest_hash, signed.wire, promised.void)
+            )
         held = [replica for replica in self.replicas.values() if replica.log.box == box]
         fenced, provisional = heads_for_promise(held, self._linked)
         self.out.tell_when_durable(
@@ -353,6 +411,22 @@ class Witness:
     def _promise(self, box: str, promise: PromiseState) -> None:
         self.promises[box] = promise
         self.out.persist(PutPromise(box, promise.encode()))
+
+    def set_void(self, box: str, *, void: bool, now: Now) -> None:
+        """Our word on a box stops or starts to count, durably."""
+        self._promise(box, replace(self.promises.get(box, NO_PROMISE), void=void))
+        if not void:
+            self.vouch_again(now)
+
+    def vouch_again(self, now: Now) -> None:
+        """Our word has begun to count: give it for what is held and for what was asked meanwhile."""
+        for box, (signed, fence) in list(self._held_fences.items()):
+            if self.may_vouch(box):
+                del self._held_fences[box]
+                self.on_fence(signed, fence)
+        for replica in self.replicas.values():
+            if replica.durable_size > replica.cosigned_size and self.is_current(replica.log):
+                self._vouch(replica, now)
 
     # ---- gossip ------------------------------------------------------------------------------------------------
 
@@ -369,5 +443,6 @@ class Witness:
             best = newest.get(replica.log.box)
             if replica.log.fenced and (best is None or replica.log.counter > best.log.counter):
                 newest[replica.log.box] = replica
-        unnamed = [r for r in self.replicas.values() if not r.log.fenced and r.log not in self._linked]
+        unnamed = [r for r in self.replicas.values()
+                   if not r.log.fenced and r.durable_size > self._linked.get(r.log, 0)][-_UNNAMED_TOLD:]  # fmt: skip
         return [*newest.values(), *unnamed]

@@ -7,23 +7,37 @@ peers, FENCED is the normal state. Recording never waits for the network: every 
 from __future__ import annotations
 
 import enum
+from collections import deque
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from ledger.block import decode_signed_header, header_signature_is_valid
 from ledger.chain import Block, Chain, Draft
 from ledger.errors import PeerFault
+from ledger.fencing import Attempt
 from ledger.limits import LIMITS
 from ledger.log import INCARNATION_BYTES, LogId
-from ledger.manifest import Manifest
-from ledger.messages import Cosign, Fence, Nack, Promise, Refuse, Signed, Stored, Wrap, decode_message
-from ledger.notices import Head, Notice, Start
+from ledger.manifest import Manifest, Role
+from ledger.messages import (
+    NONCE_BYTES,
+    Cosign,
+    Fence,
+    Nack,
+    Promise,
+    Refuse,
+    Signed,
+    Stored,
+    Wrap,
+    decode_message,
+)
+from ledger.notices import Head, ManifestChange, Notice, Start
 from ledger.ops import AppendBlock, OpenLog, PutSelf
 from ledger.outbox import EVERYBODY, Outbox, Warn
+from ledger.quorum import Level
 from ledger.replica import LogReader
 from ledger.sealing import DataKey, wrap
 from ledger.signing import SigningKey
-from ledger.start import highest_fenced
+from ledger.start import highest_fenced, promised_in
 from ledger.vouching import Vouching
 
 RECOVERY = "recovery"
@@ -40,18 +54,6 @@ class State(enum.Enum):
     FENCING = "fencing"
     LONE = "alone"
     FENCED = "fenced"
-
-
-@dataclass(slots=True)
-class _Attempt:
-    """One fencing dialogue. ``counter`` is burnt whatever comes of it."""
-
-    counter: int
-    incarnation: bytes
-    nonce: bytes
-    until_ns: int
-    back_to: State
-    promises: dict[str, tuple[bytes, Promise]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,6 +79,9 @@ class Writer:
         self.new_keys: list[tuple[LogId, DataKey, dict[str, bytes]]] = []
         self.chain: Chain
         self.vouching: Vouching
+        self.written: set[LogId] = set()
+        self.manifest_of: Callable[[LogId], Manifest | None] = lambda _log: None
+        self.loose_ends: Callable[[], Iterable[Head]] = tuple
         self._key = key
         self._boot_id = boot_id
         self._reader = reader
@@ -84,7 +89,11 @@ class Writer:
         self._counter = 0
         self._heads: dict[LogId, Head] = {}
         self._peers_up: set[str] = set()
-        self._attempt: _Attempt | None = None
+        self._attempt: Attempt | None = None
+        self._back_to = State.PROVISIONAL
+        self._bound = manifest
+        self._notices: deque[Notice] = deque()
+        self._tail_holders: dict[LogId, dict[str, int]] = {}
         self._next_attempt_ns = 0
         self._backoff_ns = LIMITS.fence_retry_min_ns
         self._start: Start
@@ -96,25 +105,34 @@ class Writer:
         """Every process start is a new incarnation that records at once."""
         self._counter = past.counter
         self._heads = {head.log: head for head in past.heads}
-        if self.quorum.peers == 0:
+        parent = highest_fenced(self._heads.values())
+        before = self.manifest_of(parent.log) if parent is not None else None
+        if self.quorum.peers == 0 and (before is None or before.quorum_of(self.own_id).peers == 0):
             self._burn_counter(self._counter + 1)
-            parent = highest_fenced(self._heads.values())
             tails = self._tails(parent)
             self._open(self._random(INCARNATION_BYTES), fenced=True, start=Start(self._boot_id, (), parent, tails))
             self.state = State.LONE
         else:
-            start = Start(self._boot_id, (), None, ())
-            self._open(self._random(INCARNATION_BYTES), fenced=False, start=start)
+            self._open_provisional()
 
-    def _open(self, incarnation: bytes, *, fenced: bool, start: Start) -> None:
-        log = LogId(self.own_id, self._counter, incarnation, fenced)
+    def _open_provisional(self) -> None:
+        self.state = State.PROVISIONAL
+        self._attempt = None
+        self._open(self._random(INCARNATION_BYTES), fenced=False, start=Start(self._boot_id, (), None, ()))
+
+    def _open(self, incarnation: bytes, *, fenced: bool, start: Start, counter: int | None = None) -> None:
+        log = LogId(self.own_id, self._counter if counter is None else counter, incarnation, fenced)
         data_key = DataKey(self._random(32))
         self.chain = Chain(self.manifest.site, log, self._key, data_key, self.manifest.hash)
         self.vouching = Vouching(self.manifest, log, self.quorum)
         self._start = start
+        self._bound = self.manifest
         self._opened_ns = None
+        self.written.add(log)
+        self._tail_holders = {tail.log: {} for tail in start.tails}
         wraps = {box.id: wrap(data_key, self.own_id, incarnation, box.receiving_public)
-                 for box in (self.manifest.box(self.own_id), *self.manifest.peers_of(self.own_id))}  # fmt: skip
+                 for box in (self.manifest.box(self.own_id), *self.manifest.peers_of(self.own_id))
+                 if box.role is Role.MEMBER or box.id == self.own_id}  # fmt: skip
         if self.manifest.recovery_public is not None:
             wraps[RECOVERY] = wrap(data_key, self.own_id, incarnation, self.manifest.recovery_public)
         self.new_keys.append((log, data_key, wraps))
@@ -124,7 +142,9 @@ class Writer:
     def close_block(self, draft: Draft) -> Block:
         """Close the next block of the live log; its append is asked for and the block may be sent at once."""
         if self.chain.size == 0:
-            draft = _with_notice(draft, self._start)
+            draft = replace(draft, notices=(self._start, *draft.notices))
+        if self._notices and len(draft.notices) < LIMITS.notices:
+            draft = replace(draft, notices=(*draft.notices, self._notices.popleft()))
         block = self.chain.close_block(draft)
         self.vouching.add(self.chain.size, block.root, block.checkpoint_signature)
         self.out.persist(AppendBlock(block.log, block.seq, block.signed_header, block.payload))
@@ -136,10 +156,16 @@ class Writer:
         """True when the next block must hold a keyframe whatever the interval says."""
         return self.chain.size == 0
 
-    def names(self) -> set[LogId]:
-        """The logs that the live log's start names."""
+    def notice(self, notice: Notice) -> None:
+        """Say this in one of the next blocks; beyond ``LIMITS.notices`` waiting, the oldest is let go."""
+        if len(self._notices) >= LIMITS.notices:
+            self._notices.popleft()
+        self._notices.append(notice)
+
+    def names(self) -> list[Head]:
+        """The ends that the live log's start names."""
         parent = self._start.parent
-        return {head.log for head in (*self._start.tails, *((parent,) if parent is not None else ()))}
+        return [*self._start.tails, *((parent,) if parent is not None else ())]
 
     def _burn_counter(self, counter: int) -> None:
         self._counter = counter
@@ -161,82 +187,99 @@ class Writer:
             self._opened_ns = now_ns
         attempt = self._attempt
         if attempt is not None:
-            if self._try_recover(attempt):
-                return
-            if now_ns >= attempt.until_ns:
-                self.state = attempt.back_to
-                self._attempt = None
-                self._next_attempt_ns = now_ns + self._backoff_ns
-                self._backoff_ns = min(2 * self._backoff_ns, LIMITS.fence_retry_max_ns)
-        elif self.state is not State.LONE and self._wants_epoch(now_ns):
-            if len(self._peers_up) >= self.quorum.fence and now_ns >= self._next_attempt_ns:
-                self._fence(now_ns)
-        elif self.state is State.LONE and self._is_full(now_ns):
-            parent = self.chain.head()
+            if not self._try_recover(attempt, now_ns) and now_ns >= attempt.until_ns:
+                self._give_up(now_ns)
+        elif not self._wants_epoch(now_ns):
+            return
+        elif self.state is State.LONE and self.quorum.peers == 0:
+            parent = self.chain.head() if self.chain.size else highest_fenced(self._heads.values())
             self._burn_counter(self._counter + 1)
             self._open(self._random(INCARNATION_BYTES), fenced=True, start=Start(self._boot_id, (), parent, ()))
+        elif now_ns >= self._next_attempt_ns:
+            groups = self._groups()
+            if all(promised_in(each, self.own_id, self._peers_up) >= each.quorum_of(self.own_id).fence
+                   for each in groups):  # fmt: skip
+                self._fence(groups, now_ns)
+
+    def _give_up(self, now_ns: int) -> None:
+        """Go on in the log as it is; the counter stays burnt."""
+        self.state = self._back_to
+        self._attempt = None
+        self._next_attempt_ns = now_ns + self._backoff_ns
+        self._backoff_ns = min(2 * self._backoff_ns, LIMITS.fence_retry_max_ns)
+
+    def _groups(self) -> tuple[Manifest, ...]:
+        """The manifests whose groups must promise: the one in force and, if it is another, that of our highest head."""
+        before: Manifest | None = self._bound
+        if not self.chain.log.fenced:
+            best = highest_fenced(self._heads.values())
+            before = self.manifest_of(best.log) if best is not None else None
+        return (self.manifest,) if before is None or before.hash == self.manifest.hash else (self.manifest, before)
+
+    def adopt_manifest(self, manifest: Manifest) -> None:
+        """A newer manifest is in force: the next epoch is bound to it, fenced by its group and by the one before."""
+        self.manifest = manifest
+        self.quorum = manifest.quorum_of(self.own_id)
+        self.notice(ManifestChange(manifest.version, manifest.hash))
+        if self._attempt is not None:
+            self.state = self._back_to
+            self._attempt = None
+        self._next_attempt_ns = 0
 
     def _wants_epoch(self, now_ns: int) -> bool:
-        return self.state is State.PROVISIONAL or self._is_full(now_ns)
+        rebound = self._bound.hash != self.manifest.hash
+        return self.state is State.PROVISIONAL or rebound or self._is_full(now_ns)
 
     def _is_full(self, now_ns: int) -> bool:
         old = self._opened_ns is not None and now_ns - self._opened_ns >= LIMITS.epoch_ns
         return self.chain.size >= LIMITS.epoch_blocks or old
 
-    def _fence(self, now_ns: int) -> None:
+    def _fence(self, groups: tuple[Manifest, ...], now_ns: int) -> None:
         self._burn_counter(self._counter + 1)
-        incarnation, nonce = self._random(INCARNATION_BYTES), self._random(16)
+        incarnation, nonce = self._random(INCARNATION_BYTES), self._random(NONCE_BYTES)
         until = now_ns + LIMITS.fence_timeout_ns
-        self._attempt = _Attempt(self._counter, incarnation, nonce, until, self.state, {})
+        self._attempt = Attempt(self.own_id, self._counter, incarnation, nonce, until, groups, self.chain.log)
+        self._back_to = self.state
         self.state = State.FENCING
         self.out.tell_when_durable(EVERYBODY, Fence(self._counter, incarnation, nonce))
 
     def on_promise(self, signed: Signed, promise: Promise, now_ns: int) -> None:
         """Counts only for exactly this attempt, and once its giver delivered the headers it reports."""
-        attempt = self._attempt
-        if attempt is None or promise.box != self.own_id:
-            return
-        if (promise.counter, promise.incarnation, promise.nonce) != (
-            attempt.counter, attempt.incarnation, attempt.nonce,
-        ):  # fmt: skip
-            return
-        first = signed.sender not in attempt.promises
-        attempt.promises[signed.sender] = (signed.wire, promise)
-        if first and self._lacking(promise):
-            attempt.until_ns = max(attempt.until_ns, now_ns + LIMITS.promise_headers_ns)
-
-    def _lacking(self, promise: Promise) -> list[Head]:
-        return [head for head in (*promise.fenced, *promise.provisional)
-                if head.log != self.chain.log and self._reader.length(head.log) < head.size]  # fmt: skip
+        if self._attempt is not None:
+            self._attempt.take(signed, promise, self._reader, now_ns)
 
     def lacking(self) -> Iterable[tuple[str, Head]]:
         """(giver, head) for every own older log that a promise reports longer than our disk holds it."""
-        if self._attempt is not None:
-            for giver, (_, promise) in self._attempt.promises.items():
-                for head in self._lacking(promise):
-                    yield giver, head
+        return self._attempt.all_lacking(self._reader) if self._attempt is not None else ()
 
-    def _try_recover(self, attempt: _Attempt) -> bool:
-        counted = {giver: pair for giver, pair in attempt.promises.items() if not self._lacking(pair[1])}
-        if len(counted) < self.quorum.fence:
+    def _try_recover(self, attempt: Attempt, now_ns: int) -> bool:
+        counted = attempt.counted(self._reader, now_ns)
+        if not attempt.is_enough(counted):
             return False
-        for _, promise in counted.values():
-            for head in (*promise.fenced, *promise.provisional):
-                known = self._heads.get(head.log)
-                if head.log != self.chain.log and (known is None or known.size < head.size):
-                    self._heads[head.log] = head
+        heads = [head for _, promise in counted.values() for head in (*promise.fenced, *promise.provisional)]
+        for head in (*heads, *self.loose_ends()):
+            known = self._heads.get(head.log)
+            if head.log != self.chain.log and (known is None or known.size < head.size):
+                self._heads[head.log] = head
         if self.chain.size:
             self._heads[self.chain.log] = self.chain.head()
         parent = highest_fenced(self._heads.values())
+        if parent is not None and parent.log != self.chain.log and not self._is_covered(parent, attempt):
+            return False
         promises = tuple(wire for _, (wire, _) in sorted(counted.items()))
         start = Start(self._boot_id, promises, parent, self._tails(parent))
-        self._counter = attempt.counter
-        self._open(attempt.incarnation, fenced=True, start=start)
+        self._counter = max(self._counter, attempt.counter)
+        self._open(attempt.incarnation, counter=attempt.counter, fenced=True, start=start)
         self._heads = {}
         self._attempt = None
         self._backoff_ns = LIMITS.fence_retry_min_ns
-        self.state = State.FENCED
+        self.state = State.FENCED if self.quorum.peers else State.LONE
         return True
+
+    def _is_covered(self, parent: Head, attempt: Attempt) -> bool:
+        """False when the head to continue turns out to belong to a group that was not asked: ask again."""
+        before = self.manifest_of(parent.log)
+        return before is None or before.hash in {group.hash for group in attempt.groups}
 
     def _tails(self, parent: Head | None) -> tuple[Head, ...]:
         tails = [head for head in self._heads.values() if head.size and (parent is None or head.log != parent.log)]
@@ -247,7 +290,7 @@ class Writer:
         counter = self._evidenced_counter(refuse.evidence)
         if self._attempt is None or counter is None or counter < self._attempt.counter:
             return
-        self.state = self._attempt.back_to
+        self.state = self._back_to
         self._attempt = None
         self._burn_counter(counter)
         self._next_attempt_ns = now_ns + LIMITS.fence_retry_min_ns
@@ -265,9 +308,29 @@ class Writer:
                 f"{sender} holds a later epoch {counter} of {self.own_id}: another process records under this key",
                 "make sure only one box carries this identity",
             ))  # fmt: skip
-        if self.state is State.FENCED:
+        if own_attempt and self.state is State.FENCED:
             self.state = State.PROVISIONAL
-            self._next_attempt_ns = now_ns + (0 if own_attempt else LIMITS.second_writer_wait_ns)
+            self._next_attempt_ns = now_ns
+        elif not own_attempt:
+            self._leave(now_ns)
+
+    def _leave(self, now_ns: int) -> None:
+        """Sign nothing more in this log: what follows is provisional until a fence is there, a minute from now."""
+        if self.chain.size:
+            self._heads[self.chain.log] = self.chain.head()
+        self._open_provisional()
+        self._next_attempt_ns = now_ns + LIMITS.second_writer_wait_ns
+
+    def on_second_history(self, now_ns: int) -> None:
+        """Our own key signed another history of the live log: freeze it, go on in a new one."""
+        self.chain.replica.frozen = True
+        self.chain.replica.dirty = True
+        self.out.warn(Warn(
+            "own-fork", "critical", "us", self.own_id,
+            f"another process signs under {self.own_id}'s key: log {self.chain.log} is suspect and closed",
+            "treat this box's key as stolen: enrol a replacement box",
+        ))  # fmt: skip
+        self._leave(now_ns)
 
     def _evidenced_counter(self, evidence: bytes) -> int | None:
         """The epoch counter in a FENCE or START that our own key signed; None when it proves nothing."""
@@ -291,13 +354,16 @@ class Writer:
             self.vouching.on_cosign(cosign)
 
     def on_stored(self, sender: str, stored: Stored) -> None:
-        """A peer holds the live log up to a size."""
+        """A peer holds the live log, or an end that the live log names, up to a size."""
         if stored.log == self.chain.log:
             self.vouching.on_stored(sender, stored.size)
+        elif stored.log in self._tail_holders and self.manifest.lists(sender):
+            self._tail_holders[stored.log][sender] = stored.size
 
-
-def _with_notice(draft: Draft, notice: Notice) -> Draft:
-    return Draft(
-        payload=draft.payload, codec=draft.codec, has_keyframe=draft.has_keyframe, opened_ns=draft.opened_ns,
-        closed_ns=draft.closed_ns, boot_ns=draft.boot_ns, clock=draft.clock, notices=(notice, *draft.notices),
-    )  # fmt: skip
+    def tail_level(self, log: LogId) -> Level:
+        """The level of an end that the live log's start names: its start's, and no more than hold its headers."""
+        named = next((tail for tail in self._start.tails if tail.log == log), None)
+        if named is None or not self.chain.size:
+            return Level.LOCAL
+        holders = sum(1 for size in self._tail_holders[log].values() if size >= named.size)
+        return min(self.vouching.level_of(0), self.quorum.level(holders, holders))

@@ -126,6 +126,6 @@ def test_a_promise_reports_at_most_a_few_heads_the_newest() -> None:
         recording.grow(1)
         recording.chain.replica.durable_size = 1
         replicas.append(recording.chain.replica)
-    fenced, provisional = heads_for_promise(replicas, set())
+    fenced, provisional = heads_for_promise(replicas, {})
     assert [each.log.counter for each in fenced] == [7, 6, 5, 4]
     assert provisional == ()

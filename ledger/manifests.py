@@ -1,0 +1,100 @@
+"""The manifests a box knows: the newest, by which it works, and the older ones, to which older logs are bound."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from ledger.errors import PeerFault
+from ledger.limits import LIMITS
+from ledger.manifest import Box, Manifest, SignedManifest
+from ledger.ops import PutManifest
+from ledger.outbox import Outbox, Warn
+
+
+class Manifests:
+    """``newest`` is the highest version seen; ``own`` the highest that lists this box: another, once it is removed."""
+
+    def __init__(self, own_id: str, manifest: Manifest) -> None:
+        self._own_id = own_id
+        self._signed: dict[int, bytes] = {}
+        self._by_hash = {manifest.hash: manifest}
+        self.newest = manifest
+        self.own = manifest
+
+    def load(self, history: Iterable[tuple[int, bytes]]) -> None:
+        """Take over what the store holds: (version, signed manifest) pairs, each checked when it came."""
+        for version, data in history:
+            manifest = SignedManifest.decode(data).manifest
+            self._signed[version] = data
+            self._put(manifest)
+
+    def _put(self, manifest: Manifest) -> None:
+        self._by_hash[manifest.hash] = manifest
+        if manifest.version >= self.newest.version:
+            self.newest = manifest
+            if manifest.lists(self._own_id):
+                self.own = manifest
+
+    @property
+    def site(self) -> str:
+        """The site's name; no manifest changes it."""
+        return self.own.site
+
+    def of(self, manifest_hash: bytes) -> Manifest:
+        """The manifest of that hash; raises PeerFault ``manifest.unknown``."""
+        found = self._by_hash.get(manifest_hash)
+        if found is None:
+            raise PeerFault("manifest.unknown", "a manifest is named that this box does not know", "wait for its offer")
+        return found
+
+    def knows(self, manifest_hash: bytes) -> bool:
+        """True when that manifest, or one that followed it, is held."""
+        return manifest_hash in self._by_hash
+
+    def box(self, box_id: str) -> Box:
+        """A box of the newest manifest, or as an older one knew it; raises PeerFault ``manifest.unknown-box``."""
+        for manifest in sorted(self._by_hash.values(), key=lambda known: known.version, reverse=True):
+            if manifest.lists(box_id):
+                return manifest.box(box_id)
+        return self.newest.box(box_id)
+
+    def peers(self) -> set[str]:
+        """Every box that was or is in this box's group: those whose word on past and present logs counts."""
+        groups = [known.peers_of(self._own_id) for known in self._by_hash.values() if known.lists(self._own_id)]
+        return {box.id for group in groups for box in group}
+
+    def next_after(self, manifest_hash: bytes) -> bytes | None:
+        """The signed manifest that follows the one of that hash; None when that is the newest, or unknown."""
+        known = self._by_hash.get(manifest_hash)
+        return self._signed.get(known.version + 1) if known is not None else None
+
+    def take(self, offered: bytes, out: Outbox) -> bool:
+        """A signed manifest was offered; True when it is the next one and is in force from now on.
+
+        Raises PeerFault when malformed, or when the next version is not signed by both versions' site keys.
+        """
+        signed = SignedManifest.decode(offered)
+        manifest = signed.manifest
+        if manifest.site != self.site:
+            raise PeerFault("manifest.other-site", f"a manifest of {manifest.site} was offered")
+        if manifest.version == self.newest.version and manifest.hash != self.newest.hash:
+            signed.check(None)
+            self._alarm(manifest, out)
+        if manifest.version != self.newest.version + 1:
+            return False
+        signed.check(self.newest)
+        if manifest.version in self._signed or len(self._by_hash) >= LIMITS.manifests:
+            return False
+        out.persist(PutManifest(manifest.version, offered))
+        self._signed[manifest.version] = offered
+        self._put(manifest)
+        return True
+
+    def _alarm(self, other: Manifest, out: Outbox) -> None:
+        if not set(other.site_keys) & set(self.newest.site_keys):
+            return  # signed by strangers alone: anyone can make such a thing
+        out.warn(Warn(
+            "manifest.fork", "critical", "operator", self.site,
+            f"two manifests of version {other.version} carry the site's signatures",
+            "find out who signed the second one; treat the site's keys as stolen",
+        ))  # fmt: skip

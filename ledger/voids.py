@@ -1,0 +1,142 @@
+"""Has this box lost memory? A disk put back from an older image has forgotten promises and cosignatures.
+
+At start, before it promises or cosigns anything, a box asks its peers what they hold of its own logs. When they hold
+more than its disk does, its word is void for every box, durably, until it holds headers up to a fresh head of that
+box's live fenced log, or up to the heads of n - w + 1 other peers (docs/architecture.md, "Lost memory").
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Container, Iterable
+from dataclasses import dataclass, field
+
+from ledger.limits import LIMITS
+from ledger.log import LogId
+from ledger.manifests import Manifests
+from ledger.messages import NONCE_BYTES, Answer, Ask
+from ledger.notices import Head
+from ledger.outbox import Outbox, Warn
+from ledger.replica import LogReader
+
+
+@dataclass(slots=True)
+class _Void:
+    """What must be held again before our word on a box counts: its own fresh head, and what others answered."""
+
+    live: Head | None = None
+    others: dict[str, dict[LogId, int]] = field(default_factory=dict)
+
+
+class Voids:
+    """Decides for which boxes this one may promise and cosign."""
+
+    def __init__(
+        self, own_id: str, manifests: Manifests, reader: LogReader, out: Outbox, random: Callable[[int], bytes]
+    ) -> None:
+        self._own_id = own_id
+        self._manifests = manifests
+        self._reader = reader
+        self._out = out
+        self._nonce = random(NONCE_BYTES)
+        self._own_at_start: dict[LogId, int] = {}
+        self._answered: set[str] = set()
+        self._lost = False
+        self._void: dict[str, _Void] = {}
+        self._next_ask_ns = 0
+
+    def start(self, own_logs: Iterable[LogId], void: Iterable[str]) -> None:
+        """What the disk held when this process began, and for which boxes our word was void before."""
+        self._own_at_start = {log: self._reader.length(log) for log in own_logs}
+        self._void = {box: _Void() for box in void}
+
+    @property
+    def is_sure(self) -> bool:
+        """True once enough peers said what they hold of our own logs."""
+        own = self._manifests.own
+        quorum = own.quorum_of(self._own_id)
+        group = {box.id for box in own.peers_of(self._own_id)}
+        return len(self._answered & group) >= quorum.peers - quorum.witnessed + bool(quorum.peers)
+
+    def may_vouch(self, box: str) -> bool:
+        """True when this box may promise and cosign for ``box``."""
+        return self.is_sure and box not in self._void
+
+    @property
+    def void(self) -> frozenset[str]:
+        """The boxes for which our word is void."""
+        return frozenset(self._void)
+
+    def step(self, peers_up: Iterable[str], now_ns: int) -> None:
+        """Ask while anything is open, once a second."""
+        if now_ns < self._next_ask_ns or (self.is_sure and not self._void):
+            return
+        self._next_ask_ns = now_ns + LIMITS.heads_every_ns
+        for peer in sorted(peers_up):
+            self.ask(peer)
+
+    def ask(self, peer: str) -> None:
+        """A peer can be spoken to: ask it at once."""
+        if not self.is_sure:
+            self._out.tell(peer, Ask(self._nonce, self._own_id))
+        for box in sorted(self._void):
+            self._out.tell(peer, Ask(self._nonce, box))
+
+    def on_answer(self, sender: str, answer: Answer, written_since: Container[LogId]) -> bool:
+        """True when the answer was to a question of ours. ``written_since``: our logs since this process began."""
+        if answer.nonce != self._nonce:
+            return False
+        if answer.box in self._void:
+            self._learn(sender, answer)
+        if answer.box == self._own_id and not self.is_sure:
+            heads = [report.head for report in answer.reports]
+            self._lost = self._lost or any(
+                head.log.box == self._own_id
+                and head.log not in written_since
+                and head.size > self._own_at_start.get(head.log, 0)
+                for head in heads
+            )
+            self._answered.add(sender)
+        return True
+
+    def take_loss(self) -> frozenset[str]:
+        """The boxes for which our word becomes void now: all of them, once it shows that memory was lost."""
+        if not self._lost or not self.is_sure:
+            return frozenset()
+        self._lost = False
+        fresh = self._manifests.peers() - self._void.keys()
+        self._void.update({box: _Void() for box in fresh})
+        self._next_ask_ns = 0
+        self._out.warn(Warn(
+            "memory.lost", "warning", "disk", self._own_id,
+            "the peers hold more of this box's own log than its disk does: it vouches again once it has caught up",
+            "if a disk image was put back, do not do so again: enrol a replacement box instead",
+        ))  # fmt: skip
+        return frozenset(fresh)
+
+    def take_mended(self) -> frozenset[str]:
+        """The boxes for which enough is held again: our word counts from now on."""
+        mended = frozenset(box for box, void in self._void.items() if self._is_mended(box, void))
+        for box in mended:
+            del self._void[box]
+        return mended
+
+    def _learn(self, sender: str, answer: Answer) -> None:
+        box, void = answer.box, self._void[answer.box]
+        fenced = {report.head.log: report.head.size for report in answer.reports
+                  if report.head.log.box == box and report.head.log.fenced}  # fmt: skip
+        if sender == box and answer.reports and answer.reports[0].head.log.fenced:
+            void.live = answer.reports[0].head
+        if sender != box or self._manifests.own.quorum_of(self._own_id).peers == 1:
+            void.others[sender] = fenced
+
+    def _is_mended(self, box: str, void: _Void) -> bool:
+        if void.live is not None and self._reader.length(void.live.log) >= void.live.size:
+            return True
+        if not self._manifests.newest.lists(box):
+            return False
+        quorum = self._manifests.newest.quorum_of(box)
+        peers = {peer.id for peer in self._manifests.newest.peers_of(box)} | ({box} if quorum.peers == 1 else set())
+        heard = [heads for peer, heads in void.others.items() if peer in peers]
+        if len(heard) < quorum.peers - quorum.witnessed + 1:
+            return False
+        return all(self._reader.length(log) >= size for heads in heard for log, size in heads.items())
