@@ -184,11 +184,7 @@ class Pump:
                 return
             self._member.on_wire(sender, wire, self._now(), bulk=bulk)
         except OrledgerError as error:
-            key = f"{sender} {error.id}"
-            faults = self._statistics.peer_faults
-            faults[key] = faults.get(key, 0) + 1
-            if faults[key] == 1:
-                _LOG.warning("%s", error)
+            self.count_fault(sender, error)
         self._note_witnessed()
         self.pump()
 
@@ -202,6 +198,14 @@ class Pump:
                 return request_id < RESTORE_REQUESTS_FROM and log.box != self._member.own_id
             case _:
                 return False
+
+    def count_fault(self, sender: str, error: OrledgerError) -> None:
+        """Something of a peer's was wrong: count it, and tell it once per kind."""
+        key = f"{sender} {error.id}"
+        faults = self._statistics.peer_faults
+        faults[key] = faults.get(key, 0) + 1
+        if faults[key] == 1:
+            _LOG.warning("%s: %s", sender, error)
 
     def peer_up(self, peer: str) -> None:
         """A peer's broker can be reached."""

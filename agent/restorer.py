@@ -12,7 +12,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from agent.pump import Pump, Wire
-from ledger.errors import NoPeer, OperatorFault
+from ledger.errors import NoPeer, OperatorFault, PeerFault, VerificationFailed
 from ledger.instant import Now
 from ledger.keyring import Keyring
 from ledger.limits import LIMITS, S_NS
@@ -140,7 +140,7 @@ class Restorer:
         lacking = fetch.missing() if own in fetch.candidate.holders else []
         while lacking:
             for get in fetch.gets(1):
-                fetch.on_range(self._member.serve(get))
+                self._take(fetch, own, self._member.serve(get))
             before, lacking = lacking, fetch.missing()
             if lacking == before:
                 break
@@ -153,6 +153,13 @@ class Restorer:
                 self._wire().send_to(peer, self._member.sign(get))
             await self._collect(fetch, {get.request_id for get in gets}, replies)
 
+    def _take(self, fetch: Fetch, sender: str, answer: Range) -> None:
+        """What one holder gave, its own replica included; a bad answer is counted and asked for elsewhere."""
+        try:
+            fetch.on_range(answer)
+        except (PeerFault, VerificationFailed) as error:
+            self._pump.count_fault(sender, error)
+
     async def _collect(self, fetch: Fetch, ids: set[int], replies: asyncio.Queue[RestoreReply]) -> None:
         try:
             async with asyncio.timeout(LIMITS.restore_answer_ns / S_NS):
@@ -160,6 +167,6 @@ class Restorer:
                     reply = await replies.get()
                     if isinstance(reply.body, Range) and reply.body.request_id in ids:
                         ids.discard(reply.body.request_id)
-                        fetch.on_range(reply.body)
+                        self._take(fetch, reply.sender, reply.body)
         except TimeoutError:
             return

@@ -62,13 +62,15 @@ class Keyring:
     def add(self, box: str, incarnation: bytes, key: DataKey, wraps: Mapping[str, bytes]) -> bool:
         """Keep a key durably; False when it is entombed. Returns only after the fsync.
 
+        A wrap that is held already stays as it is: a later one of another sender cannot spoil it.
+
         Raises StoreFault ``keyring.full`` / ``keyring.unwritable``; what was held before stays held.
         """
         if key.key_id in self._tombs:
             return False
         held = self._entries.get(key.key_id)
-        if held is None or dict(held.wraps) != {**held.wraps, **wraps}:
-            merged = {**(held.wraps if held else {}), **wraps}
+        if held is None or not wraps.keys() <= held.wraps.keys():
+            merged = {**wraps, **(held.wraps if held else {})}
             self._save({**self._entries, key.key_id: KeyEntry(box, incarnation, key, merged)}, self._tombs)
         return True
 

@@ -1,11 +1,13 @@
 from __future__ import annotations
 
 import asyncio
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from ledger.errors import NoPeer, OperatorFault
+from ledger.messages import Get, Range
 from ledger.quorum import Level
 from ledger.records import Numeric
 from tests.agent.pumped import PumpedGroup
@@ -55,5 +57,28 @@ def test_an_unknown_box_and_a_box_nobody_holds_are_told_apart(tmp_path: Path) ->
                 await restorer.restore("or-7")
             with pytest.raises(NoPeer, match="holds a block of or-2"):
                 await restorer.restore("or-2")
+
+    asyncio.run(scenario())
+
+
+def test_a_peer_whose_blocks_are_wrong_is_counted_and_another_asked(tmp_path: Path) -> None:
+    async def scenario() -> None:
+        async with PumpedGroup(4, tmp_path) as group:
+            await group.tick(12, heart_rate("72"))
+            group.boxes["or-2"].dead = True
+            liar = group.boxes["or-3"].member
+            honest = liar.serve
+
+            def spoiled(get: Get) -> Range:
+                answer = honest(get)
+                blocks = tuple((header, payload[:-1] + bytes([payload[-1] ^ 1])) for header, payload in answer.blocks)
+                return replace(answer, blocks=blocks)
+
+            liar.serve = spoiled  # type: ignore[method-assign]
+            asker = group.boxes["or-1"]
+            asker.member.serve = lambda get: Range(get.request_id, get.log, get.first, b"", ())  # type: ignore[method-assign]
+            report = await asker.restorer.restore("or-2")
+            assert [str(value.value) for _, value in report.restored.state.values()] == ["72"]
+            assert any(key.startswith("or-3 ") for key in asker.statistics.peer_faults)
 
     asyncio.run(scenario())
