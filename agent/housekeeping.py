@@ -42,6 +42,7 @@ class _Asked(NamedTuple):
 class _Seen:
     """What the thread found."""
 
+    usage: StoreUsage
     room: Room
     ops: Sequence[Op]
     oldest_ns: int | None
@@ -132,7 +133,7 @@ class Housekeeping:
             return
         self._show(_LOOK, None)
         self._trend.add(now.mono_ns, seen.room.free_bytes)
-        self._judge_room(seen.room)
+        self._judge_room(seen.usage, seen.room)
         self._judge_retention(now, seen)
         if seen.ops:
             self._pump.when_idle(seen.ops)
@@ -158,7 +159,7 @@ class Housekeeping:
         if asked.may_step:
             moment = Moment(asked.now.utc_ns, asked.clock_is_right, room.is_pressed, self._open_cases(asked.logs))
             ops = self._retention.step(moment)
-        return _Seen(room, ops, self._retention.oldest_ns, tuple(self._retention.unreadable.items()))
+        return _Seen(usage, room, ops, self._retention.oldest_ns, tuple(self._retention.unreadable.items()))
 
     def _open_cases(self, logs: Sequence[LogId]) -> frozenset[bytes]:
         """The case of the newest block of every live log."""
@@ -171,7 +172,7 @@ class Housekeeping:
 
     # ---- what a person must know -------------------------------------------------------------------------------
 
-    def _judge_room(self, room: Room) -> None:
+    def _judge_room(self, usage: StoreUsage, room: Room) -> None:
         free = f"{room.free_bytes / _GIB:.1f} GiB"
         self._pump.replicas_paused = self._must_pause(room)
         reserve, full, paused = None, None, None
@@ -183,11 +184,11 @@ class Housekeeping:
             )
         if self._pump.replicas_paused:
             paused = f"{free} free: blocks of other boxes are not taken, so that this room can go on recording"
-        if not self._pump.has_room:
-            full = f"the disk is full; {room.free_bytes >> 20} MiB inside the ledger's own file are left to record on"
+        if not self._pump.has_room or usage.disk_free_bytes < LIMITS.disk_start_bytes:
+            full = "the disk is full: recording goes on only in what is free inside the ledger's own file"
         self._show(_RESERVE, reserve, "remove what is not the ledger's from its disk, or shorten retention_days")
         self._show(_PAUSED, paused, "free space on the ledger's disk; what was passed over is fetched by itself")
-        self._show(_FULL, full, "free space on the ledger's disk now: recording ends when those are used up")
+        self._show(_FULL, full, "free space on the ledger's disk now: recording ends when that is used up")
 
     def _must_pause(self, room: Room) -> bool:
         """Below half the reserve; until three quarters are free again, so as not to waver."""

@@ -146,20 +146,23 @@ def test_alerts_say_what_the_disk_lacks_and_clear(tmp_path: Path) -> None:
             world.usage = StoreUsage(GIB, GIB, int(free_gib * GIB), 20 * GIB)
             await look(keeper, box)
             assert alerts(box) == shown, free_gib
-        world.usage = StoreUsage(GIB, 6 * GIB, 0, 20 * GIB)  # freed inside the file, which does not shrink
+        world.usage = StoreUsage(GIB, 6 * GIB, 2 << 20, 20 * GIB)  # freed inside the file, which does not shrink
         await look(keeper, box)
         assert alerts(box) == {}
+        world.usage = replace(world.usage, disk_free_bytes=0)  # a key could not be written
+        await look(keeper, box)
+        assert alerts(box) == {"disk.full": "critical"}
 
     with_group(tmp_path, scenario)
 
 
 def test_a_file_that_cannot_grow_is_critical(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     async def scenario(group: PumpedGroup) -> None:
-        box, world = group.boxes["or-1"], World(usage=replace(ROOMY, disk_free_bytes=0))
+        box, world = group.boxes["or-1"], World()
         monkeypatch.setattr(box.store, "prepare", lambda: False)
         await group.tick(1, RATE)
         await look(world.keep(box), box)
-        assert alerts(box)["disk.full"] == "critical"
+        assert alerts(box) == {"disk.full": "critical", "disk.replicas-paused": "warning"}
         assert box.pump.replicas_paused
 
     with_group(tmp_path, scenario)
