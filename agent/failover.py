@@ -43,6 +43,7 @@ class Failover:
         heard = self._node.member.heard_mono_ns
         for peer in self._peers:
             self._watch(peer, heard.get(peer, self._started_ns), now)
+        self._watch_vouching(now)
         for standby in self._standbys:
             match standby.step(heard.get(standby.box), now.mono_ns):
                 case Step.ASK_AND_RESTORE:
@@ -60,6 +61,21 @@ class Failover:
             )
         else:
             alerts.clear("peer.silent", peer, now.utc_ns)
+
+    def _watch_vouching(self, now: Now) -> None:
+        node, own = self._node, self._node.member.own_id
+        unvouched_ns = node.pump.unvouched_ns(now)
+        if unvouched_ns < LIMITS.unvouched_ns:
+            node.alerts.clear("log.unvouched", own, now.utc_ns)
+            return
+        quorum = node.member.writer.quorum
+        text = (
+            f"what {own} records has not been vouched for by {quorum.witnessed} of {quorum.peers} peers for some time"
+        )
+        node.alerts.take(
+            Warn("log.unvouched", "warning", "peer", own, text, "check the peers and the network; recording goes on"),
+            now.utc_ns,
+        )
 
     def _start(self, work: Coroutine[None, None, None]) -> None:
         task = asyncio.get_running_loop().create_task(work)

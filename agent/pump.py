@@ -85,6 +85,10 @@ class Pump:
         self._undurable.append((self._member.out.position, closed))
         self.pump()
 
+    def unvouched_ns(self, now: Now) -> int:
+        """How long ago the oldest block closed that has not reached the level witnessed; 0 without peers."""
+        return now.mono_ns - self._unwitnessed[0][1] if self._peers and self._unwitnessed else 0
+
     def overloaded(self) -> bool:
         """True when the disk is so far behind that closing more blocks would only fill memory."""
         return len(self._undurable) >= LIMITS.commit_queue_blocks

@@ -40,7 +40,7 @@ standby_for = ["{standby_for}"]
         )
         node = SimpleNamespace(
             now=self.now, manifest=box.member.manifest, member=box.member, alerts=box.alerts, restorer=box.restorer,
-            configuration=self.configuration, record=self.record,
+            configuration=self.configuration, record=self.record, pump=box.pump,
         )  # fmt: skip
         self.failover = Failover(cast("Node", node))
         self.state_file = Path(self.configuration.box.runtime_dir) / f"{standby_for}.state.json"
@@ -117,5 +117,27 @@ def test_without_a_standby_duty_there_is_the_alert_and_nothing_else(tmp_path: Pa
             await group.tick(1)
             await watching.step()
             assert watching.alert_ids() == {("peer.silent", "or-2")}
+
+    asyncio.run(scenario())
+
+
+def test_blocks_that_nobody_vouches_for_are_told_of_and_recording_goes_on(tmp_path: Path) -> None:
+    async def scenario() -> None:
+        async with PumpedGroup(3, tmp_path) as group:
+            watching = Watching(group.boxes["or-1"], "or-3", tmp_path)
+            await group.tick(10, heart_rate())
+            await watching.step()
+            assert ("log.unvouched", "or-1") not in watching.alert_ids()
+            group.boxes["or-2"].dead = True
+            await group.tick(2, heart_rate())
+            watching.ahead_ns = LIMITS.unvouched_ns
+            await watching.step()
+            assert ("log.unvouched", "or-1") in watching.alert_ids()
+            watching.ahead_ns = 0
+            group.boxes["or-2"].dead = False
+            async with asyncio.timeout(20):
+                while ("log.unvouched", "or-1") in watching.alert_ids():
+                    await group.tick(1, heart_rate())
+                    await watching.step()
 
     asyncio.run(scenario())
