@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import hashlib
 import os
+import threading
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Self
 
 from benchmarks.report import Line
 from ledger.signing import SEED_BYTES, SigningKey, signature_is_valid
@@ -15,6 +17,9 @@ from ledger.signing import SEED_BYTES, SigningKey, signature_is_valid
 BLOCK_BYTES = 6_000
 _SYNCS = 300
 _SYNC_EVERY_S = 0.01
+_PROBE_EVERY_S = 0.1
+_SLOTS = 512
+_SLOT_BYTES = 8_192
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,24 +60,69 @@ def measure(folder: Path) -> Machine:
 
 
 def fdatasync_ms(folder: Path) -> list[float]:
-    """Overwriting one block's bytes in a file that is there already, and syncing, at the pace of several boxes."""
-    path = folder / "fdatasync.probe"
-    path.write_bytes(bytes(_SYNCS * 8_192))
-    descriptor = os.open(path, os.O_WRONLY)
+    """At the pace of several boxes, with nothing beside it."""
     took = []
-    try:
-        os.fsync(descriptor)
-        for index in range(_SYNCS):
-            data = os.urandom(BLOCK_BYTES)
-            began = time.perf_counter()
-            os.pwrite(descriptor, data, index * 8_192)
-            os.fdatasync(descriptor)
-            took.append((time.perf_counter() - began) * 1e3)
+    with _SyncedFile(folder) as file:
+        for _ in range(_SYNCS):
+            took.append(file.write_ms())
             time.sleep(_SYNC_EVERY_S)
-    finally:
-        os.close(descriptor)
-        path.unlink()
     return took
+
+
+class _SyncedFile:
+    """Overwrites one block's bytes in a file that is there already, and syncs."""
+
+    def __init__(self, folder: Path) -> None:
+        self._path = folder / "fdatasync.probe"
+        self._path.write_bytes(bytes(_SLOTS * _SLOT_BYTES))
+        self._descriptor = os.open(self._path, os.O_WRONLY)
+        self._next = 0
+
+    def __enter__(self) -> Self:
+        os.fsync(self._descriptor)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        os.close(self._descriptor)
+        self._path.unlink()
+
+    def write_ms(self) -> float:
+        """How long one took, in ms."""
+        data, self._next = os.urandom(BLOCK_BYTES), self._next + 1
+        began = time.perf_counter()
+        os.pwrite(self._descriptor, data, self._next % _SLOTS * _SLOT_BYTES)
+        os.fdatasync(self._descriptor)
+        return (time.perf_counter() - began) * 1e3
+
+
+class Probe:
+    """While it is open: what a thread of this process, with nothing else to do, gets of the same busy machine.
+
+    Ten times a second, as a box: how late a sleep ends, and how long one synced write takes.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.late_ms: list[float] = []
+        self.fdatasync_ms: list[float] = []
+        self._folder = folder
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=self._run)
+
+    def __enter__(self) -> Self:
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._stop.set()
+        self._thread.join()
+
+    def _run(self) -> None:
+        with _SyncedFile(self._folder) as file:
+            due = time.monotonic() + _PROBE_EVERY_S
+            while not self._stop.wait(max(0.0, due - time.monotonic())):
+                self.late_ms.append((time.monotonic() - due) * 1e3)
+                self.fdatasync_ms.append(file.write_ms())
+                due = max(due + _PROBE_EVERY_S, time.monotonic())
 
 
 def median_us(work: Callable[[], object], count: int = 500) -> float:
