@@ -46,7 +46,9 @@ class BoxSection(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class StoreSection(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """``reserve_gib`` of disk are never used by the ledger; payloads older than ``retention_days`` may go."""
+    """Payloads older than ``retention_days`` go; with less than ``reserve_gib`` free the oldest go earlier, and with less
+    than half of it blocks of other boxes are not taken. Headers stay.
+    """
 
     reserve_gib: int = 4
     retention_days: int = 30
