@@ -6,6 +6,7 @@ Minimal Lower Layer Protocol release 1 (0x0B … 0x1C 0x0D) and just enough of O
 from __future__ import annotations
 
 import itertools
+import os
 import socket
 import threading
 import time
@@ -17,16 +18,18 @@ _RETRY_S = 0.03
 _READ_S = 0.1
 
 
-def message(number: int, *, enhanced: bool) -> bytes:
-    """One framed ORU^R01 whose MSH-10 is ``m<number>`` and whose one value is ``number``."""
+def message(number: int, *, enhanced: bool, note_bytes: int = 0) -> bytes:
+    """One framed ORU^R01 whose MSH-10 is ``m<number>`` and whose one value is ``number``; a note makes it large."""
     wanted = "AL|NE" if enhanced else "|"
-    segments = (
+    segments = [
         f"MSH|^~\\&|TEST|LAB|||20260101120000+0000||ORU^R01^ORU_R01|m{number}|P|2.6|||{wanted}",
         "PID|||4711||DOE^JO",
         "PV1||I|OR^1^1",
         "OBR|1||1|69965^MDC_DEV_MON_PHYSIO_MULTI_PARAM_MDS^MDC|||20260101120000+0000",
         f"OBX|1|NM|149530^MDC_PULS_OXIM_PULS_RATE^MDC|1.1.1.149530|{number}|264864^MDC_DIM_BEAT_PER_MIN^MDC|||||F",
-    )
+    ]
+    if note_bytes:
+        segments.append(f"NTE|1|L|{os.urandom(note_bytes // 2).hex()}")
     return b"\x0b" + "\r".join(segments).encode() + b"\r" + _END
 
 
@@ -37,10 +40,13 @@ class Sender:
     must be there for ever. Odd connections ask for commit acknowledgment (CA), even ones for the original mode (AA).
     """
 
-    def __init__(self, port: int, *, connections: int = 3, window: int = 8, pause_s: float = 0.002) -> None:
+    def __init__(
+        self, port: int, *, connections: int = 3, window: int = 8, pause_s: float = 0.002, note_bytes: int = 0
+    ) -> None:
         self._port = port
         self._window = window
         self._pause_s = pause_s
+        self._note_bytes = note_bytes
         self._numbers = itertools.count(1)
         self._lock = threading.Lock()
         self._acknowledged: set[int] = set()
@@ -99,7 +105,7 @@ class Sender:
                     number = next(self._numbers)
                     self._sent += 1
                 waiting.add(number)
-                connection.sendall(message(number, enhanced=enhanced))
+                connection.sendall(message(number, enhanced=enhanced, note_bytes=self._note_bytes))
                 time.sleep(self._pause_s)
             try:
                 data = connection.recv(65_536)
