@@ -8,8 +8,11 @@ from typing import TYPE_CHECKING, Any
 from agent.control import Handler, Reply, Request
 from agent.restore_document import restore_document
 from agent.status_builder import build_status
+from ledger.canonical import pack
 from ledger.errors import BadInput, PeerFault
 from ledger.log import LogId
+from ledger.messages import Want
+from ledger.notices import Head, RestorePerformed
 from ledger.state_document import state_document
 
 if TYPE_CHECKING:
@@ -29,10 +32,7 @@ def handlers(node: Node) -> Mapping[str, Handler]:
         await reply(node.statistics.document(newest))
 
     async def restore(request: Request, reply: Reply) -> None:
-        box = request.arguments.get("box")
-        if not isinstance(box, str):
-            raise BadInput("restore.no-box", "which box is to be restored?", "orledger restore now BOX")
-        report = await node.restorer.restore(box)
+        report = await node.restorer.restore(box_argument(request.arguments, "orledger restore now BOX"))
         seq = node.record(report.notice())
         await reply(restore_document(report, node.now(), seq))
 
@@ -44,14 +44,66 @@ def handlers(node: Node) -> Mapping[str, Handler]:
         mended = await node.mender.mend(log, seq)
         await reply({"log": str(log), "seq": seq, "from": mended.peer})
 
-    return {"status": status, "statistics": statistics, "restore": restore, "state": state, "mend": mend}
+    async def heads(request: Request, reply: Reply) -> None:
+        answers = await node.restorer.heads(box_argument(request.arguments, "orledger restore box BOX --out DIR"))
+        rows = [[peer, [report.fields() for report in answer.reports]] for peer, answer in sorted(answers.items())]
+        await reply(pack(rows))
+
+    async def fetch(request: Request, reply: Reply) -> None:
+        peer, log, first, end, want = fetch_arguments(request.arguments)
+        await node.relay.fetch(peer, log, first, end, want, reply)
+
+    async def restored(request: Request, reply: Reply) -> None:
+        await reply({"recorded_in_block": node.record(restored_argument(request.arguments))})
+
+    return {
+        "status": status, "statistics": statistics, "restore": restore, "state": state, "mend": mend,
+        "heads": heads, "fetch": fetch, "restored": restored,
+    }  # fmt: skip
+
+
+def box_argument(arguments: Mapping[str, Any], example: str) -> str:
+    """The box that is meant. Raises BadInput."""
+    box = arguments.get("box")
+    if not isinstance(box, str):
+        raise BadInput("restore.no-box", "which box is meant?", example)
+    return box
+
+
+def fetch_arguments(arguments: Mapping[str, Any]) -> tuple[str, LogId, int, int, Want]:
+    """(peer, log, first, end, want). Raises BadInput."""
+    try:
+        peer, first, end = str(arguments["peer"]), int(arguments["first"]), int(arguments["end"])
+        want = Want.HEADERS if arguments.get("headers_only") else Want.BLOCKS
+        log = log_argument(arguments["log"])
+    except (KeyError, TypeError, ValueError, PeerFault) as error:
+        raise BadInput("fetch.malformed", f"a range was asked for that is none: {error!r}") from error
+    if not 0 <= first < end:
+        raise BadInput("fetch.malformed", f"blocks {first} to {end} are no range")
+    return peer, log, first, end, want
+
+
+def restored_argument(arguments: Mapping[str, Any]) -> RestorePerformed:
+    """The notice of a rebuild done by a command line on this box. Raises BadInput."""
+    try:
+        root, leaf = bytes.fromhex(arguments["root"]), bytes.fromhex(arguments["leaf"])
+        head = Head.from_fields([log_argument(arguments["log"]).fields(), int(arguments["size"]), root, leaf], "head")
+        vouching, peers = int(arguments["vouching"]), int(arguments["peers"])
+        return RestorePerformed(head, vouching, peers, arguments["verified"] is True)
+    except (KeyError, TypeError, ValueError, PeerFault) as error:
+        raise BadInput("restore.malformed", f"what was restored cannot be read: {error!r}") from error
+
+
+def log_argument(log: Mapping[str, Any]) -> LogId:
+    """A log named as ``{"box", "counter", "incarnation" in hex, "fenced"}``. Raises KeyError, TypeError, ValueError,
+    PeerFault.
+    """
+    return LogId.from_fields([log["box"], log["counter"], bytes.fromhex(log["incarnation"]), log["fenced"]], "log")
 
 
 def mend_arguments(arguments: Mapping[str, Any]) -> tuple[LogId, int]:
     """(log, seq) of ``{"log": {"box", "counter", "incarnation" in hex, "fenced"}, "seq"}``. Raises BadInput."""
     try:
-        log, seq = arguments["log"], arguments["seq"]
-        fields = [log["box"], log["counter"], bytes.fromhex(log["incarnation"]), log["fenced"]]
-        return LogId.from_fields(fields, "log"), int(seq)
+        return log_argument(arguments["log"]), int(arguments["seq"])
     except (KeyError, TypeError, ValueError, PeerFault) as error:
         raise BadInput("mend.no-block", "which block is to be mended?", "orledger verify --mend") from error

@@ -1,8 +1,9 @@
 """The Unix socket between the command line and the agent: one request, then a stream of answers.
 
 Both directions are JSON, one value a line, UTF-8. The request is ``{"cmd": "status", ...}``. Each answer is
-``{"item": ...}``; the last line is ``{"done": true}`` or ``{"error": {...}}``. One request per connection. Whoever may
-open the socket (mode 0660) may ask; who asked, as the kernel says it, is told to the handler.
+``{"item": ...}``, or ``{"bytes": n}`` and then n raw bytes; the last line is ``{"done": true}`` or
+``{"error": {...}}``. One request per connection. Whoever may open the socket (mode 0660) may ask; who asked, as the
+kernel says it, is told to the handler.
 """
 
 from __future__ import annotations
@@ -50,7 +51,8 @@ class _HungUpError(Exception):
 
 class ControlServer:
     """Answers requests with the handler of their ``cmd``. A handler awaits ``reply(item)`` for each of its answers
-    (anything msgspec can encode) and raises an OrledgerError to refuse; it is cancelled when the asker hangs up.
+    (anything msgspec can encode; bytes leave as they are) and raises an OrledgerError to refuse; it is cancelled when
+    the asker hangs up.
     """
 
     def __init__(self, path: Path, handlers: Mapping[str, Handler], limits: Limits = LIMITS) -> None:
@@ -96,7 +98,10 @@ class ControlServer:
         """One request and its answers; whatever goes wrong becomes the last line."""
 
         async def reply(item: object) -> None:
-            await self._send(writer, {"item": item})
+            if isinstance(item, bytes):
+                await self._send(writer, {"bytes": len(item)}, item)
+            else:
+                await self._send(writer, {"item": item})
 
         last: dict[str, object] = {"done": True}
         try:
@@ -137,11 +142,11 @@ class ControlServer:
             raise OperatorFault("control.unknown", f"this agent knows no {cmd!r}", "use a command line of its version")
         return handler
 
-    async def _send(self, writer: asyncio.StreamWriter, value: object) -> None:
+    async def _send(self, writer: asyncio.StreamWriter, value: object, raw: bytes = b"") -> None:
         line = msgspec.json.encode(value)
-        if len(line) >= self._limits.control_line_bytes:
-            raise OurFault("control.too-long", f"an answer of {len(line)} bytes is too long")
-        writer.write(line + b"\n")
+        if max(len(line), len(raw)) >= self._limits.control_line_bytes:
+            raise OurFault("control.too-long", f"an answer of {len(line) + len(raw)} bytes is too long")
+        writer.write(line + b"\n" + raw)
         try:
             async with asyncio.timeout(self._limits.control_reply_ns / S_NS):
                 await writer.drain()

@@ -6,7 +6,7 @@ import os
 import socket
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import msgspec
 
@@ -25,7 +25,7 @@ class ControlClient:
         self._timeout_s = timeout_s
 
     def request(self, cmd: str, **arguments: object) -> Iterator[Any]:
-        """Each item of the answer, decoded from JSON.
+        """Each item of the answer: decoded from JSON, or bytes as the agent sent them.
 
         Raises:
             AgentUnreachable: nobody listens, or the agent fell silent or died before the last line.
@@ -77,10 +77,22 @@ class ControlClient:
                 answer = _decode(line)
                 if "item" in answer:
                     yield answer["item"]
+                elif "bytes" in answer:
+                    yield _exactly(answers, answer["bytes"])
                 elif answer.get("done") is True:
                     return
                 else:
                     raise error_from_fields(answer["error"] if isinstance(answer.get("error"), dict) else {})
+
+
+def _exactly(answers: BinaryIO, count: int) -> bytes:
+    try:
+        data = answers.read(min(count, LIMITS.control_line_bytes))
+    except OSError as error:
+        raise AgentUnreachable("agent.silent", f"the agent does not answer: {error}", _START) from error
+    if len(data) != count:
+        raise AgentUnreachable("agent.gone", "the agent hung up within an answer", _START)
+    return data
 
 
 def _decode(line: bytes) -> dict[str, Any]:

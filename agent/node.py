@@ -29,6 +29,7 @@ from agent.mender import Mender
 from agent.network import Network
 from agent.pump import Pump
 from agent.recorder import Recorder
+from agent.relay import Relay
 from agent.restorer import Restorer
 from agent.sd_notify import Notifier
 from agent.statistics import Statistics
@@ -96,6 +97,7 @@ class Node:
             self.member, self.store, self.keyring, self.intake, self.alerts, self.statistics, read_now, self._failed
         )
         self.restorer = Restorer(self.member, self.keyring, self.pump, read_now)
+        self.relay = Relay(self.member, self.pump)
         self.mender = Mender(self.member, self.store, self.pump, self.restorer.lock)
         self.housekeeping = Housekeeping(
             self.store, self.member, self.pump, self.alerts, configuration.store, read_now, read_quality

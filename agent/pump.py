@@ -58,6 +58,7 @@ class Pump:
         self.replicas_paused = False
         self.durable_blocks = 0
         self.on_durable: Callable[[], None] = lambda: None
+        self.take_range: Callable[[str, bytes], bool] = lambda _sender, _wire: False
         self._member = member
         self._keyring = keyring
         self._intake = intake
@@ -183,6 +184,8 @@ class Pump:
 
     def arrived(self, sender: str, wire: bytes, *, bulk: bool = False) -> None:
         """A message from a peer. What is wrong with it is counted and told once per kind; nothing stops."""
+        if self.take_range(sender, wire):
+            return
         try:
             if self.replicas_paused and self._feeds_a_replica(wire):
                 return

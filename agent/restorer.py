@@ -68,20 +68,35 @@ class Restorer:
         Raises OperatorFault for an unknown box, NoPeer when too little answers, VerificationFailed or PeerFault when
         what came does not prove itself.
         """
-        manifest = self._member.manifest
-        if box not in {known.id for known in manifest.boxes}:
-            names = ", ".join(known.id for known in manifest.boxes)
-            raise OperatorFault("restore.unknown-box", f"{box!r} is not a box of {manifest.site}", f"one of: {names}")
+        self._require_box(box)
         async with self.lock:
             try:
                 return await self._restore(box)
             finally:
                 self._pump.stop_listening()
 
+    async def heads(self, box: str) -> dict[str, Answer]:
+        """Every head of ``box`` that anyone holds, by who answered. Raises as ``restore``."""
+        self._require_box(box)
+        async with self.lock:
+            try:
+                return await self._ask(box, self._asked(box), self._pump.listen())
+            finally:
+                self._pump.stop_listening()
+
+    def _require_box(self, box: str) -> None:
+        manifest = self._member.manifest
+        if box not in {known.id for known in manifest.boxes}:
+            names = ", ".join(known.id for known in manifest.boxes)
+            raise OperatorFault("restore.unknown-box", f"{box!r} is not a box of {manifest.site}", f"one of: {names}")
+
+    def _asked(self, box: str) -> tuple[str, ...]:
+        return tuple(peer.id for peer in self._member.manifest.peers_of(box) if peer.id != self._member.own_id)
+
     async def _restore(self, box: str) -> RestoreReport:
         replies = self._pump.listen()
         began = time.perf_counter_ns()
-        asked = tuple(peer.id for peer in self._member.manifest.peers_of(box) if peer.id != self._member.own_id)
+        asked = self._asked(box)
         answers = await self._ask(box, asked, replies)
         answered_ns = time.perf_counter_ns()
         candidate = choose(self._member.manifest, box, answers)

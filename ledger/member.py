@@ -52,6 +52,8 @@ from ledger.writer import OwnPast, Random, State, Writer
 
 RESTORE_REQUESTS_FROM = 1 << 32
 """GET request ids from here on belong to restores; their answers come back as events."""
+RELAYED_REQUESTS_FROM = 1 << 48
+"""GET request ids from here on belong to others that this box fetches for; it never takes their answers apart."""
 
 
 class Disk(LogReader, Protocol):
