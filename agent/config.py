@@ -46,8 +46,8 @@ class BoxSection(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class StoreSection(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """Payloads older than ``retention_days`` go; with less than ``reserve_gib`` free the oldest go earlier, with less than
-    half of it blocks of other boxes are not taken. Headers stay.
+    """Payloads older than ``retention_days`` go; with less than ``reserve_gib`` free the oldest go earlier, and with
+    less than half of it blocks of other boxes are not taken. Headers stay.
     """
 
     reserve_gib: int = 4
