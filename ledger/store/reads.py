@@ -184,6 +184,11 @@ class StoreReads:
         """A fact about this box."""
         return self._row(Table.SELF, SELF_PREFIX + name.encode())
 
+    def self_values(self) -> dict[str, bytes]:
+        """Every fact about this box, by name."""
+        rows = self._rows(Table.SELF)
+        return {key.removeprefix(SELF_PREFIX).decode(): value for key, value in rows if key.startswith(SELF_PREFIX)}
+
     def manifests(self) -> list[tuple[int, bytes]]:
         """(version, signed manifest), oldest first."""
         return [(int.from_bytes(key, "big"), value) for key, value in self._rows(Table.MANIFEST)]

@@ -236,6 +236,7 @@ def test_pruning_a_store_frees_room_inside_its_file(tmp_path: Path, payload_byte
     assert len(list(with_payloads.headers(log, 0, count))) == count
     assert before.live_bytes - after.live_bytes > count * payload_bytes * 2 // 3
     assert after.file_bytes < before.file_bytes + LIMITS.store_grow_bytes
+    assert list(with_payloads.self_values().values()) == [count.to_bytes(8, "big")]
     planner = Retention(with_payloads, RETENTION_NS)
     planner.survey()
     assert planner.step(moment()) == ()
