@@ -176,7 +176,16 @@ class Member:
             self.out.tell(EVERYBODY, Heads(now.utc_ns, tuple(self._own_reports(None) + self._live_reports())))
             self._persist_derived()
             self._tell_found_tails()
+            self._ask_again()
         self._catch_up(now)
+
+    def _ask_again(self) -> None:
+        """Nobody tells the heads of closed logs: what an epoch names is asked of everybody until it is here."""
+        peers = sorted(self._peers_up)
+        for log, size in self.witness.lacking().items():
+            for peer in peers:
+                self.catchup.learn(peer, log, size)
+        self.witness.ask_for_keys(peers)
 
     def _catch_up(self, now: Now) -> None:
         waits = self.witness.backlog >= LIMITS.commit_queue_blocks

@@ -45,6 +45,7 @@ from ledger.start import check_start, heads_for_promise, linked_heads
 from ledger.tree import leaf_hash
 
 _UNNAMED_TOLD = 64
+_KEYS_ASKED = 4
 _PROMISE_BYTES = 2 * LIMITS.signed_header_bytes
 
 
@@ -102,6 +103,8 @@ class Witness:
         self._key = key
         self._reader = reader
         self._linked: dict[LogId, int] = {}
+        self._wanted: dict[LogId, int] = {}
+        self._keyless: deque[Replica] = deque()
         self._held_fences: dict[str, tuple[Signed, Fence]] = {}
         self._uncommitted: deque[_Appended] = deque()
 
@@ -120,11 +123,37 @@ class Witness:
         for log in self.replicas:
             first = self._reader.signed_header(log, 0)
             if first is not None:
-                self._link(linked_heads(decode_signed_header(first)))
+                header = decode_signed_header(first)
+                self._link(linked_heads(header))
+                if header.key_id not in self.keys_held:
+                    self._lacks_key(self.replicas[log], header.key_id)
 
     def _link(self, heads: Iterable[Head]) -> None:
         for head in heads:
-            self._linked[head.log] = max(head.size, self._linked.get(head.log, 0))
+            size = max(head.size, self._linked.get(head.log, 0))
+            self._linked[head.log] = size
+            if head.log.box != self.own_id:
+                self._wanted[head.log] = size
+
+    def lacking(self) -> dict[LogId, int]:
+        """Logs of others that an epoch names further than they are held here, and how far."""
+        held = self.replicas
+        self._wanted = {log: size for log, size in self._wanted.items() if log not in held or held[log].size < size}
+        return self._wanted
+
+    def _lacks_key(self, replica: Replica, key_id: bytes) -> None:
+        if replica.missing_key is None:
+            self._keyless.append(replica)
+        replica.missing_key = key_id
+
+    def ask_for_keys(self, peers: Iterable[str]) -> None:
+        """Ask again, a few logs at a time, for keys not held: the first answer may be lost, or the writer dead."""
+        asked = [self._keyless.popleft() for _ in range(min(_KEYS_ASKED, len(self._keyless)))]
+        for replica in asked:
+            if replica.missing_key is not None:
+                self._keyless.append(replica)
+                for peer in peers:
+                    self.out.tell(peer, GetWrap(replica.log, replica.missing_key))
 
     def unnamed(self, box: str) -> list[Head]:
         """Durable ends of a box's logs that no epoch known here names."""
@@ -227,7 +256,7 @@ class Witness:
             return
         replica.append(header, frontier, Recent(frontier.size, root, leaf, message.checkpoint_signature))
         if header.key_id not in self.keys_held:
-            replica.missing_key = header.key_id
+            self._lacks_key(replica, header.key_id)
             self.out.tell(replica.log.box, GetWrap(replica.log, header.key_id))
         position = self.out.persist(AppendBlock(replica.log, header.seq, message.signed_header, message.payload))
         self._uncommitted.append(_Appended(position, replica, replica.size, message.signed_header))

@@ -481,6 +481,43 @@ def test_ends_that_an_epoch_named_are_not_reported_again() -> None:
     assert loose.chain.log not in {replica.log for replica in peer.witness.live()}
 
 
+def restarted(peer: PeerUnderTest) -> PeerUnderTest:
+    """The same box in a new process."""
+    again = PeerUnderTest(peer.disk)
+    again.witness.load([rebuild(log, blocks) for log, blocks in peer.disk.logs.items()], peer.disk.promises, [])
+    return again
+
+
+def test_what_an_epoch_names_is_lacking_until_it_is_held_to_that_end_also_after_a_restart() -> None:
+    peer, loose, log = PeerUnderTest(), Recording(log_of(0, fenced=False, incarnation=50)), log_of(1)
+    messages = loose.grow(3)
+    start = replace(Recording(log).start, tails=(loose.chain.head(),))
+    peer.take(messages[0])
+    assert peer.witness.lacking() == {}
+    peer.take(*Recording(log, start).grow(1))
+    assert peer.witness.lacking() == restarted(peer).witness.lacking() == {loose.chain.log: 3}
+    peer.take(messages[1])
+    assert peer.witness.lacking() == {loose.chain.log: 3}
+    peer.take(messages[2])
+    assert peer.witness.lacking() == restarted(peer).witness.lacking() == {}
+
+
+def test_a_key_not_held_is_asked_of_everybody_until_it_comes_also_after_a_restart() -> None:
+    peer, recording = PeerUnderTest(), Recording(log_of(1))
+    wanted = GetWrap(recording.chain.log, DATA_KEY.key_id)
+    peer.witness.keys_held.clear()
+    peer.take(*recording.grow(2))
+    again = restarted(peer)
+    for one in (peer, again):
+        for _ in range(2):
+            one.witness.ask_for_keys(["or-1", "or-3"])
+            assert [(tell.to, tell.body) for tell in one.out.take_tells()] == [("or-1", wanted), ("or-3", wanted)]
+        one.witness.on_key(DATA_KEY.key_id, NOW)
+        one.said()
+        one.witness.ask_for_keys(["or-1", "or-3"])
+        assert one.said() == []
+
+
 def test_promise_states_survive_their_encoding() -> None:
     state = PromiseState(7, bytes([1]) * 16, bytes([2]) * 32, b"evidence")
     assert PromiseState.decode(state.encode()) == state
