@@ -5,14 +5,17 @@ from __future__ import annotations
 import secrets
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from agent.tls import TlsIdentity, create_identity, load_identity
 from ledger.errors import ConfigurationFault, NotPermitted, OperatorFault, StoreFault
 from ledger.keyring import Keyring, write_durably
 from ledger.log import require_name
 from ledger.member import Secrets
 from ledger.sealing import KEY_BYTES, BoxKey
 from ledger.signing import SEED_BYTES, SigningKey
+
+if TYPE_CHECKING:
+    from agent.tls import TlsIdentity
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,8 +50,17 @@ class BoxIdentity:
     """Everything private of one box."""
 
     secrets: Secrets
-    tls: TlsIdentity
+    tls_path: Path
     ring_key: bytes
+
+    @property
+    def tls(self) -> TlsIdentity:
+        """Certificate and private key for the network, read when it is first wanted: the first record does not wait for
+        them. Raises ConfigurationFault, NotPermitted.
+        """
+        from agent.tls import load_identity  # noqa: PLC0415 - a third of the start's imports, for the network alone
+
+        return load_identity(self.tls_path)
 
 
 _SIGNING, _RECEIVING, _RING = "signing.seed", "receiving.key", "ring.key"
@@ -72,6 +84,8 @@ def create_box(folder: BoxFolder, box_id: str) -> BoxIdentity:
         raise NotPermitted("box.not-permitted", f"may not write {folder.path}", "run as root or as orledger") from error
     except OSError as error:
         raise StoreFault("box.unwritable", f"cannot make {folder.path}: {error.strerror}", "check the disk") from error
+    from agent.tls import create_identity  # noqa: PLC0415 - see BoxIdentity.tls
+
     create_identity(box_id, folder.tls)
     return load_box(folder)
 
@@ -82,7 +96,7 @@ def load_box(folder: BoxFolder) -> BoxIdentity:
         raise ConfigurationFault("box.absent", f"{folder.path} holds no box", "run: orledger init")
     signing = SigningKey(_read_key(folder.keys / _SIGNING))
     receiving = BoxKey(_read_key(folder.keys / _RECEIVING))
-    return BoxIdentity(Secrets(signing, receiving), load_identity(folder.tls), _read_key(folder.keys / _RING))
+    return BoxIdentity(Secrets(signing, receiving), folder.tls, _read_key(folder.keys / _RING))
 
 
 def read_ring_key(folder: BoxFolder) -> bytes:
