@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import socket
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -24,7 +24,7 @@ class ControlClient:
         self._path = path
         self._timeout_s = timeout_s
 
-    def request(self, cmd: str, **arguments: object) -> Iterator[Any]:
+    def request(self, cmd: str, **arguments: object) -> Generator[Any, None, None]:
         """Each item of the answer: decoded from JSON, or bytes as the agent sent them.
 
         Raises:

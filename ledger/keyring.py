@@ -7,7 +7,7 @@ permanent and beats any later wrap. The file is rewritten whole and fsynced: it 
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -73,6 +73,15 @@ class Keyring:
             merged = {**wraps, **(held.wraps if held else {})}
             self._save({**self._entries, key.key_id: KeyEntry(box, incarnation, key, merged)}, self._tombs)
         return True
+
+    def entries_of(self, box: str) -> list[KeyEntry]:
+        """Every key held of this box's logs."""
+        return [entry for entry in self._entries.values() if entry.box == box]
+
+    def add_all(self, entries: Iterable[KeyEntry]) -> None:
+        """Keep these, but for what is entombed, in one durable write. Raises as ``add``."""
+        new = {entry.key.key_id: entry for entry in entries if entry.key.key_id not in self._tombs}
+        self._save({**new, **self._entries}, self._tombs)
 
     def entomb(self, key_id: bytes) -> None:
         """Destroy a key and its wraps for good. Raises StoreFault when that cannot be made durable."""

@@ -8,7 +8,7 @@ signed is the root computed over it. A first block must be a lawful start of its
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from ledger.block import Header, decode_signed_header, header_signature_is_valid, payload_hash
@@ -51,7 +51,7 @@ class Shares:
 
     def __init__(self, have: int, sizes: Mapping[str, int], piece_blocks: int = PIECE_BLOCKS) -> None:
         self._sizes = dict(sizes)
-        end = max((*sizes.values(), have))
+        self._end = end = max((*sizes.values(), have))
         self._pieces = [
             _Piece(first, min(end, first + piece_blocks)) for first in range(have, end, piece_blocks)
         ]  # fmt: skip
@@ -62,21 +62,21 @@ class Shares:
         """The first block that is not accepted yet; the log's end when all are."""
         if self._at < len(self._pieces):
             return self._pieces[self._at].first
-        return self._pieces[-1].end if self._pieces else max(self._sizes.values(), default=0)
-
-    @property
-    def is_done(self) -> bool:
-        """True when all is accepted, or nobody is left who could give the next piece."""
-        if self._at >= len(self._pieces):
-            return True
-        piece = self._pieces[self._at]
-        waiting = piece.blocks is not None or piece.taken_by is not None
-        return not waiting and not any(self._may(source, piece) for source in self._sizes)
+        return self._end
 
     @property
     def is_whole(self) -> bool:
         """True when every block that any source spoke of is accepted."""
         return self._at >= len(self._pieces)
+
+    @property
+    def is_stuck(self) -> bool:
+        """True when nobody is left who could give the next piece."""
+        if self._at >= len(self._pieces):
+            return False
+        piece = self._pieces[self._at]
+        waiting = piece.blocks is not None or piece.taken_by is not None
+        return not waiting and not any(self._may(source, piece) for source in self._sizes)
 
     def _may(self, source: str, piece: _Piece) -> bool:
         return source not in piece.tried and self._sizes[source] > piece.first
@@ -100,12 +100,14 @@ class Shares:
             piece.taken_by = None
             piece.tried.add(source)
 
-    def lost(self, source: str) -> None:
-        """``source`` is gone for good: what it was to give is asked of others."""
-        for piece in self._pieces[self._at :]:
-            piece.tried.add(source)
-            if piece.taken_by == source and piece.blocks is None:
-                piece.taken_by = None
+    @property
+    def sources(self) -> tuple[str, ...]:
+        """Those who may still be asked."""
+        return tuple(self._sizes)
+
+    def gone(self, source: str) -> None:
+        """``source`` gives nothing any more: it is asked no more. Nothing may be under way from it."""
+        self._sizes.pop(source, None)
 
     def _piece(self, source: str, first: int) -> _Piece | None:
         for piece in self._pieces[self._at : self._at + PIECES_AHEAD]:
@@ -168,7 +170,12 @@ class Found:
         """A peer's own word about a log's head."""
         if report.head.log.box == self.box and report.head.size:
             self.hold(source, report.head.log, report.head.size)
-            self.logs[report.head.log].reports.append((source, report))
+            self.word(source, report)
+
+    def word(self, source: str, report: HeadReport) -> None:
+        """What ``source`` cosigned of a log, where it is known already how much it holds."""
+        if report.head.log.box == self.box and report.head.size:
+            self.logs.setdefault(report.head.log, Holders()).reports.append((source, report))
 
     def begins(self, first: Header, everybody: Iterable[str]) -> None:
         """A log's first block: what it continues and names is looked for at every source, even if none spoke of it."""
@@ -203,20 +210,25 @@ class Proven:
     witnessed_size: int
 
 
-def prove_heads(manifest: Manifest, log: LogId, holders: Holders) -> Proven:
-    """Check every signature among the reports; a root binds when w peers cosigned it, or the box itself signed it."""
+Words = dict[tuple[int, bytes], dict[str, tuple[int, bytes]]]
+
+
+def prove_heads(manifest: Manifest, log: LogId, holders: Holders, kept: Iterable[Certificate] = ()) -> Proven:
+    """Check every signature among the reports and in the certificates that are ``kept`` here.
+
+    A root binds when w peers cosigned it, or the box itself signed it.
+    """
     peers = {box.id: box.signing_public for box in manifest.peers_of(log.box)}
     public, needed = manifest.box(log.box).signing_public, manifest.quorum_of(log.box).witnessed
     signed: dict[tuple[int, bytes], bytes] = {}
-    words: dict[tuple[int, bytes], dict[str, tuple[int, bytes]]] = {}
-    for sender, report in holders.reports:
-        head = report.head
-        checkpoint = Checkpoint(log.origin(manifest.site), head.size, head.root)
-        if checkpoint_signature_is_valid(public, checkpoint, report.checkpoint_signature):
-            signed[head.size, head.root] = report.checkpoint_signature
-        if sender in peers and cosignature_is_valid(peers[sender], checkpoint, report.cosigned_s, report.cosignature):
-            words.setdefault((head.size, head.root), {})[sender] = (report.cosigned_s, report.cosignature)
-    sizes = sorted((size for (size, _), by in words.items() for _ in by), reverse=True)
+    words: Words = {}
+    for size, root, signature, cosignatures in _claims(holders, kept):
+        checkpoint = Checkpoint(log.origin(manifest.site), size, root)
+        if checkpoint_signature_is_valid(public, checkpoint, signature):
+            signed[size, root] = signature
+        for sender, time_s, cosignature in cosignatures:
+            if sender in peers and cosignature_is_valid(peers[sender], checkpoint, time_s, cosignature):
+                words.setdefault((size, root), {})[sender] = (time_s, cosignature)
     roots = dict(signed.keys())
     roots.update({size: root for (size, root), by in words.items() if needed and len(by) >= needed})
     certificates = {
@@ -224,7 +236,22 @@ def prove_heads(manifest: Manifest, log: LogId, holders: Holders) -> Proven:
         for (size, root), signature in signed.items()
         if roots[size] == root
     }
+    furthest: dict[str, int] = {}
+    for (size, _), by in words.items():
+        furthest.update({peer: max(size, furthest.get(peer, 0)) for peer in by})
+    sizes = sorted(furthest.values(), reverse=True)
     return Proven(roots, certificates, sizes[needed - 1] if needed and len(sizes) >= needed else 0)
+
+
+def _claims(
+    holders: Holders, kept: Iterable[Certificate]
+) -> Iterator[tuple[int, bytes, bytes, tuple[tuple[str, int, bytes], ...]]]:
+    """(size, root, the writer's signature, cosignatures), nothing of it checked."""
+    for sender, report in holders.reports:
+        word = (sender, report.cosigned_s, report.cosignature)
+        yield report.head.size, report.head.root, report.checkpoint_signature, (word,)
+    for certificate in kept:
+        yield certificate.size, certificate.root, certificate.log_signature, certificate.cosignatures
 
 
 def _cosignatures(words: Mapping[str, tuple[int, bytes]]) -> tuple[tuple[str, int, bytes], ...]:
@@ -233,7 +260,8 @@ def _cosignatures(words: Mapping[str, tuple[int, bytes]]) -> tuple[tuple[str, in
 
 class LogBuilder:
     """Verifies one log's pieces in order, and says what to store. ``replica`` is what the target holds already;
-    ``before`` the manifest of the log that it continues, when that is another.
+    ``before`` the manifest of the log that it continues, when that is another. ``lacking``: blocks kept without
+    their payload.
     """
 
     def __init__(
@@ -242,6 +270,7 @@ class LogBuilder:
         self.replica = replica
         self.signatures = 0
         self.roots = 0
+        self.lacking: list[int] = []
         self._manifests = manifests
         self._proven = proven
         self._before = before
@@ -255,12 +284,15 @@ class LogBuilder:
         if first != replica.size or not blocks:
             raise PeerFault("range.unasked", "a source sent blocks that were not asked for")
         ops: list[Op] = []
+        lacking: list[int] = []
         frontier, last_leaf = replica.frontier.copy(), replica.last_leaf
         keyframe_seq, keyframes, roots = replica.keyframe_seq, list(replica.keyframes), 0
         header = None
         for seq, (signed_header, payload) in enumerate(blocks, first):
             header = self._header(seq, signed_header, last_leaf)
             check_payload(header, payload)
+            if header.payload_bytes and not payload:
+                lacking.append(seq)
             if seq == 0:
                 self._check_first(header)
                 ops.append(OpenLog(log, replica.manifest_hash))
@@ -282,6 +314,7 @@ class LogBuilder:
             raise VerificationFailed("block.bad-signature", f"a block of {log} is not signed by {log.box}")
         self.signatures += 1
         self.roots += roots
+        self.lacking += lacking
         replica.frontier, replica.last_leaf, replica.keyframe_seq = frontier, last_leaf, keyframe_seq
         replica.keyframes.extend(keyframes[-replica.keyframes.maxlen :] if replica.keyframes.maxlen else ())
         replica.closed_ns, replica.durable_size = header.closed_ns, frontier.size

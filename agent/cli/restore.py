@@ -11,6 +11,7 @@ from typing import Any
 import click
 
 from agent.cli.context import Settings, common_options, document, json_text, pass_settings
+from agent.cli.restore_box import box_command
 from agent.cli.status_text import duration
 from ledger.errors import StoreFault
 
@@ -21,6 +22,9 @@ _SHOWN_VALUES = 40
 @click.group("restore")
 def command() -> None:
     """Fetch, verify and hand over what a box recorded."""
+
+
+command.add_command(box_command)
 
 
 @command.command("now")

@@ -57,7 +57,7 @@ def command(settings: Settings, *, box: str | None, quick: bool, mend: bool, dat
 def _verify(settings: Settings, task: Task) -> AuditReport:
     from agent.verifier import verify
 
-    with _progress(settings) as progress:
+    with progress_bar(settings) as progress:
         return verify(task, progress)
 
 
@@ -117,7 +117,7 @@ def _show(settings: Settings, report: AuditReport) -> None:
 
 
 @contextmanager
-def _progress(settings: Settings) -> Iterator[Callable[[int, int], None]]:
+def progress_bar(settings: Settings) -> Iterator[Callable[[int, int], None]]:
     """A bar on a terminal, else nothing."""
     if settings.json or not sys.stderr.isatty():
         yield lambda _done, _total: None

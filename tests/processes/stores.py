@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
 
-from agent.box_files import BoxFolder, load_box, open_keyring
+from agent.box_files import BoxFolder, read_ring_key
 from ledger.audit import Options, audit_store
 from ledger.block import Header, decode_signed_header
 from ledger.certificate import Certificate
@@ -33,7 +33,7 @@ def opened(data: Path) -> Iterator[Store]:
 
 def keyring_of(data: Path) -> Keyring:
     folder = BoxFolder(data)
-    return open_keyring(folder, load_box(folder))
+    return Keyring(folder.keyring, read_ring_key(folder))
 
 
 def lengths(holder: Box, writer: str) -> dict[LogId, int]:

@@ -1,0 +1,66 @@
+"""The folder that a rebuild fills: a store, a keyring and its ring key, readable with ``--data-dir`` like a box's own.
+
+It holds no identity: no process can record in it. The store itself is the record of how far a rebuild has come.
+"""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Iterable
+from pathlib import Path
+
+from agent.box_files import BoxFolder
+from agent.disk import load_replicas
+from ledger.errors import OperatorFault, StoreFault
+from ledger.keyring import KeyEntry, Keyring, write_durably
+from ledger.log import LogId
+from ledger.ops import Op, PutManifest, PutSelf
+from ledger.replica import Replica
+from ledger.sealing import KEY_BYTES
+from ledger.store import Store
+
+_REBUILD = "rebuild"
+
+
+class Target:
+    """An empty folder, or one that an earlier rebuild of the same box began."""
+
+    def __init__(self, path: Path, box: str) -> None:
+        """Raises OperatorFault ``restore.target`` for a folder that holds anything else, StoreFault."""
+        self.folder = BoxFolder(path)
+        self.box = box
+        begun = self.folder.ledger.exists()
+        if path.exists() and not begun and any(path.iterdir()):
+            raise OperatorFault("restore.target", f"{path} is not empty", "name a new folder")
+        try:
+            path.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise StoreFault("restore.unwritable", f"cannot make {path}: {error.strerror}", "name another") from error
+        self.store = Store.open(self.folder.ledger)
+        whose = self.store.self_value(_REBUILD)
+        if whose != box.encode() and self.store.logs():
+            self.store.close()
+            raise OperatorFault("restore.target", f"{path} is no rebuild of {box}", "name a new folder")
+        self.store.commit([PutSelf(_REBUILD, box.encode())])
+        self.replicas: dict[LogId, Replica] = {replica.log: replica for replica in load_replicas(self.store)}
+
+    def take_manifests(self, manifests: Iterable[tuple[int, bytes]]) -> None:
+        """The site's manifests: every signature hangs on them."""
+        self.store.commit([PutManifest(version, data) for version, data in manifests])
+
+    def take_keys(self, entries: Iterable[KeyEntry]) -> None:
+        """Data keys, under a ring key of this folder's own."""
+        ring_key = self.folder.keys / "ring.key"
+        if not ring_key.exists():
+            self.folder.keys.mkdir(mode=0o700, exist_ok=True)
+            write_durably(ring_key, secrets.token_bytes(KEY_BYTES))
+        Keyring(self.folder.keyring, ring_key.read_bytes()).add_all(entries)
+
+    def commit(self, ops: list[Op]) -> None:
+        """Keep these durably."""
+        self.store.commit(ops)
+        self.store.prepare()
+
+    def close(self) -> None:
+        """Close the store."""
+        self.store.close()
