@@ -198,6 +198,7 @@ def summary_document(done: Outcome) -> dict[str, object]:
         },
         recorded_in_block=done.recorded,
         fetch_s=round(done.fetched_s, 3),
+        audit_s=round(report.seconds, 3),
         seconds=round(done.seconds, 3),
     )  # fmt: skip
 
