@@ -106,11 +106,7 @@ class Voids:
         fresh = self._manifests.peers() - self._void.keys()
         self._void.update({box: _Void() for box in fresh})
         self._next_ask_ns = 0
-        self._out.warn(Warn(
-            "memory.lost", "warning", "disk", self._own_id,
-            "the peers hold more of this box's own log than its disk does: it vouches again once it has caught up",
-            "if a disk image was put back, do not do so again: enrol a replacement box instead",
-        ))  # fmt: skip
+        self._warn(active=True)
         return frozenset(fresh)
 
     def take_mended(self) -> frozenset[str]:
@@ -118,7 +114,16 @@ class Voids:
         mended = frozenset(box for box, void in self._void.items() if self._is_mended(box, void))
         for box in mended:
             del self._void[box]
+        if mended and not self._void:
+            self._warn(active=False)
         return mended
+
+    def _warn(self, *, active: bool) -> None:
+        self._out.warn(Warn(
+            "memory.lost", "warning", "disk", self._own_id,
+            "the peers hold more of this box's own log than its disk does: it vouches again once it has caught up",
+            "if a disk image was put back, do not do so again: enrol a replacement box instead", active,
+        ))  # fmt: skip
 
     def _learn(self, sender: str, answer: Answer) -> None:
         box, void = answer.box, self._void[answer.box]
