@@ -41,9 +41,10 @@ class Sender:
     """
 
     def __init__(
-        self, port: int, *, connections: int = 3, window: int = 8, pause_s: float = 0.002, note_bytes: int = 0
-    ) -> None:
-        self._port = port
+        self, port: int, *, host: str = "127.0.0.1", connections: int = 3, window: int = 8, pause_s: float = 0.002,
+        note_bytes: int = 0,
+    ) -> None:  # fmt: skip
+        self._address = (host, port)
         self._window = window
         self._pause_s = pause_s
         self._note_bytes = note_bytes
@@ -90,7 +91,7 @@ class Sender:
     def _run(self, enhanced: bool) -> None:
         while not self._stop.is_set():
             try:
-                with socket.create_connection(("127.0.0.1", self._port), timeout=1) as connection:
+                with socket.create_connection(self._address, timeout=1) as connection:
                     self._converse(connection, enhanced)
             except OSError:
                 time.sleep(_RETRY_S)

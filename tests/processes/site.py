@@ -85,6 +85,8 @@ class Process:
     def __init__(self, name: str, command: Sequence[str | Path], log: Path) -> None:
         self.name = name
         self.log = log
+        self.under: list[str] = []
+        """Words put before the command: ``env NAME=value``, ``ip netns exec name``."""
         self._command = [str(part) for part in command]
         self._process: subprocess.Popen[bytes] | None = None
 
@@ -96,7 +98,7 @@ class Process:
         assert not self.running, f"{self.name} is running"
         with self.log.open("ab") as log:
             self._process = subprocess.Popen(
-                self._command, cwd=PROJECT, stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True
+                [*self.under, *self._command], cwd=PROJECT, stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True
             )
 
     def send(self, number: signal.Signals) -> None:
@@ -211,16 +213,17 @@ def orledger(*arguments: str) -> subprocess.CompletedProcess[str]:
     )
 
 
-def hl7_feed(port: int) -> dict[str, Any]:
-    """An HL7 listener for a sender on this machine."""
-    return {"name": "gateway", "driver": "hl7", "mllp": {"listen": f"{HOST}:{port}", "allow": [HOST]}}
+def hl7_feed(port: int, host: str = HOST, sender: str = HOST) -> dict[str, Any]:
+    """An HL7 listener for a sender on this machine, by the addresses of both."""
+    return {"name": "gateway", "driver": "hl7", "mllp": {"listen": f"{host}:{port}", "allow": [sender]}}
 
 
 class LabSite:
     """Boxes ``or-1``, ``or-2``, … as real processes. Leaving the context kills all, and shows logs after a failure.
 
     ``feeds``: by box, as in its configuration. ``cables``: each box reaches each peer through a proxy of its own,
-    ``cable(who connects, to whom)``.
+    ``cable(who connects, to whom)``. ``hosts``: where boxes listen, if not on the loopback. ``restore``: that table of
+    the configuration, by box.
     """
 
     def __init__(
@@ -231,8 +234,11 @@ class LabSite:
         feeds: Mapping[str, list[dict[str, Any]]] | None = None,
         broker: Literal["embedded", "mosquitto"] = "embedded",
         cables: bool = False,
+        hosts: Mapping[str, str] | None = None,
+        restore: Mapping[str, dict[str, Any]] | None = None,
     ) -> None:
         self.folder = folder
+        hosts = hosts or {}
         ids = [f"or-{number}" for number in range(1, boxes + 1)]
         ports = {box: free_port() for box in ids}
         self._cables = {
@@ -240,7 +246,8 @@ class LabSite:
         }  # fmt: skip
         site = SiteFile(SITE, [
             SiteBox(
-                id=box, room=f"OR {box}", listen=f"{HOST}:{ports[box]}", broker=broker, feed=(feeds or {}).get(box, []),
+                id=box, room=f"OR {box}", listen=f"{hosts.get(box, HOST)}:{ports[box]}", broker=broker,
+                feed=(feeds or {}).get(box, []), restore=(restore or {}).get(box, {}),
                 address={far: f"{HOST}:{cable.port}" for (near, far), cable in self._cables.items() if near == box},
             )
             for box in ids
