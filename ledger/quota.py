@@ -24,7 +24,8 @@ class Quota:
         self.day = take.uint()
         for item in take.array(LIMITS.store_boxes):
             row = Fields(item, 3, "quota row")
-            self._used[row.text(63, 1)] = [row.uint(), row.uint()]
+            box = row.text(63, 1)
+            self._used[box] = [row.uint(), row.uint()]
 
     def encode(self) -> bytes:
         """As stored."""
