@@ -35,6 +35,16 @@ class CatchUp:
         self._answered: dict[LogId, _Asked] = {}
         self._next_id = 0
 
+    @property
+    def outstanding(self) -> int:
+        """Requests not answered yet."""
+        return len(self._asked)
+
+    @property
+    def logs(self) -> int:
+        """Logs of which somebody's length is known."""
+        return len(self._sizes)
+
     def learn(self, peer: str, log: LogId, size: int) -> None:
         """``peer`` says that it holds ``size`` blocks of ``log``."""
         if size == 0 or (log not in self._sizes and len(self._sizes) >= LIMITS.catchup_logs):

@@ -87,6 +87,33 @@ def choose(manifest: Manifest, box: str, answers: Mapping[str, Answer]) -> Candi
     return best
 
 
+def choose_tails(manifest: Manifest, box: str, answers: Mapping[str, Answer], believed: Candidate) -> list[Candidate]:
+    """Logs begun after the believed one, newest first: too few vouch for them among those that answered, or none may.
+    When the believed head is not witnessed either, the other fenced logs are among them.
+
+    Of each answer its newest fenced and its newest provisional log. A report need not prove itself here, because every
+    header fetched must: when a log cannot be fetched or verified, the next one may be.
+    """
+    later: dict[LogId, dict[str, HeadReport]] = {}
+    for sender, answer in answers.items():
+        for fenced in (True, False):
+            reports = [report for report in answer.reports
+                       if report.head.log.box == box and report.head.size and report.head.log.fenced == fenced
+                       and report.head.log != believed.log
+                       and (_age(report.head.log) > _age(believed.log)
+                            or (fenced and believed.level < Level.WITNESSED))]  # fmt: skip
+            if reports:
+                newest = max(reports, key=lambda report: (report.head.log.counter, report.head.size))
+                later.setdefault(newest.head.log, {})[sender] = newest
+    candidates = [_candidate(manifest, log, holders) for log, holders in later.items()]
+    return sorted(candidates, key=lambda each: (_age(each.log), each.newest_size), reverse=True)
+
+
+def _age(log: LogId) -> tuple[int, bool]:
+    """Orders logs by when they began: a provisional log bears the counter that was burnt last before it."""
+    return log.counter, not log.fenced
+
+
 def _candidate(manifest: Manifest, log: LogId, holders: dict[str, HeadReport]) -> Candidate:
     quorum = manifest.quorum_of(log.box)
     cosigned = {sender: report for sender, report in holders.items() if _is_cosigned_by(manifest, sender, report)}
@@ -98,8 +125,10 @@ def _candidate(manifest: Manifest, log: LogId, holders: dict[str, HeadReport]) -
         level, believed = Level.WITNESSED, sizes[quorum.witnessed - 1]
         if quorum.final is not None and len(sizes) >= quorum.final and sizes[quorum.final - 1] == believed:
             level = Level.FINAL
-        newest = max(believed, *signed, 0)
+        newest = max(believed, *(report.head.size for report in holders.values()))
     keyframe = _keyframe_before(believed, holders.values())
+    if believed <= keyframe + LIMITS.restore_blocks:
+        newest = min(newest, keyframe + LIMITS.restore_blocks)  # a lie about the tail must not spoil what is believed
     return Candidate(log, level, believed, newest, keyframe, cosigned, holders)
 
 
@@ -194,7 +223,7 @@ class Fetch:
         Raises VerificationFailed or PeerFault naming the block, NoPeer when a data key or a range is missing.
         """
         candidate = self.candidate
-        if self.missing():
+        if any(first < candidate.believed_size for first, _ in self.missing()):
             self._raise_pruned()
             raise NoPeer("restore.incomplete", f"no peer could give all blocks of {candidate.log}", "try again")
         headers = self._linked_headers()
@@ -224,7 +253,9 @@ class Fetch:
         candidate = self.candidate
         headers: list[Header] = []
         previous: bytes | None = None
-        for seq in range(candidate.keyframe_seq, candidate.newest_size):
+        # A peer that lies about how much it holds costs no more than the tail that nobody has.
+        end = min((first for first, _ in self.missing()), default=candidate.newest_size)
+        for seq in range(candidate.keyframe_seq, end):
             signed_header, _ = self._blocks[seq]
             header = decode_signed_header(signed_header)
             if previous is not None and header.previous_leaf != previous:
@@ -277,6 +308,8 @@ class Fetch:
         wanted = {report.head.size for report in self.candidate.holders.values()}
         roots = {}
         for seq in range(self.candidate.keyframe_seq, self.candidate.newest_size):
+            if seq not in self._blocks:
+                break
             frontier.append(leaf_hash(self._blocks[seq][0]))
             if frontier.size in wanted:
                 roots[frontier.size] = frontier.root()

@@ -102,6 +102,11 @@ class Replica:
         newest = self.recent[-1]
         return Head(self.log, newest.size, newest.root, newest.leaf)
 
+    def set_checkpoint_signature(self, size: int, signature: bytes) -> None:
+        """The writer's signature of the checkpoint at ``size``, which must be among the newest, came later."""
+        at = size - self.size - 1
+        self.recent[at] = self.recent[at]._replace(checkpoint_signature=signature)
+
     def leaf_at(self, seq: int) -> bytes | None:
         """Leaf hash of block ``seq``, if among the newest."""
         head = self.head_at(seq + 1)

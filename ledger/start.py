@@ -35,7 +35,9 @@ def check_start(header: Header, start: Start, manifest: Manifest, before: Manife
         named = (promise.box, promise.counter, promise.incarnation, signed.manifest_hash, signed.site)
         if named != (log.box, log.counter, log.incarnation, manifest.hash, manifest.site):
             raise PeerFault("epoch.promise", f"{log} carries a promise for another epoch")
-        if signed.sender not in peers or not signed.is_signed_by(peers[signed.sender]):
+        if signed.sender not in peers:
+            continue  # of a group we do not know of: neither counted nor checked
+        if not signed.is_signed_by(peers[signed.sender]):
             raise PeerFault("epoch.promise", f"{log} carries a promise that {signed.sender} did not sign")
         givers[signed.sender] = promise
     for each in groups:

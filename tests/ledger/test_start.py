@@ -54,6 +54,11 @@ def test_too_few_promises_or_one_giver_twice() -> None:
     refused(start(promise_wire("or-2", LOG), promise_wire("or-2", LOG)), "epoch.unfenced")
 
 
+def test_promises_of_boxes_outside_the_group_do_not_count() -> None:
+    refused(start(promise_wire("or-2", LOG), promise_wire("or-1", LOG)), "epoch.unfenced")
+    refused(start(promise_wire("or-2", LOG), promise_wire("or-8", LOG)), "epoch.unfenced")
+
+
 def forged(signer: str) -> bytes:
     promise = Promise("or-1", LOG.counter, LOG.incarnation, bytes(16), (), ())
     return encode_signed(promise, SITE, MANIFEST.hash, "or-3", KEYS[signer])
@@ -70,8 +75,6 @@ def forged(signer: str) -> bytes:
         lambda: encode_signed(
             Promise("or-1", 5, LOG.incarnation, bytes(16), (), ()), "elsewhere", MANIFEST.hash, "or-3", KEYS["or-3"]
         ),
-        lambda: promise_wire("or-1", LOG),
-        lambda: promise_wire("or-8", LOG),
         lambda: forged("or-1"),
         lambda: forged("or-2"),
         lambda: encode_signed(Stored(LOG, 1), SITE, MANIFEST.hash, "or-3", KEYS["or-3"]),
