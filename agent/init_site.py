@@ -15,10 +15,12 @@ from typing import Any
 import msgspec
 import tomli_w
 
-from agent.box_files import BoxFolder, BoxIdentity, create_box
+from agent.box_files import BoxFolder, BoxIdentity, create_box, load_box
 from agent.config import BoxSection, Configuration, convert, host_port
-from ledger.errors import ConfigurationFault, OperatorFault, StoreFault
+from ledger.canonical import Fields, pack, unpack
+from ledger.errors import BadInput, ConfigurationFault, OperatorFault, PeerFault, StoreFault
 from ledger.keyring import write_durably
+from ledger.limits import LIMITS
 from ledger.log import require_name
 from ledger.manifest import Box, Manifest, Role, SignedManifest, sign_manifest
 from ledger.ops import PutManifest
@@ -28,6 +30,9 @@ from ledger.store import Store
 GROUP = "main"
 FORMAT = 1
 _SITE_KEY = "site.seed"
+_HISTORY = "orledger/manifests/1"
+_HISTORY_BYTES = LIMITS.manifests * LIMITS.manifest_bytes
+_EXPORT = "on another box: orledger restore manifest --out FILE"
 
 
 class SiteBox(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -69,6 +74,53 @@ def init_alone(configuration: Configuration) -> Manifest:
     signed = _first_manifest(box.site, [_box_entry(box.id, box.room, listen, identity)], site_key)
     _store_manifest(folder, signed)
     return signed.manifest
+
+
+def init_again(configuration: Configuration, exported: bytes) -> Manifest:
+    """Make the store of a box whose disk is gone and whose keys are not, from the manifests that a peer exported.
+
+    Raises OperatorFault ``box.not-empty`` when there is a store with logs already, BadInput when the file is none or
+    does not list this box under the keys it has, StoreFault when the keys cannot be read.
+    """
+    box = configuration.box
+    folder = BoxFolder(Path(box.data_dir))
+    identity = load_box(folder)
+    history = _read_history(exported)
+    manifest = history[-1].manifest
+    listed = manifest.box(box.id) if manifest.lists(box.id) else None
+    if manifest.site != box.site or listed is None or listed.signing_public != identity.secrets.signing.public:
+        raise BadInput(
+            "init.other-box", f"these manifests of {manifest.site} do not list {box.id} under the keys it has",
+            "export them on a box of the same site; a box with new keys is enrolled instead",
+        )  # fmt: skip
+    store = Store.open(folder.ledger)
+    try:
+        if store.logs():
+            raise OperatorFault("box.not-empty", f"{folder.ledger} holds logs already", "move it away first")
+        store.commit([PutManifest(signed.manifest.version, signed.encode()) for signed in history])
+    finally:
+        store.close()
+    return manifest
+
+
+def export_history(store: Store) -> bytes:
+    """Every manifest held, for ``init_again`` on another box. They are public, and prove themselves."""
+    return pack([_HISTORY, [data for _, data in store.manifests()]])
+
+
+def _read_history(exported: bytes) -> list[SignedManifest]:
+    """The manifests, oldest first, each signed by the site keys of the one before. Raises BadInput."""
+    try:
+        take = Fields(unpack(exported, _HISTORY_BYTES, "manifests"), 2, "manifests")
+        take.literal(_HISTORY)
+        history = [SignedManifest.decode(data) for data in take.array(LIMITS.manifests)]
+        for before, signed in zip((None, *history), history, strict=False):
+            signed.check(before.manifest if before is not None else None)
+    except (PeerFault, TypeError) as error:
+        raise BadInput("init.manifests", f"no manifests can be read from this file: {error}", _EXPORT) from error
+    if not history:
+        raise BadInput("init.manifests", "this file holds no manifest", _EXPORT)
+    return history
 
 
 def read_site_file(path: Path) -> SiteFile:

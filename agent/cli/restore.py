@@ -11,6 +11,7 @@ from typing import Any
 import click
 
 from agent.cli.context import Settings, common_options, document, json_text, pass_settings
+from agent.cli.data_dir import data_dir_of, data_dir_option
 from agent.cli.restore_box import box_command
 from agent.cli.status_text import duration
 from ledger.errors import StoreFault
@@ -25,6 +26,33 @@ def command() -> None:
 
 
 command.add_command(box_command)
+
+
+@command.command("manifest")
+@click.option("--out", type=click.Path(path_type=Path), required=True, metavar="FILE", help="Where to.")
+@data_dir_option
+@common_options
+@pass_settings
+def manifest(settings: Settings, *, out: Path, data_dir: Path | None) -> int:
+    """Export the site's signed manifests, for 'orledger init --manifest-from FILE' on a box whose disk is gone."""
+    from agent.init_site import export_history
+    from agent.reading import open_reader
+    from ledger.keyring import write_durably
+
+    with open_reader(data_dir_of(settings, data_dir)) as reader:
+        newest, exported = reader.manifest, export_history(reader.store)
+    try:
+        write_durably(out.absolute(), exported, 0o644)
+    except OSError as error:
+        raise StoreFault("restore.unwritable", f"cannot write {out}: {error.strerror}", "name another file") from error
+    keys = [key.hex() for key in newest.site_keys]
+    if settings.json:
+        fields = {"site": newest.site, "version": newest.version, "manifest": newest.hash.hex(), "site_keys": keys}
+        click.echo(json_text(document("restore-manifest", **fields, out=str(out))))
+        return 0
+    click.echo(f"site {newest.site}, manifest version {newest.version}, {newest.hash.hex()[:16]}… -> {out}")
+    click.echo(f"site keys {', '.join(key[:16] + '…' for key in keys)}")
+    return 0
 
 
 @command.command("now")
