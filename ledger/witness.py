@@ -97,6 +97,7 @@ class Witness:
         self.replicas: dict[LogId, Replica] = {}
         self.promises: dict[str, PromiseState] = {}
         self.proofs: dict[str, int] = {}
+        self._ahead: set[str] = set()
         self.keys_held: set[bytes] = set()
         self.named: list[Head] = []
         self.out = out
@@ -175,8 +176,7 @@ class Witness:
         if header.log.box == self.own_id:
             raise PeerFault("block.own", f"{sender} sent a block in this box's own name", "check that ids are unique")
         replica = self._replica_for(header)
-        if header.closed_ns > now.utc_ns + LIMITS.peer_future_ns:
-            self._warn_clock(header, now.utc_ns)
+        self._judge_clock(header, now.utc_ns)
         if header.seq < replica.size:
             self._on_known_seq(sender, replica, header, message)
         elif header.seq > replica.size:
@@ -349,12 +349,17 @@ class Witness:
                 return appended.signed_header
         return self._reader.signed_header(replica.log, seq) or b""
 
-    def _warn_clock(self, header: Header, utc_ns: int) -> None:
-        ahead_s = (header.closed_ns - utc_ns) / S_NS
-        self.out.warn(Warn(
-            "peer.clock", "warning", "peer", header.log.box,
-            f"{header.log.box}'s clock is {ahead_s:.1f} s ahead of ours", f"on {header.log.box}: chronyc sources",
-        ))  # fmt: skip
+    def _judge_clock(self, header: Header, utc_ns: int) -> None:
+        box = header.log.box
+        is_ahead = header.closed_ns > utc_ns + LIMITS.peer_future_ns
+        if is_ahead or box in self._ahead:
+            ahead_s = (header.closed_ns - utc_ns) / S_NS
+            text = f"{box}'s clock is {ahead_s:.1f} s ahead of ours"
+            self.out.warn(Warn("peer.clock", "warning", "peer", box, text, f"on {box}: chronyc sources", is_ahead))
+        if is_ahead:
+            self._ahead.add(box)
+        else:
+            self._ahead.discard(box)
 
     # ---- vouching ----------------------------------------------------------------------------------------------
 
