@@ -98,7 +98,12 @@ class Process:
         assert not self.running, f"{self.name} is running"
         with self.log.open("ab") as log:
             self._process = subprocess.Popen(
-                [*self.under, *self._command], cwd=PROJECT, stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True
+                [*self.under, *self._command],
+                cwd=PROJECT,
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                start_new_session=True,
             )
 
     def send(self, number: signal.Signals) -> None:
@@ -298,6 +303,7 @@ class LabSite:
                     (status := box.status())["state"] == "ok"  # type: ignore[misc]
                     and status["log"]["peers_holding"] == status["log"]["peers"]
                 ),
+                why_not=box.status,
             )
 
     def stop(self) -> None:

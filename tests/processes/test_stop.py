@@ -116,7 +116,7 @@ def _replace_by_folder(path: Path) -> None:
     ],
 )
 def test_a_key_that_cannot_be_read_is_named(tmp_path: Path, file: str, damage: Callable[[Path], None]) -> None:
-    with LabSite(tmp_path, boxes=1) as site:
+    with LabSite(tmp_path, boxes=2) as site:
         path = BoxFolder(site["or-1"].data).keys / file
         damage(path)
         ended = site["or-1"].cli("run")
