@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 
 from ledger.certificate import Certificate
 from ledger.log import LogId
 from tests.processes.hl7_sender import Sender
-from tests.processes.site import LabSite
+from tests.processes.site import LabSite, until
 from tests.processes.stores import (
     assert_epochs,
     assert_good,
@@ -31,12 +31,19 @@ def promises(site: LabSite) -> list[Promise]:
     return [(writer, vouched(site[holder], writer)) for holder in ids for writer in ids if holder != writer]
 
 
-def assert_nothing_lost(site: LabSite, senders: Mapping[str, Sender], promised: Iterable[Promise] = ()) -> None:
+def assert_nothing_lost(
+    site: LabSite, senders: Mapping[str, Sender], promised: Iterable[Promise] = (), *, well: Collection[str] = ()
+) -> None:
     """Heal, converge, stop, and prove: what was acknowledged and vouched for is on every disk; nobody saw a fork.
 
-    ``senders``: by the box they sent to; they have hung up.
+    ``senders``: by the box they sent to; they have hung up. ``well``: alerts that are right to stay.
     """
-    site.until_good()
+    if well:
+        for box in site.boxes.values():
+            box.until_level("witnessed")
+            until(f"{box.id} is well", lambda box=box: {alert for alert, _ in box.alerts()} <= set(well))  # type: ignore[misc]
+    else:
+        site.until_good()
     until_same(site)
     faults = {box.id: box.statistics()["peer_faults"] for box in site.boxes.values()}
     promised = [*promised, *promises(site)]

@@ -24,6 +24,7 @@ _SOME = 60
 _SIGKILLED = -9
 _STORE_FAULT = 74
 _LONGEST_CALLS = 40
+_LONG = [pytest.mark.soak, pytest.mark.timeout(900)]
 
 
 def _strike(shim: Shim, action: int, calls: int) -> None:
@@ -67,9 +68,9 @@ def _assert_ended_well(box: Box, sender: Sender) -> None:
         pytest.param(_EIO_WRITE, _STORE_FAULT, 2, id="write-eio"),
         pytest.param(_EIO_SYNC, _STORE_FAULT, 2, id="sync-eio"),
         pytest.param(_POWER_CUT, _SIGKILLED, 3, id="power-cut"),
-        pytest.param(_EIO_WRITE, _STORE_FAULT, 12, id="write-eio-long", marks=pytest.mark.soak),
-        pytest.param(_EIO_SYNC, _STORE_FAULT, 12, id="sync-eio-long", marks=pytest.mark.soak),
-        pytest.param(_POWER_CUT, _SIGKILLED, 40, id="power-cut-long", marks=[pytest.mark.soak, pytest.mark.timeout(900)]),
+        pytest.param(_EIO_WRITE, _STORE_FAULT, 12, id="write-eio-long", marks=_LONG),
+        pytest.param(_EIO_SYNC, _STORE_FAULT, 12, id="sync-eio-long", marks=_LONG),
+        pytest.param(_POWER_CUT, _SIGKILLED, 40, id="power-cut-long", marks=_LONG),
     ],
 )  # fmt: skip
 def test_a_disk_that_fails_ends_the_log_and_loses_nothing(
