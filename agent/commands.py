@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from agent.control import Handler, Reply, Request
+from agent.control_errors import error_fields
+from agent.drill import DrillResult
 from agent.restore_document import restore_document
 from agent.status_builder import build_status
 from ledger.canonical import pack
 from ledger.errors import BadInput, PeerFault
+from ledger.limits import LIMITS
 from ledger.log import LogId
 from ledger.messages import Want
 from ledger.notices import Head, RestorePerformed
@@ -44,6 +47,10 @@ def handlers(node: Node) -> Mapping[str, Handler]:
         mended = await node.mender.mend(log, seq)
         await reply({"log": str(log), "seq": seq, "from": mended.peer})
 
+    async def drill(request: Request, reply: Reply) -> None:
+        for box in drill_argument(request.arguments, node.drills.peers):
+            await reply(drill_document(await node.drills.drill(box)))
+
     async def heads(request: Request, reply: Reply) -> None:
         answers = await node.restorer.heads(box_argument(request.arguments, "orledger restore box BOX --out DIR"))
         rows = [[peer, [report.fields() for report in answer.reports]] for peer, answer in sorted(answers.items())]
@@ -58,7 +65,7 @@ def handlers(node: Node) -> Mapping[str, Handler]:
 
     return {
         "status": status, "statistics": statistics, "restore": restore, "state": state, "mend": mend,
-        "heads": heads, "fetch": fetch, "restored": restored,
+        "drill": drill, "heads": heads, "fetch": fetch, "restored": restored,
     }  # fmt: skip
 
 
@@ -68,6 +75,30 @@ def box_argument(arguments: Mapping[str, Any], example: str) -> str:
     if not isinstance(box, str):
         raise BadInput("restore.no-box", "which box is meant?", example)
     return box
+
+
+def drill_argument(arguments: Mapping[str, Any], peers: Sequence[str]) -> Sequence[str]:
+    """The boxes to drill, all peers when none is named. Raises BadInput."""
+    boxes = arguments.get("boxes") or peers
+    if not isinstance(boxes, list) or not all(isinstance(box, str) for box in boxes) or len(boxes) > LIMITS.boxes:
+        raise BadInput("drill.boxes", "which boxes are to be drilled?", "orledger drill BOX")
+    return boxes
+
+
+def drill_document(result: DrillResult) -> dict[str, object]:
+    """One drill, for the command line."""
+    report = result.report
+    return {
+        "box": result.box,
+        "verified": report is not None,
+        "level": None if report is None else report.restored.candidate.level.name.lower(),
+        "vouching": 0 if report is None else report.vouching,
+        "peers": 0 if report is None else len(report.asked),
+        "blocks": 0 if report is None else report.restored.blocks,
+        "elapsed_ms": round(result.elapsed_ms, 2),
+        "recorded_in_block": result.recorded_in,
+        "error": None if result.fault is None else error_fields(result.fault),
+    }
 
 
 def fetch_arguments(arguments: Mapping[str, Any]) -> tuple[str, LogId, int, int, Want]:

@@ -24,6 +24,7 @@ DEFAULT_RUNTIME_DIR = "/run/orledger"
 CONTROL_SOCKET_NAME = "control.sock"
 
 _FEED_NAME = re.compile(r"[a-z0-9](?:[a-z0-9-]{0,30}[a-z0-9])?")
+_MOST_DRILL_HOURS = 8_760
 _LABEL = r"[A-Za-z0-9](?:[A-Za-z0-9-]{0,61}[A-Za-z0-9])?"
 _HOST_NAME = re.compile(rf"(?=.{{1,253}}$){_LABEL}(?:\.{_LABEL})*")
 _P = ParamSpec("_P")
@@ -80,9 +81,12 @@ class ConsoleMqtt(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class RestoreSection(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """Boxes this one restores by itself when they fall silent, and where restored values are put."""
+    """Boxes this one restores by itself when they fall silent, and where restored values are put; ``drill_hours``
+    between restore drills, 0 for none.
+    """
 
     standby_for: tuple[str, ...] = ()
+    drill_hours: int = 24
     console_out: tuple[Literal["file", "hl7", "mqtt"], ...] = ("file",)
     hl7: ConsoleHl7 | None = None
     mqtt: ConsoleMqtt | None = None
@@ -240,6 +244,8 @@ def _check_boxes_named(configuration: Configuration) -> None:
 
 
 def _check_consoles(restore: RestoreSection) -> None:
+    if not 0 <= restore.drill_hours <= _MOST_DRILL_HOURS:
+        raise fault("$.restore.drill_hours", f"must be 0 (off) to {_MOST_DRILL_HOURS}")
     for kind, section in (("hl7", restore.hl7), ("mqtt", restore.mqtt)):
         if kind in restore.console_out and section is None:
             raise fault(f"$.restore.{kind}", f"console_out names {kind!r}", f"say where: [restore.{kind}]")

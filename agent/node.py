@@ -19,6 +19,7 @@ from agent.commands import handlers
 from agent.config import Configuration
 from agent.control import ControlServer
 from agent.disk import RingKeys, StoreDisk, last_state, load_manifest, load_replicas, own_past
+from agent.drill import Drills
 from agent.failover import Failover
 from agent.feed import Feed, loop_schedule
 from agent.feed_build import build_feed
@@ -104,6 +105,7 @@ class Node:
         )
         self.network = Network(self)
         self.failover = Failover(self)
+        self.drills = Drills(self)
         self.feeds: list[Feed] = []
         self.recording = False
         self.started_ns = read_now().mono_ns
@@ -154,6 +156,7 @@ class Node:
                 await self._control.start()
             await self.network.start()
             self.housekeeping.start()
+            self.drills.start()
             self._notifier.ready(f"recording as {self.configuration.box.id}")
             await stop.wait()
         finally:
@@ -179,6 +182,7 @@ class Node:
             self._stop.set()
 
     async def _close_down(self) -> None:
+        await self.drills.stop()
         await self.failover.stop()
         for feed in self.feeds:
             await feed.stop()

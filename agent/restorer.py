@@ -68,7 +68,7 @@ class Restorer:
         Raises OperatorFault for an unknown box, NoPeer when too little answers, VerificationFailed or PeerFault when
         what came does not prove itself.
         """
-        self._require_box(box)
+        self.require_box(box)
         async with self.lock:
             try:
                 return await self._restore(box)
@@ -77,14 +77,15 @@ class Restorer:
 
     async def heads(self, box: str) -> dict[str, Answer]:
         """Every head of ``box`` that anyone holds, by who answered. Raises as ``restore``."""
-        self._require_box(box)
+        self.require_box(box)
         async with self.lock:
             try:
                 return await self._ask(box, self._asked(box), self._pump.listen())
             finally:
                 self._pump.stop_listening()
 
-    def _require_box(self, box: str) -> None:
+    def require_box(self, box: str) -> None:
+        """Raises OperatorFault ``restore.unknown-box``."""
         manifest = self._member.manifest
         if box not in {known.id for known in manifest.boxes}:
             names = ", ".join(known.id for known in manifest.boxes)

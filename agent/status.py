@@ -93,6 +93,17 @@ class Disk(msgspec.Struct, frozen=True):
     reusable_bytes: int = 0
 
 
+class Drill(msgspec.Struct, frozen=True):
+    """Restore drills of one peer: the last success (UTC, None for never) and its age, and ``good`` or what went wrong
+    the last time (empty: none yet).
+    """
+
+    box: str
+    last_success: str | None
+    age_s: float | None
+    last_result: str
+
+
 class Clock(msgspec.Struct, frozen=True):
     """``error_ms`` bounds the clock's error where the kernel knows one."""
 
@@ -119,6 +130,7 @@ class StatusDocument(msgspec.Struct, frozen=True, kw_only=True):
     peers: tuple[Peer, ...]
     disk: Disk
     clock: Clock
+    drills: tuple[Drill, ...] = ()
 
 
 def judged(alerts: Iterable[Alert]) -> tuple[State, ExitCode]:

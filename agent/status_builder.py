@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Literal
 
 from agent.clock import read_quality
 from agent.disk_health import wear_percent
-from agent.status import Alert, Case, Clock, Disk, Feed, Log, Peer, StatusDocument, judged
+from agent.status import Alert, Case, Clock, Disk, Drill, Feed, Log, Peer, StatusDocument, judged
 from ledger.block import ClockState
 from ledger.limits import S_NS
 from ledger.quorum import Level
@@ -60,6 +60,7 @@ def build_status(node: Node) -> StatusDocument:
         peers=tuple(_peers(node, node.now().mono_ns)),
         disk=_disk(node),
         clock=_clock(),
+        drills=tuple(_drills(node, utc_ns)),
     )
 
 
@@ -133,6 +134,18 @@ def _disk(node: Node) -> Disk:
         fsync_p99_ms=commits.p99_ms if commits.count else None,
         reusable_bytes=usage.room_bytes - usage.disk_free_bytes,
     )
+
+
+def _drills(node: Node, utc_ns: int) -> list[Drill]:
+    return [
+        Drill(
+            box=row.box,
+            last_success=utc_text(row.success_ns) if row.success_ns else None,
+            age_s=max(0.0, (utc_ns - row.success_ns) / S_NS) if row.success_ns else None,
+            last_result=row.result,
+        )
+        for row in node.drills.rows()
+    ]
 
 
 def _clock() -> Clock:

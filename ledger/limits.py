@@ -52,6 +52,7 @@ class Limits:
     range_timeout_ns: int = 2 * S_NS
     catchup_logs: int = 4_096
     out_of_order_blocks: int = 64
+    early_keys: int = 8
     tail_blocks_per_day: int = 1 << 20
     epochs_per_day: int = 2_000
     peer_queue_messages: int = 512
@@ -110,6 +111,9 @@ class Limits:
     restore_blocks: int = 4_096
     restore_answer_ns: int = 500 * MS_NS
     restore_total_ns: int = 5 * S_NS
+    drill_first_ns: int = 600 * S_NS
+    drill_retry_ns: int = 3_600 * S_NS
+    drill_look_ns: int = 60 * S_NS
     # drivers and transports
     frame_bytes: int = 64 * KIB
     hl7_message_bytes: int = 1 * MIB

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from datetime import UTC, datetime
 from itertools import zip_longest
 
-from agent.status import Alert, Case, Clock, Disk, Feed, Log, Peer, StatusDocument
+from agent.status import Alert, Case, Clock, Disk, Drill, Feed, Log, Peer, StatusDocument
 
 Line = list[tuple[str, str]]
 """Spans of text, each with a rich style ("" for none)."""
@@ -109,6 +109,8 @@ def _peers(status: StatusDocument) -> list[Line]:
     styles = ["" if peer.connected else "yellow" for peer in status.peers]
     table = _table(("PEER", "HOLDS OURS", "WE HOLD"), (7, 13, 10), rows, styles)
     beside = [_disk(status.disk), f"clock {status.clock.state} {_error(status.clock)}"]
+    if status.drills:
+        beside.append(_drills(status.drills))
     if not _needing(status.alerts):
         beside.append("Nothing needs you.")
     blank: Line = [(" " * sum(len(text) for text, _ in table[0]), "")]
@@ -128,6 +130,15 @@ def _disk(disk: Disk) -> str:
     if disk.fsync_p99_ms is not None:
         text += f"  fsync p99 {disk.fsync_p99_ms:.0f} ms"
     return text
+
+
+def _drills(drills: tuple[Drill, ...]) -> str:
+    """The peer whose state was last proved to be restorable the longest ago."""
+    never = [drill.box for drill in drills if drill.age_s is None]
+    if never:
+        return f"drills: none of {', '.join(never)} succeeded yet"
+    oldest_s = max(drill.age_s or 0.0 for drill in drills)
+    return f"drills of {len(drills)} peers, oldest success {duration(oldest_s)} ago"
 
 
 def _table(
