@@ -101,6 +101,9 @@ class Pump:
             try:
                 held = self._keyring.add(kept.log.box, kept.log.incarnation, kept.key, kept.wraps)
             except StoreFault as fault:  # what its key is not kept for cannot be restored
+                if fault.id == "keyring.full" and kept.log.box != self._member.own_id:
+                    self.count_fault(kept.log.box, fault)
+                    continue
                 self._failed(fault)
                 return
             if held:

@@ -20,6 +20,7 @@ from ledger.sealing import KEY_BYTES, DataKey
 
 _DOMAIN = "orledger/keyring/1"
 _ENTRIES = 65_536
+_ENTRIES_OF_A_BOX = _ENTRIES // 4
 _FILE_BYTES = 64 << 20
 _WRAP_BYTES = 256
 
@@ -69,6 +70,8 @@ class Keyring:
         if key.key_id in self._tombs:
             return False
         held = self._entries.get(key.key_id)
+        if held is None and len(self.entries_of(box)) >= _ENTRIES_OF_A_BOX:
+            raise self._full(f"{_ENTRIES_OF_A_BOX} keys of {box}")
         if held is None or not wraps.keys() <= held.wraps.keys():
             merged = {**wraps, **(held.wraps if held else {})}
             self._save({**self._entries, key.key_id: KeyEntry(box, incarnation, key, merged)}, self._tombs)
@@ -91,9 +94,7 @@ class Keyring:
     def _save(self, entries: dict[bytes, KeyEntry], tombs: set[bytes]) -> None:
         """Take these over once they are durable: what memory says is held must be on the disk."""
         if len(entries) > _ENTRIES or len(tombs) > _ENTRIES:
-            raise StoreFault(
-                "keyring.full", f"{self._path} holds {_ENTRIES} keys already", "erase the keys of logs past retention"
-            )
+            raise self._full(f"{_ENTRIES} keys")
         rows = [
             [
                 entry.box,
@@ -103,7 +104,10 @@ class Keyring:
             ]
             for _, entry in sorted(entries.items())
         ]
-        sealed = self._cipher.encrypt(pack([_DOMAIN, rows, sorted(tombs)]))
+        plain = pack([_DOMAIN, rows, sorted(tombs)])
+        if len(plain) > _FILE_BYTES:  # it could not be read again
+            raise self._full(f"{len(plain)} bytes")
+        sealed = self._cipher.encrypt(plain)
         try:
             write_durably(self._path, bytes(sealed))
         except OSError as error:
@@ -111,6 +115,9 @@ class Keyring:
                 "keyring.unwritable", f"cannot write {self._path}: {error.strerror}", "check the disk and its space"
             ) from error
         self._entries, self._tombs = entries, tombs
+
+    def _full(self, what: str) -> StoreFault:
+        return StoreFault("keyring.full", f"{self._path} would hold more than {what}", "report this: it should not be")
 
     def _load(self) -> None:
         try:

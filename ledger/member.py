@@ -48,7 +48,7 @@ from ledger.sealing import BoxKey, DataKey, unwrap
 from ledger.signing import SigningKey
 from ledger.voids import Voids
 from ledger.witness import Witness
-from ledger.writer import OwnPast, Random, State, Writer
+from ledger.writer import RECOVERY, OwnPast, Random, State, Writer
 
 RESTORE_REQUESTS_FROM = 1 << 32
 """GET request ids from here on belong to restores; their answers come back as events."""
@@ -135,6 +135,7 @@ class Member:
         self._peers_up: set[str] = set()
         self._offered_ns: dict[str, int] = {}
         self._tails_told: dict[LogId, int] = {}
+        self._early_keys: dict[str, set[LogId]] = {}
 
     @property
     def manifest(self) -> Manifest:
@@ -451,15 +452,30 @@ class Member:
         return NEVER_HEARD_MS if heard is None else max(0, now.mono_ns - heard) // 1_000_000
 
     def _on_wrap(self, sender: str, message: Wrap) -> None:
-        wraps = dict(message.wraps)
+        """Taken: the key that a log held here lacks, and a few of the sender's own logs ahead of their first block."""
+        log, key_id = message.log, message.key_id
+        if key_id in self.witness.keys_held:
+            return
+        replica = self.witness.replicas.get(log)
+        lacked = replica is not None and replica.missing_key == key_id
+        if not lacked and (replica is not None or not self._may_come_early(sender, log)):
+            raise PeerFault("wrap.unasked", f"{sender} sent a key of {log} that nobody asked for")
+        names = {RECOVERY, *(box.id for box in self.manifests.newest.boxes)}
+        wraps = {name: sealed for name, sealed in message.wraps if name in names}
         mine = wraps.get(self.own_id)
         if mine is None:
-            raise VerificationFailed(
-                "wrap.absent", f"{sender} sent a key of {message.log} that is not wrapped to this box"
-            )
-        log = message.log
-        key = unwrap(mine, log.box, log.incarnation, message.key_id, self._secrets.receiving)
+            raise VerificationFailed("wrap.absent", f"{sender} sent a key of {log} that is not wrapped to this box")
+        key = unwrap(mine, log.box, log.incarnation, key_id, self._secrets.receiving)
+        if not lacked:
+            self._early_keys[sender].add(log)
         self.keys_to_keep.append(KeyToKeep(log, key, wraps))
+
+    def _may_come_early(self, sender: str, log: LogId) -> bool:
+        """A box sends the key of its log before block 0; one key for a log, and for a few logs at a time."""
+        held = self.witness.replicas
+        early = {earlier for earlier in self._early_keys.get(sender, ()) if earlier not in held}
+        self._early_keys[sender] = early
+        return log.box == sender and log not in early and len(early) < LIMITS.early_keys
 
     def _on_get_wrap(self, sender: str, message: GetWrap) -> None:
         wraps = self._keys.wraps(message.key_id)

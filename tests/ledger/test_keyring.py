@@ -159,6 +159,22 @@ def test_a_ring_never_outgrows_what_it_can_read_back(path: Path, monkeypatch: py
     assert Keyring(path, RING).key_ids() == {KEY.key_id}
 
 
+def test_one_box_fills_a_share_and_wraps_never_more_than_can_be_read(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ring = Keyring(path, RING)
+    monkeypatch.setattr(module, "_ENTRIES_OF_A_BOX", 1)
+    assert ring.add("or-1", INCARNATION, KEY, {})
+    with pytest.raises(StoreFault, match="keys of or-1"):
+        ring.add("or-1", INCARNATION, OTHER, {})
+    assert ring.add("or-2", INCARNATION, OTHER, {})
+    monkeypatch.setattr(module, "_FILE_BYTES", 512)
+    with pytest.raises(StoreFault, match="bytes"):
+        ring.add("or-2", INCARNATION, OTHER, {"or-1": bytes(256), "or-2": bytes(256)})
+    monkeypatch.undo()
+    assert Keyring(path, RING).key_ids() == {KEY.key_id, OTHER.key_id}
+
+
 def test_write_durably_replaces_whole_and_leaves_no_other_file(tmp_path: Path) -> None:
     path = tmp_path / "file"
     for data in (b"first", b"", b"x" * 100_000):

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ledger.errors import NoPeer, PeerFault, VerificationFailed
-from ledger.limits import S_NS
+from ledger.limits import LIMITS, S_NS
 from ledger.log import LogId
 from ledger.messages import (
     BlockMessage,
@@ -25,6 +25,7 @@ from ledger.messages import (
 from ledger.ops import AppendBlock
 from ledger.quorum import Level
 from ledger.recovery import Fetch, Restored, choose
+from ledger.sealing import DataKey, wrap
 from ledger.signing import SigningKey
 from ledger.tree import leaf_hash, root_of
 from ledger.writer import State
@@ -314,15 +315,46 @@ def quiet_group() -> tuple[Cluster, list[bytes]]:
     return cluster, [*wires, member.sign(Fence(99, bytes(16), bytes(16)))]
 
 
+def keyed(cluster: Cluster, log: LogId, number: int) -> tuple[bytes, dict[str, bytes]]:
+    """The id of a fresh data key of ``log`` and its wraps."""
+    key = DataKey(number.to_bytes(32, "big"))
+    boxes = {box.id: wrap(key, log.box, log.incarnation, box.receiving_public) for box in cluster.manifest.boxes}
+    return key.key_id, boxes
+
+
+def later_log(number: int, box: str = "or-1") -> LogId:
+    return LogId(box, 50, number.to_bytes(16, "big"), fenced=True)
+
+
 def test_a_key_that_is_not_wrapped_to_us_or_is_another_one_is_refused() -> None:
     cluster = Cluster(3)
     cluster.run(3)
     member = cluster.boxes["or-1"].member
-    log, key = member.writer.chain.log, member.writer.chain.data_key
-    wraps = dict(cluster.boxes["or-1"].keys.wraps(key.key_id))
+    log = later_log(1)
+    key_id, wraps = keyed(cluster, log, 1)
     others = tuple((name, sealed) for name, sealed in wraps.items() if name != "or-2")
-    assert refused(cluster, "or-1", member.sign(Wrap(log, key.key_id, others))) == "wrap.absent"
+    assert refused(cluster, "or-1", member.sign(Wrap(log, key_id, others))) == "wrap.absent"
     assert refused(cluster, "or-1", member.sign(Wrap(log, bytes(32), tuple(wraps.items())))) == "wrap.mismatch"
     swapped = (("or-2", wraps["or-3"]),)
-    assert refused(cluster, "or-1", member.sign(Wrap(log, key.key_id, swapped))) == "wrap.unsealable"
+    assert refused(cluster, "or-1", member.sign(Wrap(log, key_id, swapped))) == "wrap.unsealable"
     assert cluster.boxes["or-2"].member.take_keys() == []
+
+
+def test_keys_nobody_asked_for_do_not_fill_the_keyring() -> None:
+    cluster = Cluster(3)
+    cluster.run(3)
+    liar, member = cluster.boxes["or-1"].member, cluster.boxes["or-2"].member
+
+    def sent(log: LogId, number: int) -> bytes:
+        key_id, wraps = keyed(cluster, log, number)
+        return liar.sign(Wrap(log, key_id, (("somebody", bytes(80)), *wraps.items())))
+
+    assert refused(cluster, "or-1", sent(later_log(1, "or-3"), 1)) == "wrap.unasked", "another box's log"
+    assert refused(cluster, "or-1", sent(liar.writer.chain.log, 2)) == "wrap.unasked", "a second key of a log"
+    for number in range(LIMITS.early_keys):
+        member.on_wire("or-1", sent(later_log(number), 10 + number), cluster.now)
+    assert refused(cluster, "or-1", sent(later_log(0), 20)) == "wrap.unasked"
+    assert refused(cluster, "or-1", sent(later_log(99), 21)) == "wrap.unasked"
+    kept = member.take_keys()
+    assert len(kept) == LIMITS.early_keys
+    assert all(set(key.wraps) == {"or-1", "or-2", "or-3"} for key in kept)
