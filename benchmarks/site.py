@@ -139,9 +139,9 @@ class Site:
 
 
 @contextmanager
-def running(folder: Path, boxes: int, *, devices: bool) -> Iterator[Site]:
-    """A site of ``boxes`` boxes, all started and vouched for; with ``devices``, OR 1's send."""
-    site = make_site(folder, boxes)
+def running(folder: Path, boxes: int, *, devices: bool, standby: str | None = None) -> Iterator[Site]:
+    """A site of ``boxes`` boxes, started and vouched for. With ``devices``, OR 1's send; ``standby`` stands by for it."""
+    site = make_site(folder, boxes, standby)
     programs: list[Program] = [*([site.room()] if devices else []), *site.boxes.values()]
     try:
         for program in programs:
@@ -153,7 +153,7 @@ def running(folder: Path, boxes: int, *, devices: bool) -> Iterator[Site]:
             program.end()
 
 
-def make_site(folder: Path, boxes: int) -> Site:
+def make_site(folder: Path, boxes: int, standby: str | None = None) -> Site:
     """Keys, manifest and configurations below ``folder``."""
     ports = free_ports(boxes + 2)
     gateway_port, probe_port, *brokers = ports
@@ -172,6 +172,7 @@ def make_site(folder: Path, boxes: int) -> Site:
             room=f"OR {number}",
             listen=f"{HOST}:{port}",
             feed=feeds if f"or-{number}" == OR_BOX else [],
+            restore={"standby_for": [OR_BOX]} if f"or-{number}" == standby else {},
         )
         for number, port in enumerate(brokers, start=1)
     ]
