@@ -57,6 +57,8 @@ class Batch:
         self._txn = txn
         self._tables = tables
         self._blocks = blocks
+        self._lids: dict[LogId, int] = {}
+        self._lengths: dict[int, int] = {}
         self.blocks_written = 0
         self.bytes_written = 0
 
@@ -104,10 +106,23 @@ class Batch:
     # Logs.
 
     def _lid(self, log: LogId) -> int:
-        lid = find_lid(self._txn, self._tables[Table.LOG_INDEX], log)
+        """The log's number, looked up once in a transaction: it never changes."""
+        lid = self._lids.get(log)
         if lid is None:
-            raise StoreFault("store.unknown-log", f"{log} was not opened", _OURS)
+            lid = find_lid(self._txn, self._tables[Table.LOG_INDEX], log)
+            if lid is None:
+                raise StoreFault("store.unknown-log", f"{log} was not opened", _OURS)
+            self._lids[log] = lid
         return lid
+
+    def _length(self, log: LogId, lid: int) -> int:
+        """How many blocks the log has, counted once in a transaction: only ``_append`` makes it longer, and the last
+        block is never dropped.
+        """
+        length = self._lengths.get(lid)
+        if length is None:
+            length = self._lengths[lid] = length_of(self._txn, self._table(log), lid)
+        return length
 
     def _open(self, log: LogId, meta: bytes) -> None:
         lid = find_lid(self._txn, self._tables[Table.LOG_INDEX], log)
@@ -136,10 +151,11 @@ class Batch:
 
     def _append(self, op: AppendBlock) -> None:
         lid = self._lid(op.log)
-        length = length_of(self._txn, self._table(op.log), lid)
+        length = self._length(op.log, lid)
         if op.seq == length and op.seq <= MOST_SEQ:
             block = StoredBlock(op.seq, op.signed_header, op.payload)
             self._write_block(op.log, lid, block, is_new=True)
+            self._lengths[lid] = length + 1
             return
         held = self._held(op.log, lid, op.seq) if 0 <= op.seq < length else None
         if held is None:
