@@ -7,7 +7,8 @@ import logging
 from typing import TYPE_CHECKING
 
 from agent.config import host_port
-from ledger.errors import OurFault
+from ledger.errors import OrledgerError, OurFault
+from ledger.limits import LIMITS, S_NS
 from ledger.outbox import Warn
 
 if TYPE_CHECKING:
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
 
 _LOG = logging.getLogger(__name__)
 _BROKER_DOWN = "broker.down"
+_NETWORK_DOWN = "network.down"
 
 
 class MeshWire:
@@ -52,10 +54,37 @@ class Network:
     def __init__(self, node: Node) -> None:
         self._node = node
         self._broker: EmbeddedBroker | None = None
+        self._restarting: asyncio.Task[None] | None = None
         self.mesh: Mesh | None = None
 
     async def start(self) -> None:
-        """Listen and connect; returns at once when the box has no peers. Raises ConfigurationFault."""
+        """Listen and connect; returns at once when the box has no peers.
+
+        What is wrong with the network never stops the recorder: it is told of, and tried again.
+        """
+        try:
+            await self._connect()
+        except OrledgerError as error:
+            self._tell_down(error)
+            self._restarting = asyncio.get_running_loop().create_task(self._connect_at_last())
+
+    async def _connect_at_last(self) -> None:
+        while True:
+            await asyncio.sleep(LIMITS.network_retry_ns / S_NS)
+            try:
+                await self._connect()
+            except OrledgerError as error:
+                self._tell_down(error)
+            else:
+                self._node.alerts.clear(_NETWORK_DOWN, "network", self._node.now().utc_ns)
+                return
+
+    def _tell_down(self, error: OrledgerError) -> None:
+        text = f"this box records alone, because the network could not be started: {error.text}"
+        warning = Warn(_NETWORK_DOWN, "critical", error.party, "network", text, error.next_step)
+        self._node.alerts.take(warning, self._node.now().utc_ns)
+
+    async def _connect(self) -> None:
         node = self._node
         replication = node.configuration.replication
         peers = node.manifest.peers_of(node.member.own_id)
@@ -64,7 +93,7 @@ class Network:
         from agent.mesh import Mesh, PeerAddress  # noqa: PLC0415 - the network comes after the first feeds
 
         host, port = host_port(replication.listen, "$.replication.listen")
-        if replication.broker == "embedded":
+        if replication.broker == "embedded" and self._broker is None:
             await self._start_broker(host, port, {peer.id: peer.tls_certificate for peer in peers})
         addresses = []
         for peer in peers:
@@ -81,8 +110,9 @@ class Network:
         from agent.broker import EmbeddedBroker  # noqa: PLC0415 - the network comes after the first feeds
 
         node = self._node
-        self._broker = EmbeddedBroker(node.manifest.site, node.identity.tls, host, port, certificates)
-        await asyncio.to_thread(self._broker.start)
+        broker = EmbeddedBroker(node.manifest.site, node.identity.tls, host, port, certificates)
+        await asyncio.to_thread(broker.start)
+        self._broker = broker
 
     def _on_event(self, event: MeshEvent) -> None:
         from agent.mesh import MeshMessage, OwnBrokerDown, OwnBrokerUp, PeerDown, PeerUp  # noqa: PLC0415
@@ -103,8 +133,21 @@ class Network:
                 self._node.alerts.clear(_BROKER_DOWN, "broker", self._node.now().utc_ns)
             case OwnBrokerDown(reason):
                 self._node.alerts.take(self._broker_down(reason), self._node.now().utc_ns)
+                if self._broker is not None:
+                    self._restarting = asyncio.get_running_loop().create_task(self._restart(self._broker))
             case _:
                 raise OurFault("network.event", f"unknown mesh event {event!r}")
+
+    async def _restart(self, broker: EmbeddedBroker) -> None:
+        """The broker inside this process failed: start it again until it serves; recording goes on meanwhile."""
+        while True:
+            await asyncio.sleep(LIMITS.mqtt_reconnect_max_ms / 1_000)
+            try:
+                await asyncio.to_thread(broker.start)
+            except OrledgerError as error:
+                _LOG.error("the broker could not be started again: %s", error)
+            else:
+                return
 
     def _broker_down(self, reason: str) -> Warn:
         text = f"this box's own broker cannot be reached ({reason}): its blocks reach no peer"
@@ -114,6 +157,9 @@ class Network:
     async def stop(self) -> None:
         """Leave the network."""
         self._node.pump.wire = None
+        if self._restarting is not None:
+            self._restarting.cancel()
+            await asyncio.gather(self._restarting, return_exceptions=True)
         if self.mesh is not None:
             await self.mesh.stop()
             self.mesh = None

@@ -118,7 +118,7 @@ class Node:
     # ---- life --------------------------------------------------------------------------------------------------
 
     async def run(self) -> int:
-        """Record until ``stop``; returns 0, or the exit code of the fault that ended it."""
+        """Record until ``stop``; returns 0. Raises the fault that ended it otherwise, after a clean end."""
         self._stop = asyncio.Event()
         self.pump.on_durable = self._block_durable
         try:
@@ -132,7 +132,9 @@ class Node:
         finally:
             self._notifier.stopping()
             await self._close_down()
-        return self._failure.exit_code if self._failure is not None else 0
+        if self._failure is not None:
+            raise self._failure
+        return 0
 
     async def _wait_for_room(self, stop: asyncio.Event) -> None:
         """Stay while the disk is full, so that it can be said: a process that ends at every attempt is not heard."""

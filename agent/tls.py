@@ -26,7 +26,7 @@ from ledger.errors import ConfigurationFault, NotPermitted, OperatorFault, PeerF
 
 NOT_BEFORE = datetime(1970, 1, 1, tzinfo=UTC)
 NOT_AFTER = datetime(9999, 12, 31, 23, 59, 59, tzinfo=UTC)
-_ANEW = "Make a new identity with `orledger join`, and have it admitted to the manifest."
+_ANEW = "put back the keys folder of this box; a box without its keys must be made and enrolled anew"
 
 
 @dataclass(frozen=True, slots=True)

@@ -74,7 +74,7 @@ def now(settings: Settings, *, box: str, target: str | None) -> int:
     delivered = _deliver(settings, restored, target)
     if settings.json:
         if target != "-":
-            click.echo(json_text(document("restore-now", **restored, elapsed_ms=elapsed_ms, delivered=delivered)))
+            click.echo(json_text({**restored, "v": 1, "elapsed_ms": elapsed_ms, "delivered": delivered}))
         return 0
     for line in story(restored, elapsed_ms, delivered):
         click.echo(line, err=target == "-")

@@ -1,0 +1,81 @@
+"""Two whole nodes in this process over real TLS and brokers; and a network that cannot start."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+from pathlib import Path
+
+from agent import config
+from agent.init_site import SiteBox, SiteFile, init_site
+from agent.node import Node
+from ledger.quorum import Level
+
+
+def site(tmp_path: Path, count: int) -> list[config.Configuration]:
+    ports = []
+    for _ in range(count):
+        with socket.create_server(("127.0.0.1", 0)) as free:
+            ports.append(free.getsockname()[1])
+    boxes = [
+        SiteBox(id=f"or-{number}", room="x", listen=f"127.0.0.1:{port}") for number, port in enumerate(ports, start=1)
+    ]
+    _, made = init_site(SiteFile("lab", boxes), tmp_path / "lab")
+    return [config.read(box.configuration) for box in made]
+
+
+def alert_ids(node: Node) -> set[str]:
+    return {alert.warning.id for alert in node.alerts.active()}
+
+
+async def until(node: Node, reached: object) -> None:
+    assert callable(reached)
+    async with asyncio.timeout(40):
+        while not reached():  # noqa: ASYNC110 - what is waited for has no event
+            await asyncio.sleep(0.05)
+    assert node.recording
+
+
+def test_two_nodes_find_each_other_and_vouch(tmp_path: Path) -> None:
+    async def scenario() -> None:
+        nodes = [Node(each) for each in site(tmp_path, 2)]
+        running = [asyncio.create_task(node.run()) for node in nodes]
+        for node in nodes:
+            await until(node, lambda node=node: node.member.writer.vouching.size_at(Level.WITNESSED) > 2)
+        for node in nodes:
+            node.stop()
+        assert await asyncio.gather(*running) == [0, 0]
+
+    asyncio.run(scenario())
+
+
+def test_a_port_in_use_is_told_of_and_recording_goes_on_until_it_is_free(tmp_path: Path) -> None:
+    async def scenario() -> None:
+        first, _ = site(tmp_path, 2)
+        assert first.replication is not None
+        taken = socket.create_server(config.host_port(first.replication.listen, "$"))
+        node = Node(first)
+        running = asyncio.create_task(node.run())
+        await until(node, lambda: "network.down" in alert_ids(node))
+        await until(node, lambda: node.pump.durable_blocks > 1)
+        taken.close()
+        await until(node, lambda: "network.down" not in alert_ids(node))
+        assert node.network.mesh is not None
+        node.stop()
+        assert await running == 0
+
+    asyncio.run(scenario())
+
+
+def test_a_damaged_certificate_does_not_stop_the_recorder(tmp_path: Path) -> None:
+    async def scenario() -> None:
+        first, _ = site(tmp_path, 2)
+        (Path(first.box.data_dir) / "keys" / "tls.pem").write_text("rubbish")
+        node = Node(first)
+        running = asyncio.create_task(node.run())
+        await until(node, lambda: "network.down" in alert_ids(node))
+        await until(node, lambda: node.pump.durable_blocks > 1)
+        node.stop()
+        assert await running == 0
+
+    asyncio.run(scenario())
