@@ -22,6 +22,7 @@ PAYLOAD_DOMAIN = b"orledger/payload/1\n"
 HEADER_VERSION = 1
 NO_LEAF = bytes(32)
 """Previous leaf hash of block 0."""
+CODEC_MOST = 255
 _FIELDS = 19
 _SEALED_UP_TO = 11
 
@@ -95,7 +96,7 @@ class Header:
         clock = Fields(take.optional(), 2, "clock quality")
         quality = ClockQuality(ClockState(clock.uint(2)), clock.uint())
         previous, payload_hash, payload_bytes = take.raw(32), take.raw(32), take.uint(2 * LIMITS.payload_plain_bytes)
-        key_id, codec, keyframe_seq = take.raw(32), take.uint(255), take.uint(seq)
+        key_id, codec, keyframe_seq = take.raw(32), take.uint(CODEC_MOST), take.uint(seq)
         case_id = take.optional()
         if case_id is not None and (type(case_id) is not bytes or len(case_id) != INCARNATION_BYTES):
             raise PeerFault("codec.field", "block header: the case id must be 16 bytes or nil")

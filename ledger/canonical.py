@@ -8,6 +8,7 @@ import msgpack
 
 from ledger.errors import PeerFault
 
+UINT_MOST = (1 << 63) - 1
 _packer = msgpack.Packer(use_bin_type=True, strict_types=True)
 
 
@@ -59,7 +60,7 @@ class Fields:
     def _refuse(self, expected: str) -> PeerFault:
         return PeerFault("codec.field", f"{self._what}: field {self._at - 1} must be {expected}")
 
-    def uint(self, most: int = (1 << 63) - 1) -> int:
+    def uint(self, most: int = UINT_MOST) -> int:
         """A non-negative integer of at most ``most``."""
         value = self._next()
         if type(value) is not int or not 0 <= value <= most:

@@ -47,19 +47,19 @@ EXT_BIG_INT: Final = 1
 EXT_DECIMAL: Final = 2
 """msgpack extension: a decimal that ``[mantissa, exponent]`` cannot hold (-0, over 18 digits), as its text."""
 
-_MANTISSA_END: Final = 10**18
-_EXPONENT_MAX: Final = 6_144
+MANTISSA_END: Final = 10**18
+EXPONENT_MAX: Final = 6_144
 _DECIMAL_TEXT_MAX: Final = 64
 _INTEGER_BYTES_MAX: Final = 16
 _SIGNATURES_REMEMBERED: Final = 1_024
-_COMMON: Final = ("at_ns", "sub", "device_time", "quality")
+COMMON_FIELDS: Final = ("at_ns", "sub", "device_time", "quality")
 _COMMON_TYPES: Final[tuple[tuple[type, ...], ...]] = ((int,), (str,), (NoneType, DeviceTime), (Quality,))
-_QUALITY_BITS_END: Final = 2 * max(Quality)
+QUALITY_BITS_END: Final = 2 * max(Quality)
 _DEVICE_CLOCKS: Final = frozenset(("utc", "local", "uptime"))
 
 
 @dataclass(frozen=True, slots=True)
-class _Kind:
+class Kind:
     """How one record type is laid out: its own fields with the types they may hold, and what else must be true.
 
     ``lift`` turns a row's plain values into the record's (pairs into decimals); ``lower`` does the reverse where
@@ -109,7 +109,8 @@ def _check_numeric(record: Numeric) -> None:
         raise ValueError("Numeric.value is not a number")
 
 
-def _check_wave(record: Wave) -> None:
+def check_wave(record: Wave) -> None:
+    """What a wave's types do not say. Raises ``ValueError``."""
     rate: tuple[Any, ...] = record.rate
     if len(rate) != 2 or type(rate[0]) is not int or type(rate[1]) is not int or rate[0] < 1 or rate[1] < 1:
         raise ValueError("Wave.rate is not (samples, seconds)")
@@ -156,7 +157,8 @@ def _check_link(record: Link) -> None:
     _choice("Link", "state", record.state, _LINK_STATES)
 
 
-def _check_clock(record: Clock) -> None:
+def check_clock(record: Clock) -> None:
+    """What a clock's types do not say. Raises ``ValueError``."""
     if record.drift_ppm is not None and not math.isfinite(record.drift_ppm):
         raise ValueError("Clock.drift_ppm is not a number")
 
@@ -174,7 +176,7 @@ def decimal_of_pair(pair: Any) -> Any:
     if len(pair) != 2 or type(pair[0]) is not int or type(pair[1]) is not int:
         raise ValueError("a decimal is not [mantissa, exponent]")
     mantissa, exponent = pair
-    if not -_MANTISSA_END < mantissa < _MANTISSA_END or not -_EXPONENT_MAX <= exponent <= _EXPONENT_MAX:
+    if not -MANTISSA_END < mantissa < MANTISSA_END or not -EXPONENT_MAX <= exponent <= EXPONENT_MAX:
         raise ValueError("a decimal's mantissa or exponent is out of range")
     return Decimal(f"{mantissa}E{exponent}")
 
@@ -189,10 +191,16 @@ def _lift_event(values: list[Any]) -> None:
         values[12] = tuple(map(decimal_of_pair, limits))
 
 
+def check_object_order(meta: Mapping[Any, Any]) -> None:
+    """A row holds its object's meta in the order of the names. Raises ``ValueError``."""
+    if list(meta) != sorted(meta):
+        raise ValueError("Object.meta is not in order")
+
+
 def _lift_object(values: list[Any]) -> None:
     meta = values[8]
-    if type(meta) is dict and list(meta) != sorted(meta):
-        raise ValueError("Object.meta is not in order")
+    if type(meta) is dict:
+        check_object_order(meta)
 
 
 def _lower_object(values: Row) -> Row:
@@ -211,19 +219,19 @@ def _kind(
     check: Callable[[Any], None] | None = None,
     lift: Callable[[list[Any]], None] | None = None,
     lower: Callable[[Row], Row] | None = None,
-) -> _Kind:
-    names = _COMMON + tuple(f.name for f in fields(cls) if f.name not in _COMMON)
+) -> Kind:
+    names = COMMON_FIELDS + tuple(f.name for f in fields(cls) if f.name not in COMMON_FIELDS)
     setters = tuple(getattr(cls, name).__set__ for name in names)
-    return _Kind(tag, cls, names, _COMMON_TYPES + own, attrgetter(*names), setters, check, lift, lower, set())
+    return Kind(tag, cls, names, _COMMON_TYPES + own, attrgetter(*names), setters, check, lift, lower, set())
 
 
-_KINDS: Final[tuple[_Kind, ...]] = (
+KINDS: Final[tuple[Kind, ...]] = (
     _kind(1, Numeric, _NUMERIC_TYPES, _check_numeric, _lift_numeric),
     _kind(2, Setting, _NUMERIC_TYPES, _check_numeric, _lift_numeric),
     _kind(
         3, Wave,
         ((str,), (str,), (str,), (tuple,), (int,), (int,), (bytes,), _FLOAT, _FLOAT, _OPT_INT, (tuple,)),
-        _check_wave,
+        check_wave,
     ),
     _kind(
         4, Event,
@@ -234,12 +242,12 @@ _KINDS: Final[tuple[_Kind, ...]] = (
     _kind(6, Gap, ((str,), (int,), (int,), _OPT_INT, _OPT_INT, (str,)), _check_gap),
     _kind(7, Identity, ((str,),) * 7),
     _kind(8, Link, ((int,), (str,), (str,), (str,)), _check_link),
-    _kind(9, Clock, ((int,), (int,), (float, int, NoneType), (int,)), _check_clock),
+    _kind(9, Clock, ((int,), (int,), (float, int, NoneType), (int,)), check_clock),
     _kind(10, Object, ((bytes,), (int,), (str,), (str,), (Mapping,)), _check_object, _lift_object, _lower_object),
     _kind(11, Keyframe, ((bytes,),)),
 )  # fmt: skip
-_BY_CLASS: Final[dict[type, _Kind]] = {kind.cls: kind for kind in _KINDS}
-_BY_TAG: Final[dict[int, _Kind]] = {kind.tag: kind for kind in _KINDS}
+_BY_CLASS: Final[dict[type, Kind]] = {kind.cls: kind for kind in KINDS}
+_BY_TAG: Final[dict[int, Kind]] = {kind.tag: kind for kind in KINDS}
 
 
 def rows_of(records: Iterable[Record]) -> list[Row]:
@@ -298,7 +306,7 @@ def _record_of(row: Any, before_ns: int) -> Record:
 
 
 def _quality_of(value: Any) -> Quality:
-    if type(value) is not int or not 0 <= value < _QUALITY_BITS_END:
+    if type(value) is not int or not 0 <= value < QUALITY_BITS_END:
         raise ValueError("quality is not a set of known flags")
     return _quality_of_bits(value)
 
@@ -360,7 +368,7 @@ def _packed_decimal(value: Decimal) -> tuple[int, int] | msgpack.ExtType:
         raise ValueError("a decimal is not a number")
     sign, digits, _ = parts = value.as_tuple()
     exponent = int(parts.exponent)
-    if len(digits) > 18 or abs(exponent) > _EXPONENT_MAX or (sign and digits == (0,)):
+    if len(digits) > 18 or abs(exponent) > EXPONENT_MAX or (sign and digits == (0,)):
         if len(text) > _DECIMAL_TEXT_MAX:
             raise ValueError("a decimal is too long")
         return msgpack.ExtType(EXT_DECIMAL, text.encode("ascii"))

@@ -14,13 +14,16 @@ from ledger.block import Header, decode_signed_header, header_signature_is_valid
 from ledger.errors import PeerFault, StoreFault, VerificationFailed
 from ledger.log import LogId
 from ledger.notices import ClockStep
-from ledger.payload import CODEC_ZSTD, decode_payload
-from ledger.records import Keyframe, Record
+from ledger.payload import CODEC_ZSTD, decompress, unpad
+from ledger.plain_header import PlainHeader, plain_header
+from ledger.record_check import holds_keyframe
 from ledger.sealing import DataKey
 from ledger.store import StoredBlock
+from ledger.store.rows import BLOCK_HEAD_BYTES
 from ledger.tree import leaf_hash
 
 KeyFor = Callable[[bytes], DataKey | None]
+AnyHeader = Header | PlainHeader
 
 
 class Blocks(Protocol):
@@ -96,13 +99,13 @@ def check_chunk(source: Blocks, key_for: KeyFor, chunk: Chunk) -> Checked:
 
 
 def _run(source: Blocks, key_for: KeyFor, chunk: Chunk, checked: Checked) -> None:
-    previous: Header | None = None
+    previous: AnyHeader | None = None
     for block in _read(source, chunk):
-        seq, signed = block.seq, block.signed_header
+        seq, signed, payload = block
         header = readable_header(chunk, seq, signed)
         if chunk.every_signature or seq in chunk.signed_at:
             if not header_signature_is_valid(signed, chunk.public):
-                _not_signed(chunk, seq)
+                _not_signed(chunk, seq, signed)
             checked.signatures += 1
         if previous is not None:
             note = check_link(chunk, previous, checked.closing, checked.leaves[-1], header, signed)
@@ -110,7 +113,7 @@ def _run(source: Blocks, key_for: KeyFor, chunk: Chunk, checked: Checked) -> Non
                 checked.remarks.append(note)
         else:
             checked.opening = signed
-        if block.payload:
+        if payload:
             _check_payload(key_for, chunk, header, block, checked)
         else:
             checked.not_held += 1
@@ -146,8 +149,15 @@ def _read_one(source: Blocks, chunk: Chunk, seq: int) -> StoredBlock:
     return block
 
 
-def readable_header(chunk: Chunk, seq: int, signed: bytes) -> Header:
+def readable_header(chunk: Chunk, seq: int, signed: bytes) -> AnyHeader:
     """The header that stands at ``seq``; raises BadBlock unless it says so itself."""
+    plain = plain_header(signed)
+    if plain is not None and plain.stands_at(chunk.log, seq) and plain.manifest_hash == chunk.manifest_hash:
+        return plain
+    return _any_header(chunk, seq, signed)
+
+
+def _any_header(chunk: Chunk, seq: int, signed: bytes) -> Header:
     try:
         header = decode_signed_header(signed)
     except PeerFault as fault:
@@ -160,17 +170,17 @@ def readable_header(chunk: Chunk, seq: int, signed: bytes) -> Header:
 
 
 def check_link(
-    chunk: Chunk, previous: Header, previous_signed: bytes, previous_leaf: bytes, header: Header, signed: bytes
+    chunk: Chunk, previous: AnyHeader, previous_signed: bytes, previous_leaf: bytes, header: AnyHeader, signed: bytes
 ) -> Finding | None:
     """Check that ``header`` follows ``previous``; raises BadBlock, returns a remark about the box's clock."""
     seq = header.seq
     if header.previous_leaf != previous_leaf:
         if not header_signature_is_valid(previous_signed, chunk.public):
-            _not_signed(chunk, seq - 1)
+            _not_signed(chunk, seq - 1, previous_signed)
         _blame(chunk, seq, signed, f"does not link to block {seq - 1:,}")
     if header.keyframe_seq not in (seq, previous.keyframe_seq):
         if not header_signature_is_valid(previous_signed, chunk.public):
-            _not_signed(chunk, seq - 1)
+            _not_signed(chunk, seq - 1, previous_signed)
         _blame(chunk, seq, signed, f"names block {header.keyframe_seq:,} as the newest keyframe, which it is not")
     back_ns = previous.closed_ns - header.closed_ns
     if back_ns > 0 and not any(isinstance(notice, ClockStep) for notice in header.notices):
@@ -179,49 +189,51 @@ def check_link(
     return None
 
 
-def _check_payload(key_for: KeyFor, chunk: Chunk, header: Header, block: StoredBlock, checked: Checked) -> None:
-    payload, seq = block.payload, block.seq
+def _check_payload(key_for: KeyFor, chunk: Chunk, header: AnyHeader, block: StoredBlock, checked: Checked) -> None:
+    seq, signed, payload = block
     if len(payload) != header.payload_bytes or payload_hash(payload) != header.payload_hash:
-        if not header_signature_is_valid(block.signed_header, chunk.public):
-            _not_signed(chunk, seq)
-        _disk(chunk, seq, f"payload is not what {chunk.log.box} signed")
+        if not header_signature_is_valid(signed, chunk.public):
+            _not_signed(chunk, seq, signed)
+        place = _place(BLOCK_HEAD_BYTES + len(signed), len(payload))
+        _disk(chunk, seq, f"payload is not what {chunk.log.box} signed ({place})")
     checked.payloads += 1
     key = key_for(header.key_id)
     if key is None:
         checked.no_key += 1
         return
     try:
-        plain = key.open_payload(payload, header.log.incarnation, seq, header.associated_data())
+        plain = key.open_payload(payload, chunk.log.incarnation, seq, header.associated_data())
     except VerificationFailed as fault:
-        _blame(chunk, seq, block.signed_header, fault.text)
+        _blame(chunk, seq, signed, fault.text)
     if header.codec != CODEC_ZSTD:
         checked.unknown_codec += 1
         return
     try:
-        groups = decode_payload(plain, header.codec)
+        has_keyframe = holds_keyframe(decompress(unpad(plain)))
     except VerificationFailed as fault:
-        _blame(chunk, seq, block.signed_header, f"payload cannot be decoded: {fault.text}")
-    if _holds_keyframe(groups) != (header.keyframe_seq == seq):
-        what = "says that it holds a keyframe, but does not" if header.keyframe_seq == seq else "hides a keyframe"
-        _blame(chunk, seq, block.signed_header, what)
+        _blame(chunk, seq, signed, f"payload cannot be decoded: {fault.text}")
+    if has_keyframe != (header.keyframe_seq == seq):
+        what = "hides a keyframe" if has_keyframe else "says that it holds a keyframe, but does not"
+        _blame(chunk, seq, signed, what)
     checked.decoded += 1
-
-
-def _holds_keyframe(groups: dict[str, tuple[Record, ...]]) -> bool:
-    """The ledger's own records have no feed's name."""
-    return any(type(record) is Keyframe for record in groups.get("", ()))
 
 
 def _blame(chunk: Chunk, seq: int, signed: bytes, what: str) -> NoReturn:
     """A signed header that lies is its box's fault; one whose signature does not fit was altered here."""
     if not header_signature_is_valid(signed, chunk.public):
-        _not_signed(chunk, seq)
+        _not_signed(chunk, seq, signed)
     next_step = f"keep this store as evidence; compare with the other boxes: orledger verify {chunk.log.box}"
     raise BadBlock(Finding(Severity.BAD, "peer", chunk.log.box, chunk.log, seq, what, next_step))
 
 
-def _not_signed(chunk: Chunk, seq: int) -> NoReturn:
-    _disk(chunk, seq, f"header is not what {chunk.log.box} signed")
+def _not_signed(chunk: Chunk, seq: int, signed: bytes) -> NoReturn:
+    place = _place(BLOCK_HEAD_BYTES, len(signed))
+    _disk(chunk, seq, f"header, or its signature, is not what {chunk.log.box} signed ({place})")
+
+
+def _place(offset: int, size: int) -> str:
+    """Where in the stored record to look."""
+    return f"bytes {offset:,} to {offset + size - 1:,} of its record"
 
 
 def _disk(chunk: Chunk, seq: int, what: str) -> NoReturn:

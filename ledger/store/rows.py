@@ -34,6 +34,8 @@ _U32 = struct.Struct(">I")
 _BLOCK_KEY = struct.Struct(">II")
 _SIZED_KEY = struct.Struct(">IQ")
 _BLOCK_HEAD = struct.Struct(">HI")
+BLOCK_HEAD_BYTES = _BLOCK_HEAD.size
+"""In a block record, before the signed header: the lengths of header and payload."""
 _RESTORE_NEXT = "stop the agent, restore this box from its peers, replace the disk"
 
 

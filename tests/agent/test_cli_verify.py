@@ -81,8 +81,9 @@ def test_a_damaged_block_is_named_with_whose_fault_it_is_and_what_is_next(data_d
     assert run("verify", "--data-dir", data_dir) == 76
     out = capsys.readouterr().out
     assert out.startswith(
-        f"BAD block 7 of {log}: payload is not what or-1 signed; fault: this disk. Next: orledger verify --mend\n"
+        f"BAD block 7 of {log}: payload is not what or-1 signed (bytes "
     )
+    assert " of its record); fault: this disk. Next: orledger verify --mend\n" in out
     assert "NOT VERIFIED or-1" in out
     assert "\nVERIFIED or-2" in out
 

@@ -145,7 +145,8 @@ class Cluster:
         box.ticks += 1
         return box.member.close_block(Draft(
             payload=encode_payload(groups), codec=CODEC_ZSTD, has_keyframe=keyframe,
-            opened_ns=self.now_ns - 100 * MS_NS, closed_ns=self.now_ns, boot_ns=self.now_ns, clock=ClockQuality(ClockState.SYNCHRONISED, 1),
+            opened_ns=self.now_ns - 100 * MS_NS, closed_ns=self.now_ns, boot_ns=self.now_ns,
+            clock=ClockQuality(ClockState.SYNCHRONISED, 1),
         ))  # fmt: skip
 
     def run(self, ticks: int, *, only: Iterable[str] | None = None, recording: bool = True) -> None:

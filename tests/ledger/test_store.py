@@ -345,7 +345,8 @@ def test_a_full_store_says_so_and_keeps_what_it_holds(path: Path) -> None:
 
 def test_where_address_space_is_scarce_a_smaller_map_is_taken(path: Path) -> None:
     code = (
-        "import resource, sys; from pathlib import Path; from ledger.ops import PutSelf; from ledger.store import Store\n"
+        "import resource, sys; from pathlib import Path\n"
+        "from ledger.ops import PutSelf; from ledger.store import Store\n"
         "resource.setrlimit(resource.RLIMIT_AS, (8 << 30, 8 << 30))\n"
         "store = Store.open(Path(sys.argv[1])); store.commit([PutSelf('counter', b'5')])\n"
         "print(store._env.info()['map_size'] <= 8 << 30, store.self_value('counter'))\n"

@@ -1,0 +1,89 @@
+from __future__ import annotations
+
+from dataclasses import fields, replace
+
+import msgpack
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from ledger.block import Header, decode_signed_header, sign_header
+from ledger.canonical import pack
+from ledger.errors import PeerFault
+from ledger.log import LogId
+from ledger.plain_header import PlainHeader, plain_header
+from ledger.signing import SIGNATURE_BYTES, SigningKey
+from tests.ledger_strategies import headers
+
+KEY = SigningKey(bytes([7]) * 32)
+COMMON = [each.name for each in fields(Header) if each.name not in ("log", "clock")]
+
+
+def agree(signed: bytes) -> None:
+    """Nothing is accepted that the decoder refuses, or with other values."""
+    plain = plain_header(signed)
+    try:
+        header = decode_signed_header(signed)
+    except PeerFault:
+        assert plain is None
+        return
+    assert (plain is None) is bool(header.notices)
+    if plain is not None:
+        for name in COMMON:
+            assert getattr(plain, name) == getattr(header, name)
+        assert plain.clock == (header.clock.state, header.clock.error_ns)
+        assert plain.stands_at(header.log, header.seq)
+        assert plain.associated_data() == header.associated_data()
+
+
+@given(headers())
+def test_a_header_is_read_as_the_decoder_reads_it(header: Header) -> None:
+    agree(sign_header(header, KEY))
+    agree(sign_header(replace(header, notices=()), KEY))
+
+
+@settings(max_examples=200)
+@given(headers(), st.data())
+def test_changed_bytes_are_judged_as_the_decoder_judges_them(header: Header, data: st.DataObject) -> None:
+    signed = bytearray(sign_header(replace(header, notices=()), KEY))
+    at = data.draw(st.integers(0, len(signed) - SIGNATURE_BYTES - 1))
+    signed[at] = data.draw(st.integers(0, 255))
+    agree(bytes(signed))
+    agree(bytes(signed[: data.draw(st.integers(0, len(signed)))]))
+
+
+values = (
+    st.none()
+    | st.booleans()
+    | st.integers(-(1 << 63), (1 << 64) - 1)
+    | st.integers(-1, 256)
+    | st.floats()
+    | st.text(max_size=65)
+    | st.binary(max_size=33)
+    | st.sampled_from([bytes(16), bytes(32), [], [1], [2, 0], [3, 0], [2, 1 << 63], [0, 0, 0], 1 << 63, (1 << 63) - 1])
+)
+
+
+@settings(max_examples=300)
+@given(headers(), st.data())
+def test_any_value_in_any_field_is_judged_as_the_decoder_judges_it(header: Header, data: st.DataObject) -> None:
+    fields_ = msgpack.unpackb(replace(header, notices=()).encode())
+    at = data.draw(st.integers(0, len(fields_) - 1))
+    fields_[at] = data.draw(values)
+    agree(pack(fields_) + bytes(SIGNATURE_BYTES))
+    agree(pack([*fields_, 0]) + bytes(SIGNATURE_BYTES))
+    agree(pack(fields_[:-1]) + bytes(SIGNATURE_BYTES))
+
+
+@given(headers())
+def test_it_stands_only_at_its_own_place(header: Header) -> None:
+    plain = plain_header(sign_header(replace(header, notices=()), KEY))
+    assert isinstance(plain, PlainHeader)
+    log = header.log
+    others = [
+        replace(log, box=log.box + "x"),
+        replace(log, counter=log.counter + 1),
+        replace(log, incarnation=bytes(15) + bytes([log.incarnation[15] ^ 1])),
+        LogId(log.box, log.counter, log.incarnation, not log.fenced),
+    ]
+    assert not any(plain.stands_at(other, header.seq) for other in others)
+    assert not plain.stands_at(log, header.seq + 1)
