@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.installed-from-lock
 
-.PHONY: demo test check bench lock clean
+.PHONY: demo test check bench sim lock clean
 
 demo: $(READY)
 	$(BIN)/orledger demo
@@ -20,6 +20,11 @@ check: $(READY)
 
 bench: $(READY)
 	$(BIN)/python -m benchmarks
+
+# The cluster simulation, as many seeds as wanted: make sim SEEDS=100000
+SEEDS ?= 1000
+sim: $(READY)
+	$(BIN)/python -m tests.sim --seeds $(SEEDS) $(SIM_ARGS)
 
 # Pins stay where they still fit; LOCK_ARGS=--upgrade moves them all. Reads the package index and nothing of this
 # machine's pip settings, so that the lock names no host and no path.

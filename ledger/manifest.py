@@ -117,6 +117,10 @@ class Manifest:
     def _by_id(self) -> dict[str, Box]:
         return {box.id: box for box in self.boxes}
 
+    @cached_property
+    def _peers(self) -> dict[str, tuple[Box, ...]]:
+        return {}
+
     def box(self, box_id: str) -> Box:
         """The box of that id; raises PeerFault ``manifest.unknown-box``."""
         found = self._by_id.get(box_id)
@@ -130,8 +134,12 @@ class Manifest:
 
     def peers_of(self, box_id: str) -> tuple[Box, ...]:
         """The other boxes of this box's group."""
-        own = self.box(box_id)
-        return tuple(box for box in self.boxes if box.group == own.group and box.id != box_id)
+        known = self._peers.get(box_id)
+        if known is None:
+            own = self.box(box_id)
+            known = tuple(box for box in self.boxes if box.group == own.group and box.id != box_id)
+            self._peers[box_id] = known
+        return known
 
     def quorum_of(self, box_id: str) -> Quorum:
         """The thresholds for this box's blocks."""

@@ -120,12 +120,11 @@ def _candidate(manifest: Manifest, log: LogId, holders: dict[str, HeadReport]) -
     sizes = sorted((report.head.size for report in cosigned.values()), reverse=True)
     signed = [report.head.size for report in holders.values() if _is_signed_by_writer(manifest, report)]
     level, believed = Level.COPIED, max(signed, default=max(report.head.size for report in holders.values()))
-    newest = believed
     if quorum.witnessed and len(sizes) >= quorum.witnessed and log.fenced:
         level, believed = Level.WITNESSED, sizes[quorum.witnessed - 1]
         if quorum.final is not None and len(sizes) >= quorum.final and sizes[quorum.final - 1] == believed:
             level = Level.FINAL
-        newest = max(believed, *(report.head.size for report in holders.values()))
+    newest = max(report.head.size for report in holders.values())
     keyframe = _keyframe_before(believed, holders.values())
     if believed <= keyframe + LIMITS.restore_blocks:
         newest = min(newest, keyframe + LIMITS.restore_blocks)  # a lie about the tail must not spoil what is believed

@@ -60,6 +60,8 @@ class Truth(Watcher):
             return
         if process.name not in self.liars:
             self._check_word(process, cosign)
+        if process.label != process.name:
+            return  # a clone's disk goes when the clone goes: what it vouches for is not held by its box
         sizes = self._cosigned.setdefault(cosign.log, {})
         sizes[cosign.cosigner] = max(sizes.get(cosign.cosigner, 0), cosign.size)
         self._certify(cosign.log)

@@ -32,7 +32,7 @@ from tests.sim.disk import SimDisk
 
 SITE = "st-mary"
 EPOCH_UTC_NS = 1_700_000_000 * 10**9
-STEP_NS = 250 * MS_NS
+STEP_NS = 300 * MS_NS
 KEYFRAME_EVERY = 8
 _NUMERIC = encode_payload({"monitor": [Numeric(at_ns=1, code="MDC_ECG_HEART_RATE", value="60", unit="/min")]})
 _KEYFRAME = encode_payload({"": [Keyframe(at_ns=1, state=encode_state(RoomState()))]})
@@ -168,7 +168,7 @@ class World:
         """A new process of a box; with ``disk``, of a clone of it."""
         disk = disk if disk is not None else self.disks[name]
         secrets = self.identities[name].secrets
-        manifest = self._manifest_of(disk)
+        manifest = [each for each in self.manifests if each.version in disk.manifests and each.lists(name)][-1]
         member = Member(name, secrets, manifest, self.random.randbytes(16), disk, disk, self.random.randbytes)
         process = Process(name, label or name, disk, member, self.random.choice([1, 1, 4, 40, 400]) * MS_NS)
         replicas = disk.replicas()
@@ -185,9 +185,6 @@ class World:
                     self._link(peer, name)
         self.after(self.random.randrange(STEP_NS), lambda: self._step(process))
         return process
-
-    def _manifest_of(self, disk: SimDisk) -> Manifest:
-        return self.manifests[max(disk.manifests) - 1]
 
     def _link(self, process: Process, other: str) -> None:
         if (process.name, other) not in self.cut:
