@@ -1,0 +1,136 @@
+"""A rebuild over real stores: liars are found out and their ranges fetched elsewhere, what is pruned is told."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections.abc import Callable
+from contextlib import closing
+from decimal import Decimal
+from pathlib import Path
+
+import pytest
+
+from agent.rebuild import Rebuild, Span, Summary
+from agent.rebuild_sources import OwnStore, Source
+from agent.rebuild_target import Target
+from ledger.errors import NoPeer, OperatorFault
+from ledger.log import LogId
+from ledger.ops import PrunePayloads
+from ledger.rebuild import Blocks, Found
+from ledger.records import Numeric
+from ledger.store import Store
+from tests.agent.pumped import PumpedGroup
+
+HEART_RATE = Numeric(at_ns=1, code="MDC_ECG_HEART_RATE", value=Decimal(62), unit="/min")
+Twist = Callable[[Blocks], Blocks]
+
+
+class Twisted:
+    """A source that gives something else than it holds."""
+
+    def __init__(self, name: str, true: Source, twist: Twist) -> None:
+        self.name = name
+        self._true = true
+        self._twist = twist
+
+    def blocks(self, log: LogId, first: int, end: int, *, headers_only: bool) -> Blocks:
+        return self._twist(self._true.blocks(log, first, end, headers_only=headers_only))
+
+
+def _silent(_blocks: Blocks) -> Blocks:
+    raise NoPeer("peer.silent", "or-2 does not answer")
+
+
+def _damage(blocks: Blocks) -> Blocks:
+    return [(header, payload[:-1] + bytes([payload[-1] ^ 1]) if payload else b"") for header, payload in blocks]
+
+
+def _forge(blocks: Blocks) -> Blocks:
+    return [(header[:-1] + bytes([header[-1] ^ 1]), payload) for header, payload in blocks]
+
+
+async def _record(group: PumpedGroup) -> None:
+    await group.tick(60, HEART_RATE)
+
+
+def _rebuild(group: PumpedGroup, out: Path, twists: dict[str, Twist]) -> Summary:
+    found = Found("or-1")
+    sources: list[Source] = []
+    for name in ("or-2", "or-3"):
+        store = group.boxes[name].store
+        true = OwnStore(name, store)
+        sources.append(Twisted(name, true, twists[name]) if name in twists else true)
+        for log, _ in store.logs("or-1"):
+            found.hold(name, log, store.length(log))
+    target = Target(out, "or-1")
+    with closing(target):
+        work = Rebuild("or-1", target, sources, {group.manifest.hash: group.manifest}, lambda _done, _total: None)
+        return work.run(found, lambda _log: (), Span())
+
+
+def _headers(store: Store) -> dict[LogId, list[bytes]]:
+    return {log: held for log, _ in store.logs("or-1") if (held := list(store.headers(log, 0, store.length(log))))}
+
+
+@pytest.mark.parametrize("twist", [_silent, _damage, _forge])
+def test_what_one_liar_gives_is_fetched_from_the_other(tmp_path: Path, twist: Twist) -> None:
+    async def main() -> None:
+        async with PumpedGroup(3, tmp_path) as group:
+            await _record(group)
+            liar_was_asked = threading.Event()
+
+            def lie(blocks: Blocks) -> Blocks:
+                if any(payload for _, payload in blocks):
+                    liar_was_asked.set()
+                return twist(blocks)
+
+            def be_second(blocks: Blocks) -> Blocks:
+                if any(payload for _, payload in blocks):
+                    assert liar_was_asked.wait(10)
+                return blocks
+
+            summary = _rebuild(group, tmp_path / "out", {"or-2": lie, "or-3": be_second})
+            assert summary.missing == []
+            assert {refused.source for refused in summary.refused} <= {"or-2"}
+            with closing(Store.open(tmp_path / "out" / "ledger", readonly=True)) as rebuilt:
+                assert _headers(rebuilt) == _headers(group.boxes["or-3"].store)
+            assert summary.given["or-3"] == summary.blocks
+            assert summary.refused
+
+    asyncio.run(main())
+
+
+def test_a_second_rebuild_fetches_only_what_is_new(tmp_path: Path) -> None:
+    async def main() -> None:
+        async with PumpedGroup(3, tmp_path) as group:
+            await _record(group)
+            first = _rebuild(group, tmp_path / "out", {})
+            await group.tick(20, HEART_RATE)
+            second = _rebuild(group, tmp_path / "out", {})
+            assert sum(built.had for built in second.logs) == first.blocks
+            assert sum(second.given.values()) == second.blocks - first.blocks > 0
+            with pytest.raises(OperatorFault, match="no rebuild of or-2"):
+                Target(tmp_path / "out", "or-2")
+
+    asyncio.run(main())
+
+
+@pytest.mark.parametrize("pruned_at", [("or-2",), ("or-2", "or-3")])
+def test_pruned_payloads_come_from_whoever_still_holds_them(tmp_path: Path, pruned_at: tuple[str, ...]) -> None:
+    async def main() -> None:
+        async with PumpedGroup(3, tmp_path) as group:
+            await _record(group)
+            log = max((log for log, _ in group.boxes["or-2"].store.logs("or-1")), key=lambda log: log.fenced)
+            for name in pruned_at:
+                group.boxes[name].pump.when_idle([PrunePayloads(log, 2, 5)])
+                await group.settle()
+                assert not next(iter(group.boxes[name].store.blocks(log, 2, 3))).payload
+            summary = _rebuild(group, tmp_path / "out", {})
+            told = [(missing.log, missing.first, missing.end) for missing in summary.missing]
+            assert told == ([(log, 2, 5)] if len(pruned_at) == 2 else [])
+            with closing(Store.open(tmp_path / "out" / "ledger", readonly=True)) as rebuilt:
+                held = [bool(block.payload) for block in rebuilt.blocks(log, 0, rebuilt.length(log))]
+            assert held.count(False) == (3 if len(pruned_at) == 2 else 0)
+
+    asyncio.run(main())
