@@ -10,6 +10,7 @@ from ledger.log import LogId
 from ledger.quorum import Level
 
 MEND = "orledger verify --mend"
+RESTORE = "check the disk (dmesg, smartctl -a), restore this box from its peers: orledger restore box"
 DISK = "check the disk (dmesg, smartctl -a)"
 
 

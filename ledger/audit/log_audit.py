@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import Protocol
 
 from ledger.audit.chunk import BadBlock, Blocks, Checked, Chunk, Mark, check_link, readable_header
-from ledger.audit.findings import Finding, LogReport, Severity, on_disk, remark
+from ledger.audit.findings import RESTORE, Finding, LogReport, Severity, on_disk, remark
 from ledger.audit.rows import Standing, check_keyframes, check_subtrees, check_tip, judge_checkpoints
 from ledger.block import Header, decode_signed_header
 from ledger.certificate import Certificate
@@ -17,7 +17,8 @@ from ledger.manifest import Manifest
 from ledger.notices import Head, Start
 from ledger.replica import Replica
 from ledger.start import check_start
-from ledger.tree import Frontier
+from ledger.store import Beginning
+from ledger.tree import SUBTREE_LEAVES, Frontier
 
 CHUNK_BLOCKS = 2_048
 
@@ -27,7 +28,7 @@ class LogSource(Blocks, Protocol):
 
     def length(self, log: LogId) -> int: ...
 
-    def first_held(self, log: LogId) -> int: ...
+    def beginning(self, log: LogId) -> Beginning: ...
 
     def tip(self, log: LogId) -> bytes | None: ...
 
@@ -64,7 +65,7 @@ class LogAudit:
     frontiers: dict[int, Frontier] = field(default_factory=dict)
     leaves: dict[int, bytes] = field(default_factory=dict)
     marks: dict[int, Mark] = field(default_factory=dict)
-    subtrees: list[bytes] = field(default_factory=list)
+    subtrees: dict[int, bytes] = field(default_factory=dict)
     counts: Checked | None = None
     findings: list[Finding] = field(default_factory=list)
     _closing: bytes = b""
@@ -113,7 +114,7 @@ class LogAudit:
             if note is not None:
                 checked.remarks.insert(0, note)
         elif chunk.first == 0:
-            self._check_first(header)
+            self._check_first(decode_signed_header(checked.opening))
 
     def _check_first(self, header: Header) -> None:
         start = next((notice for notice in header.notices if isinstance(notice, Start)), None)
@@ -142,7 +143,7 @@ class LogAudit:
             subtree = frontier.append(leaf)
             size += 1
             if subtree is not None:
-                self.subtrees.append(subtree)
+                self.subtrees[size // SUBTREE_LEAVES - 1] = subtree
             if size in marks:
                 self.frontiers[size] = frontier.copy()
                 self.leaves[size] = leaf
@@ -156,8 +157,8 @@ class LogAudit:
     ) -> LogReport:
         """Hold the rows against the blocks, unless a block is bad already; then everything that is known."""
         counts = self.counts or Checked(Chunk(self.log, 0, 0, b"", b"", False, frozenset(), frozenset()))
-        frontiers = {} if self.first else self.frontiers
-        standing = Standing(self.log, self.manifest, self.length, frontiers, self.leaves, self.marks)
+        frontiers = self.frontiers if self._knows_roots() else {}
+        standing = Standing(self.log, self.manifest, self.first, self.length, frontiers, self.leaves, self.marks)
         vouched, valid = None, 0
         if self._is_good():
             self.findings += self._first_bad_row(standing, has_proof)
@@ -171,13 +172,31 @@ class LogAudit:
             named_by, seconds, (*self.findings, *proof_findings, *_folded(counts.remarks)),
         )  # fmt: skip
 
+    def begin(self, beginning: Beginning) -> None:
+        """Start where the log begins here; blocks that nobody ordered to be dropped are lost."""
+        dropped = beginning.dropped
+        ordered = dropped.end if dropped is not None else 0
+        if self.length and self.first > ordered:
+            what = f"and all blocks up to {self.first - 1:,} are gone, though nobody dropped them"
+            self.findings.append(Finding(Severity.BAD, "disk", f"block {ordered}", self.log, ordered, what, RESTORE))
+        elif self.first < ordered:
+            what = f"blocks before {ordered:,} are noted as dropped, but block {self.first:,} is held"
+            self.findings.append(on_disk(f"rows of {self.log}", what, log=self.log))
+        elif dropped is not None and dropped.frontier is not None:
+            self.frontier = dropped.frontier
+            self.frontiers[self.first] = dropped.frontier.copy()
+
+    def _knows_roots(self) -> bool:
+        return self.first == 0 or self.first in self.frontiers
+
     def _is_good(self) -> bool:
         return all(finding.severity is not Severity.BAD for finding in self.findings)
 
     def _first_bad_row(self, standing: Standing, has_proof: bool) -> list[Finding]:
         """The first bad row, else what is worth knowing."""
-        if self.first:
-            what = f"blocks before {self.first:,} were dropped: links are checked, roots cannot be computed"
+        told = [] if not self.first else [remark(self.log, self.first, f"blocks before {self.first:,} were dropped")]
+        if not self._knows_roots():
+            what = f"blocks before {self.first:,} were dropped damaged: links are checked, roots cannot be computed"
             return [remark(self.log, self.first, what)]
         checks: Iterable[Finding | None] = (
             *(standing.check_head(head) for head in self.heads),
@@ -185,7 +204,7 @@ class LogAudit:
             check_keyframes(standing, self.rows.keyframes),
             check_subtrees(standing, self.rows.subtrees, self.subtrees),
         )
-        found = [finding for finding in checks if finding is not None]
+        found = told + [finding for finding in checks if finding is not None]
         return [finding for finding in found if finding.severity is Severity.BAD][:1] or found
 
 
@@ -231,9 +250,9 @@ def begin_log(
         rows = read_rows(source, log)
     except (StoreFault, PeerFault) as error:
         fault = on_disk(f"rows of {log}", f"a row derived from the blocks cannot be read: {error.text}", log=log)
-    audit = LogAudit(
-        log, manifest, rows, source.length(log), source.first_held(log), every_signature, heads, proof_sizes
-    )
+    beginning = source.beginning(log)
+    audit = LogAudit(log, manifest, rows, source.length(log), beginning.first, every_signature, heads, proof_sizes)
+    audit.begin(beginning)
     if fault is not None:
         audit.findings.append(fault)
     return audit

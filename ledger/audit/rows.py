@@ -25,6 +25,7 @@ class Standing:
 
     log: LogId
     manifest: Manifest
+    first: int
     length: int
     frontiers: Mapping[int, Frontier]
     leaves: Mapping[int, bytes]
@@ -57,6 +58,8 @@ class Standing:
 
     def check_head(self, head: Head) -> Finding | None:
         """An epoch's start names this head as its parent or tail."""
+        if head.size <= self.first:
+            return None  # its last block was dropped
         root = self.root(head.size)
         if root is None:
             what = f"a later epoch continues it at {head.size:,} blocks, {self.length:,} are held here"
@@ -91,6 +94,8 @@ def check_keyframes(standing: Standing, rows: Sequence[tuple[int, bytes]]) -> Fi
             frontier = Frontier.decode(data)
         except PeerFault as fault:
             return standing.bad_row(f"the tree's edge before keyframe {seq:,} cannot be read: {fault.text}")
+        if seq < standing.first:
+            continue  # the newest row outlives its block
         expected = Frontier() if seq == 0 else standing.frontiers.get(seq)
         if expected is None:
             return standing.lost(seq, "a keyframe's row")
@@ -99,10 +104,12 @@ def check_keyframes(standing: Standing, rows: Sequence[tuple[int, bytes]]) -> Fi
     return None
 
 
-def check_subtrees(standing: Standing, rows: Sequence[tuple[int, bytes]], computed: Sequence[bytes]) -> Finding | None:
+def check_subtrees(
+    standing: Standing, rows: Sequence[tuple[int, bytes]], computed: Mapping[int, bytes]
+) -> Finding | None:
     """Stored hashes of full 256-leaf subtrees."""
     for index, data in rows:
-        if index >= len(computed) or computed[index] != data:
+        if computed.get(index) != data:
             return standing.bad_row(f"the hash of subtree {index} does not fit the blocks")
     return None
 

@@ -28,7 +28,7 @@ from ledger.ops import (
     PutTomb,
     ReplaceBlock,
 )
-from ledger.store.reads import SELF_PREFIX, find_lid, length_of, numbered_rows
+from ledger.store.reads import DROPPED_PREFIX, SELF_PREFIX, Dropped, dropped_of, find_lid, length_of, numbered_rows
 from ledger.store.rows import (
     MOST_SEQ,
     StoredBlock,
@@ -44,7 +44,7 @@ from ledger.store.rows import (
     split_sized_key,
     unpack_block,
 )
-from ledger.tree import SUBTREE_LEAVES
+from ledger.tree import SUBTREE_LEAVES, Frontier, leaf_hash
 
 _KEEP, _THIN = b"\x01", b"\x00"
 _OURS = "report this: the store was asked for what its rules exclude"
@@ -202,6 +202,7 @@ class Batch:
         if op.first and self._held(op.log, lid, op.first - 1) is not None:
             text = f"block {op.first} of {op.log} is not its oldest"
             raise StoreFault("store.out-of-order", text, _OURS)
+        self._note_dropped(op.log, lid, op.first, end)
         for seq in range(op.first, end):
             self._txn.delete(block_key(lid, seq), db=self._table(op.log))
         for index in range(-(-op.first // SUBTREE_LEAVES), max(0, end) // SUBTREE_LEAVES):
@@ -211,6 +212,34 @@ class Batch:
             for number, _ in rows[:-1]:
                 if op.first <= number < end:
                     self._delete(table, sized_key(lid, number))
+
+    def _note_dropped(self, log: LogId, lid: int, first: int, end: int) -> None:
+        """Else what a disk lost would look like what was dropped; the tree's edge lets roots still be checked."""
+        noted = dropped_of(self._txn, self._tables[Table.SELF], lid) or Dropped(0, Frontier())
+        if end <= noted.end:
+            return
+        frontier = self._edge_at(log, lid, noted, end) if first <= noted.end else None
+        value = pack([end, b"" if frontier is None else frontier.encode()])
+        self._put(Table.SELF, DROPPED_PREFIX + lid_key(lid), value)
+
+    def _edge_at(self, log: LogId, lid: int, noted: Dropped, end: int) -> Frontier | None:
+        """None when a block on the way is lost, which was for the audit to say while there was something to mend."""
+        if noted.frontier is None:
+            return None
+        frontier = noted.frontier.copy()
+        for seq in range(noted.end, end):
+            header = self._header(log, lid, seq)
+            if header is None:
+                return None
+            frontier.append(leaf_hash(header))
+        return frontier
+
+    def _header(self, log: LogId, lid: int, seq: int) -> bytes | None:
+        try:
+            held = self._held(log, lid, seq)
+        except StoreFault:
+            return None
+        return None if held is None else held.signed_header
 
     # Derived rows.
 

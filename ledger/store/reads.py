@@ -35,10 +35,12 @@ from ledger.store.rows import (
     split_sized_key,
     unpack_block,
 )
+from ledger.tree import Frontier
 
 META_BYTES = 1 << 22
 FORMAT_KEY = b"format"
 SELF_PREFIX = b"self/"
+DROPPED_PREFIX = b"dropped/"
 
 ReadTransaction: TypeAlias = "lmdb.Transaction[bytes]"
 T = TypeVar("T")
@@ -57,6 +59,22 @@ class StoreUsage:
     def room_bytes(self) -> int:
         """What can still be written: the file never shrinks, but what was freed inside it is used again."""
         return self.disk_free_bytes + max(0, self.file_bytes - self.live_bytes)
+
+
+@dataclass(frozen=True, slots=True)
+class Dropped:
+    """Blocks before ``end`` were removed on order; ``frontier`` is the tree's there, None if one could not be read."""
+
+    end: int
+    frontier: Frontier | None
+
+
+@dataclass(frozen=True, slots=True)
+class Beginning:
+    """``first``: the oldest block held; ``dropped``: what the order to drop those before it left, if there was one."""
+
+    first: int
+    dropped: Dropped | None
 
 
 class StoreReads:
@@ -116,17 +134,21 @@ class StoreReads:
 
     def first_held(self, log: LogId) -> int:
         """The oldest block's seq: above 0 once blocks were dropped; 0 for an empty or unknown log."""
+        return self.beginning(log).first
+
+    def beginning(self, log: LogId) -> Beginning:
+        """Where the log begins here, and what was noted when blocks before that were dropped."""
         table = self._blocks.get(log.box)
 
-        def oldest(txn: ReadTransaction) -> int:
+        def begin(txn: ReadTransaction) -> Beginning:
             lid = find_lid(txn, self._tables[Table.LOG_INDEX], log)
             if lid is None or table is None:
-                return 0
+                return Beginning(0, None)
             with txn.cursor(db=table) as cursor:
                 key_lid, seq = split_block_key(cursor.key()) if cursor.set_range(block_key(lid, 0)) else (lid, 0)
-            return seq if key_lid == lid else 0
+            return Beginning(seq if key_lid == lid else 0, dropped_of(txn, self._tables[Table.SELF], lid))
 
-        return self._read(oldest, f"first block of {log}")
+        return self._read(begin, f"first block of {log}")
 
     def last(self, log: LogId) -> StoredBlock | None:
         """The newest block, or None for an empty or unknown log."""
@@ -312,6 +334,17 @@ class StoreReads:
                 found.append(take(seq, record, where))
                 more = cursor.next()
         return found
+
+
+def dropped_of(txn: ReadTransaction, table: Any, lid: int) -> Dropped | None:
+    """What was noted of the dropped blocks of log ``lid``."""
+    key = DROPPED_PREFIX + lid_key(lid)
+    row = txn.get(key, db=table)
+    if row is None:
+        return None
+    take = Fields(unpack(open_row(Table.SELF, key, row), META_BYTES, "dropped row"), 2, "dropped row")
+    end, frontier = take.uint(), take.blob(META_BYTES)
+    return Dropped(end, Frontier.decode(frontier) if frontier else None)
 
 
 def log_row(value: bytes) -> tuple[LogId, bytes]:

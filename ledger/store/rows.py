@@ -9,6 +9,7 @@
 | ``tip`` | lid | opaque |
 | ``cp`` | lid, size | keep flag, checkpoint |
 | ``kf`` | lid, seq | keep flag, frontier before it |
+| ``self`` | dropped/, lid | end of the dropped blocks, frontier there |
 | ``promise`` ``self`` ``manifest`` ``tomb`` ``proof`` | name | opaque |
 | ``case`` | case id, lid | opaque |
 

@@ -25,7 +25,7 @@ from ledger.errors import StoreFault
 from ledger.note import parse_vkey
 from ledger.ops import PutSelf, ReplaceBlock
 from ledger.store import Store, StoredBlock
-from tests.agent.store_fixture import make_box_folder
+from tests.agent.store_fixture import make_box_folder, write_box_folder
 from tests.ledger.cluster import Cluster
 
 Captured = pytest.CaptureFixture[str]
@@ -38,9 +38,9 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Cluster]:
 
 
 @pytest.fixture
-def data_dir(tmp_path: Path) -> Path:
+def data_dir(made: tuple[Path, Cluster], tmp_path: Path) -> Path:
     """A folder of its own, to be damaged."""
-    make_box_folder(tmp_path / "data")
+    write_box_folder(made[1], "or-2", tmp_path / "data")
     return tmp_path / "data"
 
 
@@ -80,9 +80,7 @@ def test_a_damaged_block_is_named_with_whose_fault_it_is_and_what_is_next(data_d
     log = damage(data_dir)
     assert run("verify", "--data-dir", data_dir) == 76
     out = capsys.readouterr().out
-    assert out.startswith(
-        f"BAD block 7 of {log}: payload is not what or-1 signed (bytes "
-    )
+    assert out.startswith(f"BAD block 7 of {log}: payload is not what or-1 signed (bytes ")
     assert " of its record); fault: this disk. Next: orledger verify --mend\n" in out
     assert "NOT VERIFIED or-1" in out
     assert "\nVERIFIED or-2" in out
