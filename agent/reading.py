@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import suppress
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from types import TracebackType
-from typing import Self
+from typing import Final, Self
 
 from agent.box_files import BoxFolder, read_ring_key
 from agent.disk import load_manifest
@@ -20,8 +22,18 @@ from ledger.recovery import open_payload
 from ledger.sealing import DataKey
 from ledger.store import Store
 
+_EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
+
 Decoded = tuple[LogId, int, Header, dict[str, tuple[Record, ...]]]
 """(log, seq, header, records by feed) of one block."""
+
+
+@dataclass(frozen=True, slots=True)
+class OpenedBlock:
+    """One block's header and its records by feed; ``groups`` is None when the payload is no longer held."""
+
+    header: Header
+    groups: Mapping[str, tuple[Record, ...]] | None
 
 
 class Reader:
@@ -85,18 +97,80 @@ class Reader:
     def decoded_log(
         self, log: LogId, first: int = 0, *, from_ns: int | None = None, to_ns: int | None = None
     ) -> Iterator[Decoded]:
-        """The same for one log, from block ``first`` on.
+        """The same for one log, from block ``first`` on. The start is searched as in ``first_closed_at``.
 
         Raises NoPeer ``restore.no-key`` without the data key, or the fault that keeps the keyring shut;
         VerificationFailed when a payload does not open or decode; StoreFault.
         """
         first = max(first, self.store.first_held(log))
+        if from_ns is not None:
+            first = max(first, self.first_closed_at(log, from_ns))
         for block in self.store.blocks(log, first, self.store.length(log)):
             header = decode_signed_header(block.signed_header)
             early = from_ns is not None and header.closed_ns < from_ns
             if early or (to_ns is not None and header.closed_ns >= to_ns) or not block.payload:
                 continue
             yield log, block.seq, header, self._open(header, block.payload)
+
+    def log(self, box: str, name: str | None = None) -> LogId:
+        """The log of ``box`` whose name (epoch-incarnation) begins like this; without a name the one opened last.
+
+        Raises OperatorFault ``log.unknown`` if there is none, ``log.ambiguous`` if there are several.
+        """
+        logs = [log for log, _ in self.store.logs(box)]
+        if name is None:
+            if not logs:
+                raise OperatorFault("log.unknown", f"no log of {box} is held here", "name a box of this group")
+            return logs[-1]
+        fitting = [log for log in logs if f"{log.counter}-{log.incarnation.hex()}".startswith(name)]
+        if len(fitting) != 1:
+            names = ", ".join(f"{log.counter}-{log.incarnation.hex()[:8]}" for log in fitting or logs) or "none"
+            problem = "ambiguous" if fitting else "unknown"
+            raise OperatorFault(f"log.{problem}", f"log {name!r} of {box} is {problem}", f"there are: {names}")
+        return fitting[0]
+
+    def place(self, log: LogId, where: str | None, default: int) -> int:
+        """A place in a log: a block's number, or RFC 3339 UTC for the first block closed then or later.
+
+        Raises OperatorFault ``log.place`` for anything else.
+        """
+        if where is None:
+            return default
+        if where.isdecimal():
+            return int(where)
+        return self.first_closed_at(log, utc_ns(where))
+
+    def ends(self, log: LogId) -> tuple[int, int]:
+        """The first block held, and one more than the last."""
+        return self.store.first_held(log), self.store.length(log)
+
+    def blocks(self, log: LogId, first: int, end: int) -> Iterator[OpenedBlock]:
+        """Blocks ``first`` to ``end`` - 1, opened. Raises as ``decoded_log``."""
+        for block in self.store.blocks(log, first, end):
+            header = decode_signed_header(block.signed_header)
+            held = block.payload or not header.payload_bytes
+            yield OpenedBlock(header, self._open(header, block.payload) if held else None)
+
+    def header(self, log: LogId, seq: int) -> Header:
+        """One block's header. Raises StoreFault ``store.missing`` when it is not held."""
+        block = self.store.block(log, seq)
+        if block is None:
+            raise StoreFault("store.missing", f"block {seq} of {log} is not held", "orledger verify")
+        return decode_signed_header(block.signed_header)
+
+    def first_closed_at(self, log: LogId, at_ns: int) -> int:
+        """The first block held that was closed at ``at_ns`` (UTC) or later; one more than the last if there is none.
+
+        Searched by halves, so exact only where the box's clock was not set back within the log.
+        """
+        low, high = self.ends(log)
+        while low < high:  # blocks are closed in order of time, but for steps of the clock
+            middle = (low + high) // 2
+            if self.header(log, middle).closed_ns < at_ns:
+                low = middle + 1
+            else:
+                high = middle
+        return low
 
     def _open(self, header: Header, payload: bytes) -> dict[str, tuple[Record, ...]]:
         try:
@@ -110,3 +184,16 @@ class Reader:
 def open_reader(data_dir: Path) -> Reader:
     """Open the box whose data folder this is. Raises StoreFault ``store.absent`` and others of the store's."""
     return Reader(BoxFolder(data_dir))
+
+
+def utc_ns(text: str) -> int:
+    """RFC 3339 UTC, like 2026-11-23T08:14:02Z, in nanoseconds. Raises OperatorFault ``log.place``."""
+    try:
+        moment = datetime.fromisoformat(text)
+    except ValueError:
+        moment = None
+    if moment is None or moment.utcoffset() != timedelta(0):
+        raise OperatorFault(
+            "log.place", f"{text!r} is neither a block nor a UTC time", "write 5120 or 2026-11-23T08:14:02Z"
+        )
+    return (moment - _EPOCH) // timedelta(microseconds=1) * 1_000

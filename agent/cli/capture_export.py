@@ -14,7 +14,7 @@ from ledger.errors import OperatorFault
 
 if TYPE_CHECKING:
     from agent.config import Configuration
-    from agent.stored_blocks import StoredBlocks
+    from agent.reading import Reader
     from ledger.log import LogId
     from ledger.records import Record
 
@@ -47,13 +47,13 @@ def export(
     One capture comes from one log. It holds what was said about a patient: it is marked as not scrubbed. Each payload
     is proved by its cipher; `orledger verify` proves the log.
     """
-    from agent.stored_blocks import open_stored
+    from agent.reading import open_reader
     from drivers.capture import CaptureHeader, export_feed
     from drivers.capture_file import NewCapture
 
     configuration = settings.configuration()
     box = box or configuration.box.id
-    with open_stored(Path(configuration.box.data_dir)) as stored:
+    with open_reader(Path(configuration.box.data_dir)) as stored:
         log = stored.log(box, log_name)
         held = stored.ends(log)
         start = max(held[0], stored.place(log, first, held[0]))
@@ -92,7 +92,7 @@ def export(
 class _Blocks:
     """The records of a run of blocks; counts those whose payload was dropped."""
 
-    def __init__(self, stored: StoredBlocks, log: LogId, start: int, end: int) -> None:
+    def __init__(self, stored: Reader, log: LogId, start: int, end: int) -> None:
         self._stored = stored
         self._log = log
         self._start = start

@@ -47,9 +47,8 @@ def box_command(
     Killed or cut off, the same command goes on where it was. Exit code 0 when all is there and proves itself, 76 when
     something is bad, 69 when something is missing.
     """
-    from agent.reading import open_reader
+    from agent.reading import open_reader, utc_ns
     from agent.rebuild import Span
-    from agent.stored_blocks import utc_ns
 
     span = Span(utc_ns(from_) if from_ else None, utc_ns(to) if to else None)
     os.nice(_NICE)
