@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import collections
 import concurrent.futures
+import contextlib
 import logging
 import socket
 import ssl
@@ -87,7 +88,7 @@ class EmbeddedBroker:
         return port
 
     def start(self) -> None:
-        """Listen, then serve on a thread of its own.
+        """Listen, then serve on a thread of its own; again, too, after that thread has failed.
 
         Raises:
             ConfigurationFault: the address cannot be listened on.
@@ -96,23 +97,28 @@ class EmbeddedBroker:
         if self._thread is not None:
             raise OurFault("broker.running", "The broker is already running.")
         self._listener = _listen(*self._address)
+        self._connections = {}
+        self._bytes_published = self._bytes_forwarded = 0  # what a failed thread did not forward is lost
         serving: concurrent.futures.Future[None] = concurrent.futures.Future()
-        self._thread = threading.Thread(target=self._run, args=(self._listener, serving), name="broker", daemon=True)
-        self._thread.start()
+        thread = threading.Thread(target=self._run, args=(self._listener, serving), name="broker", daemon=True)
+        self._thread = thread
+        thread.start()
         try:
             serving.result()
         except BaseException:
-            self._thread.join()
+            thread.join()
             self._thread = None
             raise
 
     def stop(self) -> None:
         """Close every connection and the port; returns when the thread has ended."""
-        if self._thread is None or self._loop is None or self._stopping is None:
+        thread, loop, stopping = self._thread, self._loop, self._stopping
+        if thread is None or loop is None or stopping is None:
             return
-        self._loop.call_soon_threadsafe(self._stopping.set)
-        self._thread.join(_STOP_S)
-        if self._thread.is_alive():
+        with contextlib.suppress(RuntimeError):  # the loop was closed this moment: it has failed
+            loop.call_soon_threadsafe(stopping.set)
+        thread.join(_STOP_S)
+        if thread.is_alive():
             raise OurFault("broker.stuck", f"The broker did not stop within {_STOP_S:g} s.")
         self._thread = self._loop = self._stopping = None
 
@@ -178,14 +184,27 @@ class EmbeddedBroker:
             with asyncio.Runner() as runner:
                 self._loop = runner.get_loop()
                 self._stopping = asyncio.Event()
-                runner.run(self._serve(MeshBroker, listener, self._stopping, serving))
-        except Exception as error:
+                try:
+                    runner.run(self._serve(MeshBroker, listener, self._stopping, serving))
+                except Exception:
+                    if serving.done():  # told before the runner waits for the tasks that are left
+                        self._failed(listener)
+                    raise
+        except Exception as error:  # noqa: BLE001 - whatever it is, the owner hears of it
             if serving.done():
-                raise
-            serving.set_exception(OurFault("broker.load", f"The embedded broker could not start: {error!r}"))
+                _LOG.critical("the broker failed", exc_info=error)
+            else:
+                serving.set_exception(OurFault("broker.load", f"The embedded broker could not start: {error!r}"))
         finally:
             listener.close()
-            self._listener = None
+            if self._listener is listener:
+                self._listener = None
+
+    def _failed(self, listener: socket.socket) -> None:
+        """On the broker's thread: it ends without having been asked, and another may take its place."""
+        listener.close()
+        self._broker = self._thread = self._loop = self._stopping = None
+        self._tell_local()
 
     async def _serve(
         self,
@@ -200,7 +219,10 @@ class EmbeddedBroker:
         self._broker = broker
         self._tell_local()
         serving.set_result(None)
-        await stopping.wait()
+        asked = asyncio.create_task(stopping.wait())
+        await asyncio.wait({asked, accepting}, return_when=asyncio.FIRST_COMPLETED)
+        if accepting.done():
+            accepting.result()  # raises: without it nobody could connect any more
         accepting.cancel()
         self._broker = None
         self._tell_local()

@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 from pathlib import Path
 
+import pytest
+
 from agent.broker import EmbeddedBroker
 from agent.local_link import LocalLink
 from agent.tls import create_identity
@@ -36,6 +38,39 @@ def test_it_is_up_exactly_while_the_broker_serves(tmp_path: Path) -> None:
             assert not link.publish(f"orledger/{SITE}/or-1/live", b"x")
         assert told == ["up", "the broker was stopped"] * 2
         assert (link.counters.messages_out, link.counters.dropped_messages) == (2, 3)
+        running.cancel()
+
+    asyncio.run(test())
+
+
+@pytest.mark.parametrize("failure", ["its loop stops", "it cannot accept"])
+def test_a_broker_that_fails_is_told_and_starts_again(
+    tmp_path: Path, failure: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def break_down(self: EmbeddedBroker, *_: object) -> None:
+        await asyncio.sleep(0.1)
+        assert self._loop is not None
+        if failure == "its loop stops":
+            self._loop.stop()
+            await asyncio.sleep(60)
+        raise RuntimeError(failure)
+
+    async def test() -> None:
+        told: list[str] = []
+        broker, link = make(tmp_path, [], told)
+        running = asyncio.create_task(link.run())
+        with monkeypatch.context() as patch:
+            patch.setattr(EmbeddedBroker, "_accept", break_down)
+            await asyncio.to_thread(broker.start)
+            await until(lambda: len(told) == 2)
+        assert not link.publish(f"orledger/{SITE}/or-1/live", b"x")
+        await until(lambda: not broker._thread or not broker._thread.is_alive())
+        await asyncio.to_thread(broker.start)
+        await until(lambda: link.up)
+        assert link.publish(f"orledger/{SITE}/or-1/live", b"x")
+        await asyncio.to_thread(broker.stop)
+        await until(lambda: not link.up)
+        assert told == ["up", "the broker was stopped"] * 2
         running.cancel()
 
     asyncio.run(test())
