@@ -5,10 +5,11 @@ from __future__ import annotations
 import logging
 from collections.abc import Collection, Iterable, Mapping
 
+from ledger.block import decode_signed_header
 from ledger.certificate import Certificate
 from ledger.log import LogId
 from tests.processes.hl7_sender import Sender
-from tests.processes.site import LabSite, until
+from tests.processes.site import Box, LabSite, until
 from tests.processes.stores import (
     assert_epochs,
     assert_good,
@@ -16,6 +17,8 @@ from tests.processes.stores import (
     assert_vouched_is_held,
     chains,
     hl7_numbers,
+    keyring_of,
+    opened,
     until_same,
     vouched,
 )
@@ -45,7 +48,14 @@ def assert_nothing_lost(
     else:
         site.until_good()
     until_same(site)
-    faults = {box.id: box.statistics()["peer_faults"] for box in site.boxes.values()}
+    for box in site.boxes.values():
+        until(f"{box.id} holds every key", lambda box=box: not _keyless(box))  # type: ignore[misc]
+    faults = {
+        f"{box.id}: {fault}"
+        for box in site.boxes.values()
+        for fault in box.statistics()["peer_faults"]
+        if not fault.endswith(" wrap.unasked")  # a key sent to a box met again may cross the first block it sees
+    }
     promised = [*promised, *promises(site)]
     site.stop()
     for box in site.boxes.values():
@@ -58,7 +68,18 @@ def assert_nothing_lost(
     assert any(certificates for _, certificates in promised), "nobody ever vouched: this proved nothing"
     for writer, sender in senders.items():
         _count(site, writer, sender)
-    assert all(not found for found in faults.values()), faults
+    assert not faults
+
+
+def _keyless(box: Box) -> list[LogId]:
+    """Logs that a box holds without their key: asked for a few a second."""
+    found = []
+    held = keyring_of(box.data).key_ids()
+    with opened(box.data) as store:
+        for log, _ in store.logs():
+            if any(decode_signed_header(header).key_id not in held for header in store.headers(log, 0, 1)):
+                found.append(log)
+    return found
 
 
 def _count(site: LabSite, writer: str, sender: Sender) -> None:

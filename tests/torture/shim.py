@@ -16,7 +16,7 @@ _HERE = Path(__file__).parent
 def _build(name: str, folder: Path) -> Path:
     library = folder / f"{name}.so"
     source = _HERE / f"{name}.c"
-    command = [require_tool("gcc"), "-O1", "-Wall", "-Werror", "-shared", "-fPIC", "-o", library, source, "-ldl"]
+    command = [str(require_tool("gcc")), "-O1", "-Wall", "-Werror", "-shared", "-fPIC", "-o", str(library), str(source)]
     subprocess.run(command, check=True, capture_output=True, text=True)
     return library
 

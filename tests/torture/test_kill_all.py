@@ -54,7 +54,7 @@ def test_any_box_killed_at_any_moment(tmp_path: Path, kills: int) -> None:
                 for box, sender in senders.items():
                     until(
                         f"{box} acknowledges after {kill} kills",
-                        lambda box=box, sender=sender: len(sender.acknowledged) > before[box] + _SOME,  # type: ignore[misc]
+                        lambda sender=sender, wanted=before[box] + _SOME: len(sender.acknowledged) > wanted,  # type: ignore[misc]
                     )
         for sender in senders.values():
             sender.stop()

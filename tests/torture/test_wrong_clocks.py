@@ -52,8 +52,8 @@ def _ahead_of(box: Box) -> set[str]:
 def test_boxes_decades_apart_replicate_and_the_one_ahead_is_named(tmp_path: Path) -> None:
     port = free_port()
     with LabSite(tmp_path, feeds={"or-1": [hl7_feed(port)]}) as site:
-        for box, shim in _shims(site, tmp_path).items():
-            shim.control.offset_ns = _to_year(_YEARS[box])
+        for name, shim in _shims(site, tmp_path).items():
+            shim.control.offset_ns = _to_year(_YEARS[name])
         for box in site.boxes.values():
             box.start()
         for box in site.boxes.values():
@@ -62,14 +62,14 @@ def test_boxes_decades_apart_replicate_and_the_one_ahead_is_named(tmp_path: Path
         with Sender(port) as sender:
             until("or-1 acknowledges", lambda: len(sender.acknowledged) > _SOME)
         # Who is behind says of who is ahead: 1971 of both others, 2037 of 2060, 2060 of nobody.
-        for box, ahead in (("or-1", {"or-2", "or-3"}), ("or-2", {"or-3"}), ("or-3", set[str]())):
+        for name, ahead in (("or-1", {"or-2", "or-3"}), ("or-2", {"or-3"}), ("or-3", set[str]())):
             until(
-                f"{box} names {ahead or 'nobody'}",
-                lambda box=box, ahead=ahead: ahead == _ahead_of(site[box]),  # type: ignore[misc]
-                why_not=lambda box=box: site[box].alerts(),  # type: ignore[misc]
+                f"{name} names {ahead or 'nobody'}",
+                lambda name=name, ahead=ahead: ahead == _ahead_of(site[name]),  # type: ignore[misc]
+                why_not=lambda name=name: site[name].alerts(),  # type: ignore[misc]
             )
-        for box in ("or-2", "or-3"):
-            assert site[box].restore("or-1")["level"] == "witnessed"
+        for name in ("or-2", "or-3"):
+            assert site[name].restore("or-1")["level"] == "witnessed"
         # To the boxes of later years the records of the earlier look older than any retention; none may go by that.
         assert_nothing_lost(site, {"or-1": sender}, well=("peer.clock", "retention.clock"))
         for one in site.boxes.values():
