@@ -24,6 +24,7 @@ NONCE_BYTES = 16
 NEVER_HEARD_MS = (1 << 62) - 1
 _HEADS = 1_024
 _RANGE_BLOCKS = 65_536
+_BLOCKS = (1 << 32) - 1
 _WRAPS = 66
 _WRAP_BYTES = 256
 _FRONTIER_BYTES = 4_096
@@ -279,7 +280,7 @@ _TABLE: dict[int, tuple[type, int, Callable[[Any], list[Any]], Callable[[Fields]
     5: (Nack, 3, lambda m: [m.log.fields(), m.reason, m.evidence],
         lambda t: Nack(_log(t), t.text(63, 1), t.blob(_EVIDENCE_BYTES))),
     6: (Get, 5, lambda m: [m.request_id, m.log.fields(), m.first, m.end, int(m.want)],
-        lambda t: Get(t.uint(), _log(t), t.uint(), t.uint(), Want(t.uint(1)))),
+        lambda t: Get(t.uint(), _log(t), t.uint(_BLOCKS), t.uint(_BLOCKS), Want(t.uint(1)))),
     7: (Heads, 2, lambda m: [m.utc_ns, [r.fields() for r in m.reports]],
         lambda t: Heads(t.uint(), _reports(t.array(_HEADS)))),
     8: (Wrap, 3, lambda m: [m.log.fields(), m.key_id, [[name, sealed] for name, sealed in m.wraps]], _decode_wrap),

@@ -218,6 +218,7 @@ class Witness:
         replica = self.replicas.get(header.log)
         if replica is None:
             self.manifests.of(header.manifest_hash)
+            self._check_incarnation(header.log)
             if header.log.box != self.own_id and not self.quota.take_log(header.log.box):
                 raise self._refuse(header.log, "quota.logs")
             replica = Replica(header.log, header.manifest_hash)
@@ -225,6 +226,14 @@ class Witness:
         if header.manifest_hash != replica.manifest_hash:
             raise PeerFault("block.manifest", f"{header.log} changed its manifest within the log")
         return replica
+
+    def _check_incarnation(self, log: LogId) -> None:
+        """The store keeps one log under an incarnation: a second one there would end its transaction, and this box."""
+        for held in self.replicas:
+            if (held.box, held.incarnation) == (log.box, log.incarnation):
+                raise PeerFault(
+                    "log.incarnation-reused", f"{log} and {held} have one incarnation", f"restart {log.box}"
+                )
 
     def _refuse(self, log: LogId, reason: str) -> PeerFault:
         """Nothing more of this log is taken or asked for today."""
@@ -311,7 +320,14 @@ class Witness:
     def on_report(self, report: HeadReport) -> None:
         """What another box holds of a log that is held here too: two roots its writer signed are two histories."""
         replica = self.replicas.get(report.head.log)
-        if replica is not None:
+        if replica is None:
+            return
+        known = replica.recent_at(report.head.size)
+        if known is not None and known.root == report.head.root and not known.checkpoint_signature:
+            # Blocks that came in a range brought no checkpoint signature; with it a restore can prove this head.
+            if self._is_signed(report.head.log, known.size, known.root, report.checkpoint_signature):
+                replica.set_checkpoint_signature(known.size, report.checkpoint_signature)
+        else:
             self._has_second_root(replica, report.head.size, report.head.root, report.checkpoint_signature)
 
     def _has_second_root(self, replica: Replica, size: int, root: bytes, signature: bytes) -> bool:

@@ -49,6 +49,7 @@ from ledger.signing import SigningKey
 SITE = "st-mary"
 MOST = (1 << 63) - 1
 
+seqs = st.integers(0, (1 << 32) - 1)
 counts = st.integers(0, 300) | st.integers(0, MOST)
 names = st.text("abcdefghijklmnopqrstuvwxyz0123456789", min_size=1, max_size=8)
 blobs = st.binary(max_size=20)
@@ -100,7 +101,7 @@ signed_by_type: dict[type, st.SearchStrategy[SignedBody]] = {
     Refuse: st.builds(Refuse, names, counts, exactly(16), blobs),
     Stored: st.builds(Stored, logs, counts),
     Nack: st.builds(Nack, logs, names, blobs),
-    Get: st.builds(Get, counts, logs, counts, counts, st.sampled_from(Want)),
+    Get: st.builds(Get, counts, logs, seqs, seqs, st.sampled_from(Want)),
     Heads: st.builds(Heads, counts, tuples_of(reports)),
     Wrap: st.builds(Wrap, logs, hashes, tuples_of(st.tuples(names, blobs))),
     GetWrap: st.builds(GetWrap, logs, hashes),

@@ -130,6 +130,10 @@ class PumpedGroup:
         for box in self.boxes.values():
             await box.close()
 
+    def key_of(self, box: str) -> SigningKey:
+        """What a box signs with: for tests in which it turns against its group."""
+        return self._private[box].signing
+
     async def tick(self, count: int, *records: Record) -> None:
         """Tick every live box, and let messages and commits settle after each."""
         for _ in range(count):

@@ -101,6 +101,16 @@ def test_a_provisional_block_is_stored_and_never_cosigned() -> None:
     assert peer.disk.length(recording.chain.log) == 2
 
 
+@pytest.mark.parametrize("fenced", [False, True])
+def test_a_second_log_under_an_incarnation_never_reaches_the_disk(fenced: bool) -> None:
+    peer, first = PeerUnderTest(), Recording(log_of(4, fenced=False))
+    peer.take(*first.grow(2))
+    again = Recording(log_of(5, fenced=fenced, incarnation=4))
+    refused(peer, again.grow(1)[0], "log.incarnation-reused")
+    assert peer.out.take_ops()[0] == []
+    assert peer.take(*first.grow(1)) == [Stored(first.chain.log, 3)]
+
+
 @pytest.mark.parametrize("promised", [log_of(5), log_of(3, incarnation=99)])
 def test_blocks_of_an_old_epoch_or_another_incarnation_are_kept_and_refused_with_evidence(promised: LogId) -> None:
     peer, recording = PeerUnderTest(), Recording(log_of(3))
