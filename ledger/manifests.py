@@ -58,6 +58,12 @@ class Manifests:
                 return manifest.box(box_id)
         return self.newest.box(box_id)
 
+    def before_own(self) -> Manifest | None:
+        """The manifest before the one in force that listed this box: the group that knew it, if any did."""
+        older = [known for known in self._by_hash.values()
+                 if known.version < self.own.version and known.lists(self._own_id)]  # fmt: skip
+        return max(older, key=lambda known: known.version, default=None)
+
     def peers(self) -> set[str]:
         """Every box that was or is in this box's group: those whose word on past and present logs counts."""
         groups = [known.peers_of(self._own_id) for known in self._by_hash.values() if known.lists(self._own_id)]

@@ -122,6 +122,7 @@ class Member:
         self.voids = Voids(own_id, self.manifests, disk, self.out, random)
         self.witness.may_vouch = self.voids.may_vouch
         self.writer.manifest_of = self._manifest_of
+        self.writer.manifest_before = self.manifests.before_own
         self.writer.loose_ends = lambda: self.witness.unnamed(own_id)
         self.catchup = CatchUp(self.out)
         self.events: list[RestoreReply] = []

@@ -18,6 +18,7 @@ from ledger.limits import LIMITS
 from ledger.log import LogId
 from ledger.manifest import Manifest
 from ledger.messages import Answer, Get, HeadReport, Range, Want
+from ledger.notices import Head
 from ledger.payload import decode_payload
 from ledger.quorum import Level
 from ledger.records import Record
@@ -88,7 +89,7 @@ def choose(manifest: Manifest, box: str, answers: Mapping[str, Answer]) -> Candi
 
 
 def choose_tails(manifest: Manifest, box: str, answers: Mapping[str, Answer], believed: Candidate) -> list[Candidate]:
-    """Logs begun after the believed one, newest first: too few vouch for them among those that answered, or none may.
+    """Ends beyond the believed head, newest first: too few vouch for them among those that answered, or none may.
     When the believed head is not witnessed either, the other fenced logs are among them.
 
     Of each answer its newest fenced and its newest provisional log. A report need not prove itself here, because every
@@ -99,14 +100,19 @@ def choose_tails(manifest: Manifest, box: str, answers: Mapping[str, Answer], be
         for fenced in (True, False):
             reports = [report for report in answer.reports
                        if report.head.log.box == box and report.head.size and report.head.log.fenced == fenced
-                       and report.head.log != believed.log
-                       and (_age(report.head.log) > _age(believed.log)
-                            or (fenced and believed.level < Level.WITNESSED))]  # fmt: skip
+                       and _is_beyond(report.head, believed)]  # fmt: skip
             if reports:
                 newest = max(reports, key=lambda report: (report.head.log.counter, report.head.size))
                 later.setdefault(newest.head.log, {})[sender] = newest
     candidates = [_candidate(manifest, log, holders) for log, holders in later.items()]
     return sorted(candidates, key=lambda each: (_age(each.log), each.newest_size), reverse=True)
+
+
+def _is_beyond(head: Head, believed: Candidate) -> bool:
+    if head.log == believed.log:
+        return head.size > believed.newest_size
+    unsure = believed.level < Level.WITNESSED and head.log.fenced
+    return unsure or _age(head.log) > _age(believed.log)
 
 
 def _age(log: LogId) -> tuple[int, bool]:

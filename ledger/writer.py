@@ -38,6 +38,7 @@ from ledger.replica import LogReader
 from ledger.sealing import DataKey, wrap
 from ledger.signing import SigningKey
 from ledger.start import highest_fenced, promised_in
+from ledger.tree import leaf_hash
 from ledger.vouching import Vouching
 
 RECOVERY = "recovery"
@@ -81,6 +82,7 @@ class Writer:
         self.vouching: Vouching
         self.written: set[LogId] = set()
         self.manifest_of: Callable[[LogId], Manifest | None] = lambda _log: None
+        self.manifest_before: Callable[[], Manifest | None] = lambda: None
         self.loose_ends: Callable[[], Iterable[Head]] = tuple
         self._key = key
         self._boot_id = boot_id
@@ -213,7 +215,7 @@ class Writer:
         before: Manifest | None = self._bound
         if not self.chain.log.fenced:
             best = highest_fenced(self._heads.values())
-            before = self.manifest_of(best.log) if best is not None else None
+            before = self.manifest_of(best.log) if best is not None else self.manifest_before()
         return (self.manifest,) if before is None or before.hash == self.manifest.hash else (self.manifest, before)
 
     def adopt_manifest(self, manifest: Manifest) -> None:
@@ -296,7 +298,12 @@ class Writer:
         self._next_attempt_ns = now_ns + LIMITS.fence_retry_min_ns
 
     def on_nack(self, sender: str, nack: Nack, now_ns: int) -> None:
-        """A peer no longer takes this log: a later fence of our key is our own lost attempt, or a second writer."""
+        """A peer no longer takes this log: a later fence of our key is our own lost attempt, or a second writer; a block
+        of the log that is not ours is a second history.
+        """
+        if self._is_second_history(nack.evidence):
+            self._on_second_history(now_ns)
+            return
         counter = self._evidenced_counter(nack.evidence)
         if nack.log != self.chain.log or counter is None or counter <= self.chain.log.counter:
             return
@@ -321,7 +328,7 @@ class Writer:
         self._open_provisional()
         self._next_attempt_ns = now_ns + LIMITS.second_writer_wait_ns
 
-    def on_second_history(self, now_ns: int) -> None:
+    def _on_second_history(self, now_ns: int) -> None:
         """Our own key signed another history of the live log: freeze it, go on in a new one."""
         self.chain.replica.frozen = True
         self.chain.replica.dirty = True
@@ -331,6 +338,23 @@ class Writer:
             "treat this box's key as stolen: enrol a replacement box",
         ))  # fmt: skip
         self._leave(now_ns)
+
+    def _is_second_history(self, evidence: bytes) -> bool:
+        """A signed header of the live log that is not ours, though our own key signed it."""
+        try:
+            header = decode_signed_header(evidence)
+        except PeerFault:
+            return False
+        public = self.manifest.box(self.own_id).signing_public
+        if header.log != self.chain.log or not header_signature_is_valid(evidence, public):
+            return False
+        if header.seq >= self.chain.size:
+            return True
+        known = self.chain.replica.leaf_at(header.seq)
+        if known is None:
+            written = self._reader.signed_header(header.log, header.seq)
+            known = leaf_hash(written) if written is not None else leaf_hash(evidence)
+        return known != leaf_hash(evidence)
 
     def _evidenced_counter(self, evidence: bytes) -> int | None:
         """The epoch counter in a FENCE or START that our own key signed; None when it proves nothing."""

@@ -33,17 +33,22 @@ def main() -> int:
             elapsed = time.monotonic() - began
             if elapsed - reported >= _REPORT_EVERY_S:
                 reported = elapsed
-                print(f"{done}/{asked.seeds} seeds, {done / elapsed:.1f}/s, {len(failed)} failed", flush=True)
+                _say(f"{done}/{asked.seeds} seeds, {done / elapsed:.1f}/s, {len(failed)} failed")
     elapsed = time.monotonic() - began
-    print(
+    _say(
         f"{done} seeds in {elapsed:.0f} s ({done / elapsed:.1f}/s), {virtual_s / 3600:.1f} h of virtual time, "
         f"{certified:,} certified blocks, {len(failed)} failed{': ' if failed else ''}{sorted(failed)[:50] or ''}"
     )
     return 1 if failed else 0
 
 
+def _say(text: str) -> None:
+    sys.stdout.write(text + "\n")
+    sys.stdout.flush()
+
+
 def _tell(result: Result) -> None:
-    print(f"seed {result.seed}: {result.failure}\n  again: pytest tests/sim -k seed --seed {result.seed}", flush=True)
+    _say(f"seed {result.seed}: {result.failure}\n  again: pytest tests/sim -k seed --seed {result.seed}")
 
 
 if __name__ == "__main__":

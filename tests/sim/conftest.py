@@ -27,7 +27,7 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
 
 
 def _chosen(config: pytest.Config, name: str) -> int | None:
-    value = config.getoption(f"--{name}", None)
+    value: int | None = config.getoption(f"--{name}", None)
     if value is None and (given := os.environ.get(f"SIM_{name.upper()}")):
         value = int(given)
     return value

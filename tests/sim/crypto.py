@@ -9,6 +9,7 @@ import hashlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+import pytest
 from nacl.exceptions import BadSignatureError
 
 from ledger import signing
@@ -37,9 +38,6 @@ class HashedSignatures:
 @contextmanager
 def quick_signatures() -> Iterator[None]:
     """Within this, keys are made and signatures checked by hashing."""
-    real = signing.bindings
-    signing.bindings = HashedSignatures  # type: ignore[assignment]
-    try:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(signing, "bindings", HashedSignatures)
         yield
-    finally:
-        signing.bindings = real

@@ -15,7 +15,7 @@ from tests.sim.liar import Liar
 from tests.sim.truth import Broken, Truth
 from tests.sim.world import Process, Weather, World
 
-STORM_NS = 18 * S_NS
+STORM_NS = 16 * S_NS
 CALM_NS = 6 * S_NS
 PATIENCE_NS = 120 * S_NS
 CHECK_NS = 2 * S_NS
@@ -44,7 +44,7 @@ class Scenario:
         self.seed = seed
         self.changes_manifest = seed % 3 == 1
         boxes = rng_boxes[seed % len(rng_boxes)]
-        self.world = World(seed, boxes, spares=3 if self.changes_manifest else 0, watcher=self.truth)
+        self.world = World(seed, boxes, spares=2 if self.changes_manifest else 0, watcher=self.truth)
         self.random = self.world.random
         self._note_manifests()
         self.liar: Liar | None = None
@@ -173,11 +173,15 @@ class Scenario:
         if name is None:
             return
         disk = self.world.disks[name]
-        for process in self.world.alive(name):
-            self.world.crash(process)
         length = len(disk.history)
         back = self.random.choice([1, 3, 10, 40, length])
-        self.world.disks[name] = disk.image(length - back)
+        older = disk.image(length - back)
+        own = {log: size for log, size in self.truth.certified.items() if log.box == name}
+        if all(older.length(log) >= size for log, size in own.items()):
+            return  # nobody could tell: what shows that memory was lost is a block of the box's own that others hold
+        for process in self.world.alive(name):
+            self.world.crash(process)
+        self.world.disks[name] = older
         self.world.tell(f"{name}'s disk is put back by {back} of {length} transactions")
         self.world.after(self.random.choice([10, 2_000]) * MS_NS, lambda: self._boot_once(name))
 
@@ -197,13 +201,17 @@ class Scenario:
 
     def _change_manifest(self) -> None:
         """The site replaces, adds or removes boxes; one box is told, gossip does the rest."""
-        if len(self.world.manifests) > 3:
+        if len(self.world.manifests) > 2:
             return
         last = self.world.manifests[-1]
         now_in = [box.id for box in last.boxes]
         spare = [name for name in sorted(self.world.identities) if name not in self.world.processes]
         keep = self.random.sample(now_in, max(2, len(now_in) - self.random.randrange(0, 3)))
         joining = self.random.sample(spare, min(len(spare), self.random.randrange(0, 3)))
+        moves = self.forgetful in now_in and len(spare) >= 2 and self.random.random() < 0.7
+        if moves:  # one box gets all new peers and then loses its memory: only the old ones know its past
+            keep, joining = [str(self.forgetful)], spare[:2]
+            self.world.after(self.random.choice([50, 400, 2_000]) * MS_NS, self._roll_back)
         names = sorted([*keep, *joining])
         if len(names) < 2 or names == sorted(now_in):
             return
@@ -212,7 +220,7 @@ class Scenario:
         self.world.tell(f"manifest {len(self.world.manifests)}: {', '.join(names)}")
         for name in joining:
             self.world.enrol(name)
-        told = [process for process in self.world.everyone() if process.name in now_in]
+        told = [process for process in self.world.everyone() if process.name in (keep if moves else now_in)]
         if told:
             self._offer(self.random.choice(told), signed)
 
@@ -237,8 +245,11 @@ class Scenario:
     def _restore(self, box: str) -> None:
         """Some of the peers that can answer, answer; if they are enough, nothing certified may be missing."""
         manifests = [manifest for manifest in self.world.manifests if manifest.lists(box)]
-        able = [process for process in self.world.everyone()
-                if process.name != box and process.label == process.name and process.member.voids.may_vouch(box)]  # fmt: skip
+        able = [
+            process
+            for process in self.world.everyone()
+            if process.name != box and process.label == process.name and process.member.voids.may_vouch(box)
+        ]
         self.random.shuffle(able)
         answers: dict[str, Answer] = {}
         for process in able:
@@ -273,6 +284,7 @@ class Scenario:
                     self._offer(process, signed)  # the operator tries again: the box told first may have died
                     break
         self.world.run(STORM_NS + CALM_NS)
+        self.world.step_ns *= 4  # what is left is waiting: for a fence after a second writer, a minute
         while self.world.now_ns < STORM_NS + CALM_NS + PATIENCE_NS and self._unsettled() is not None:
             self.world.run(self.world.now_ns + S_NS)
 

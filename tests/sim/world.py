@@ -103,7 +103,9 @@ class World:
         self.story: list[str] = []
         self.watcher = watcher or Watcher()
         self.weather = Weather()
+        self.step_ns = STEP_NS
         self.cut: set[tuple[str, str]] = set()
+        self.faults: dict[str, int] = {}
         self.processes: dict[str, list[Process]] = {}
         self.disks: dict[str, SimDisk] = {}
         self._events: list[_Event] = []
@@ -212,13 +214,11 @@ class World:
             return
         process.member.step(self.now_of(process))
         self.pump(process)
-        if not process.running:
-            return
         if self.random.random() < 0.8 or process.member.writer.wants_keyframe:
             self.close_block(process)
         self.pump(process)
         self.watcher.stepped(process)
-        self.after(STEP_NS, lambda: self._step(process))
+        self.after(self.step_ns, lambda: self._step(process))
 
     def close_block(self, process: Process) -> Block:
         """Record, whatever the network does."""
@@ -292,8 +292,6 @@ class World:
         except (PeerFault, VerificationFailed) as fault:
             self.faults[fault.id] = self.faults.get(fault.id, 0) + 1
         self.pump(process)
-
-    faults: dict[str, int] = {}
 
     def cut_link(self, sender: str, receiver: str) -> None:
         """One direction goes dead; the sender notices a little later."""

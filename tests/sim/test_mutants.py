@@ -1,0 +1,32 @@
+"""The simulation can fail: every rule broken in turn is caught by a seed that was found by search and is kept here."""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.sim import mutants
+from tests.sim.mutants import MUTANTS, Mutant
+from tests.sim.scenario import run_seed
+
+# Seed that catches it first, and words of what it says.
+CAUGHT_BY: dict[str, tuple[int, str]] = {
+    mutants.continue_from_own_disk.__name__: (5, "does not continue"),
+    mutants.longest_chain.__name__: (8, "does not continue"),
+    mutants.acknowledge_before_fsync.__name__: (0, "before its disk held it"),
+    mutants.cosign_before_persisting.__name__: (0, "before its disk held it"),
+    mutants.cosign_provisional_blocks.__name__: (0, "cosigned the provisional"),
+    mutants.forget_the_fence.__name__: (42, "does not continue"),
+    mutants.no_void.__name__: (3, "misses"),
+    mutants.one_sided_manifest_change.__name__: (40, "does not continue"),
+}
+
+
+@pytest.mark.parametrize("mutant", MUTANTS, ids=lambda mutant: mutant.__name__)
+def test_a_broken_rule_is_caught(mutant: Mutant) -> None:
+    seed, words = CAUGHT_BY[mutant.__name__]
+    assert run_seed(seed).failure is None, "the seed must be harmless as long as the rule holds"
+    with pytest.MonkeyPatch.context() as patch:
+        mutant(patch)
+        failure = run_seed(seed).failure
+    assert failure is not None
+    assert words in failure
