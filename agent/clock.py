@@ -16,6 +16,7 @@ from drivers.contract import Now
 from ledger.block import ClockQuality, ClockState
 from ledger.limits import LIMITS
 from ledger.notices import ClockStep
+from ledger.records import Gap
 
 _TIME_ERROR = 5
 _STA_UNSYNC = 0x0040
@@ -115,3 +116,24 @@ class StepDetector:
             return None
         self._offset_ns = offset_ns
         return ClockStep(step_ns)
+
+
+class StallDetector:
+    """Tells when this process stood still (stopped, suspended, starved) for longer than ``stall_ns``.
+
+    What devices sent meanwhile waited in the kernel, as far as that holds it; the gap says that the rest was not read.
+    """
+
+    __slots__ = ("_last_ns", "_stall_ns")
+
+    def __init__(self, stall_ns: int = LIMITS.silence_ns) -> None:
+        self._stall_ns = stall_ns
+        self._last_ns: int | None = None
+
+    def observe(self, now: Now) -> Gap | None:
+        """Compare with the tick before; the gap from then until now if that was too long ago."""
+        last_ns, self._last_ns = self._last_ns, now.mono_ns
+        if last_ns is None or now.mono_ns - last_ns <= self._stall_ns:
+            return None
+        since_ns = now.utc_ns - (now.mono_ns - last_ns)
+        return Gap(at_ns=now.utc_ns, cause="agent_down", since_ns=since_ns, until_ns=now.utc_ns, detail="stood still")

@@ -14,7 +14,7 @@ from pathlib import Path
 
 from agent.alerts import Alerts
 from agent.box_files import BoxFolder, BoxIdentity, load_box, open_keyring
-from agent.clock import read_now, read_pair, read_quality
+from agent.clock import StallDetector, read_now, read_pair, read_quality
 from agent.commands import handlers
 from agent.config import Configuration
 from agent.control import ControlServer
@@ -114,6 +114,7 @@ class Node:
         self._stop: asyncio.Event | None = None
         self._failure: OrledgerError | None = None
         self._ticked = False
+        self._stalls = StallDetector()
 
     # ---- life --------------------------------------------------------------------------------------------------
 
@@ -226,6 +227,10 @@ class Node:
 
     def _tick(self, began_ns: int) -> None:
         now = read_pair()
+        stalled = self._stalls.observe(now)
+        if stalled is not None:
+            _LOG.warning("stood still for %.1f s", (stalled.until_ns - stalled.since_ns) / S_NS)
+            self.recorder.own_record(stalled)
         self.member.step(now)
         if self.pump.overloaded():
             self.alerts.take(_DISK_SLOW, now.utc_ns)

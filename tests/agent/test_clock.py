@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from agent.clock import StepDetector, quality_of, read_now, read_pair, read_quality
+from agent.clock import StallDetector, StepDetector, quality_of, read_now, read_pair, read_quality
 from drivers.contract import Now
 from ledger.block import ClockQuality, ClockState
 from ledger.limits import LIMITS
@@ -87,3 +87,22 @@ def test_small_steps_add_up() -> None:
         if step is not None:
             told.append(step)
     assert told == [ClockStep(60 * MS)] * 3
+
+
+def test_standing_still_is_a_gap_of_exactly_that_time() -> None:
+    detector, now = StallDetector(), START
+    assert detector.observe(now) is None
+    for _ in range(20):
+        now = Now(now.mono_ns + 100_000_000, now.utc_ns + 100_000_000)
+        assert detector.observe(now) is None
+    later = Now(now.mono_ns + 60_000_000_000, now.utc_ns + 60_000_000_000)
+    gap = detector.observe(later)
+    assert gap is not None
+    assert (gap.cause, gap.since_ns, gap.until_ns) == ("agent_down", now.utc_ns, later.utc_ns)
+    assert detector.observe(Now(later.mono_ns + 1, later.utc_ns + 1)) is None
+
+
+def test_a_clock_that_is_set_is_not_a_process_that_stood_still() -> None:
+    detector = StallDetector()
+    assert detector.observe(START) is None
+    assert detector.observe(Now(START.mono_ns + 100_000_000, START.utc_ns + 3_600_000_000_000)) is None

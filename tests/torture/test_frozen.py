@@ -9,9 +9,10 @@ from pathlib import Path
 import pytest
 
 from ledger.notices import ClockStep, RestorePerformed
+from ledger.records import Gap
 from tests.processes.hl7_sender import Sender
 from tests.processes.site import LabSite, free_port, hl7_feed, until
-from tests.processes.stores import headers_of
+from tests.processes.stores import headers_of, records
 from tests.torture.outcome import assert_nothing_lost, promises
 
 _SOME = 60
@@ -58,6 +59,10 @@ def test_a_frozen_box_is_missed_and_goes_on_where_it_stood(tmp_path: Path, froze
         stood_ns = max(later.boot_ns - earlier.boot_ns for earlier, later in itertools.pairwise(headers))
         assert stood_ns > blocks / _BLOCKS_PER_S * _S_NS / 2, "the hole in its log must show how long it stood"
         assert not [notice for header in headers for notice in header.notices if isinstance(notice, ClockStep)]
+        gaps = [record for _, record in records(watcher, frozen)
+                if isinstance(record, Gap) and record.cause == "agent_down"]  # fmt: skip
+        assert len(gaps) == 1
+        assert gaps[0].until_ns - gaps[0].since_ns > blocks / _BLOCKS_PER_S * _S_NS / 2
         restores = [notice for header in headers_of(watcher, "or-2") for notice in header.notices
                     if isinstance(notice, RestorePerformed)]  # fmt: skip
         assert len(restores) == (frozen == "or-1")
