@@ -19,7 +19,7 @@ from drivers.hl7v2.duplicates import Duplicates, Seen, Verdict
 from drivers.hl7v2.pcd01 import Decoding, LinkMemory
 from drivers.hl7v2.routing import Hl7Config
 from ledger.errors import DeviceFault
-from ledger.limits import LIMITS
+from ledger.limits import LIMITS, S_NS
 from ledger.records import Event, Gap, GapCause, LinkId, Raw, Record
 
 _STRAY_CAUSES: dict[mllp.StrayCause, tuple[GapCause, str]] = {
@@ -30,10 +30,18 @@ _STRAY_CAUSES: dict[mllp.StrayCause, tuple[GapCause, str]] = {
 }
 
 
+_STRAYS_A_SECOND = 16
+"""Gap records of one connection; what comes faster is added to the next one, so that no sender floods the recorder."""
+
+
 @dataclass(slots=True)
 class _Connection:
     deframer: mllp.Deframer
     since_ns: int
+    told_second_ns: int = 0
+    told_strays: int = 0
+    untold_bytes: int = 0
+    untold_items: int = 0
     memory: LinkMemory = field(default_factory=LinkMemory)
     told: set[str] = field(default_factory=set)
 
@@ -95,6 +103,8 @@ class Hl7v2(Outbox):
         for item in connection.deframer.end():
             if isinstance(item, mllp.Stray):
                 self._stray(link, connection, item, now)
+        if connection.untold_items:
+            self._tell_strays(connection, "framing", "bytes that are no messages, until the connection ended", now)
         self._promises = deque((p for p in self._promises if p.received.link != link), maxlen=LIMITS.held_sends)
 
     def receive(self, link: LinkId, data: bytes | Delivered, now: Now) -> None:
@@ -111,7 +121,8 @@ class Hl7v2(Outbox):
                 self._stray(link, connection, item, now)
             else:
                 self._message(link, connection, item, now)
-                connection.since_ns = now.utc_ns
+                if not connection.untold_items:
+                    connection.since_ns = now.utc_ns
         if connection.deframer.runaway:
             self.close(link, "a message without end")
 
@@ -129,19 +140,31 @@ class Hl7v2(Outbox):
 
     def _stray(self, link: LinkId, connection: _Connection, stray: mllp.Stray, now: Now) -> None:
         cause, detail = _STRAY_CAUSES[stray.cause]
+        connection.untold_bytes += stray.lost_bytes
+        connection.untold_items += 1
+        if now.mono_ns - connection.told_second_ns >= S_NS:
+            connection.told_second_ns, connection.told_strays = now.mono_ns, 0
+        if connection.told_strays < _STRAYS_A_SECOND:
+            connection.told_strays += 1
+            self._tell_strays(connection, cause, detail, now)
+        if stray.cause == "oversize" and link in self._links:
+            self._answer(_received(link, stray.head), Outcome.REJECT, ack.OVERSIZE, None, now)
+
+    def _tell_strays(self, connection: _Connection, cause: GapCause, detail: str, now: Now) -> None:
+        several = connection.untold_items if connection.untold_items > 1 else None
         self.emit(
             Gap(
                 at_ns=now.utc_ns,
                 cause=cause,
                 since_ns=connection.since_ns,
                 until_ns=now.utc_ns,
-                lost_bytes=stray.lost_bytes,
+                lost_bytes=connection.untold_bytes,
+                lost_items=several,
                 detail=detail,
             )
         )
+        connection.untold_bytes = connection.untold_items = 0
         connection.since_ns = now.utc_ns
-        if stray.cause == "oversize" and link in self._links:
-            self._answer(_received(link, stray.head), Outcome.REJECT, ack.OVERSIZE, None, now)
 
     def _message(self, link: LinkId, connection: _Connection, body: bytes, now: Now) -> None:
         decoded = charset.decode(body)

@@ -388,3 +388,14 @@ def test_a_megabyte_of_anything_is_taken_in_bounds(filler: str) -> None:
     for identity in fed.of(Identity):
         assert len(identity.serial) < 5_000
         assert identity.quality is Quality.GOOD
+
+
+def test_a_flood_of_strays_leaves_few_gaps_that_account_for_every_byte() -> None:
+    fed = up().give(b"\x0bab" * 5_000)
+    assert 1 <= len(fed.of(Gap)) <= 16
+    fed.driver.link_down(LINK, "gone", NOW)
+    fed.drain()
+    gaps = fed.of(Gap)
+    assert len(gaps) <= 18
+    assert sum(gap.lost_bytes or 0 for gap in gaps) == 10_000
+    assert sum(gap.lost_items or 1 for gap in gaps) == 5_000
