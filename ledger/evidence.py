@@ -9,7 +9,7 @@ from ledger.limits import LIMITS
 from ledger.log import LogId
 
 _PROOF_DOMAIN = b"orledger/equivocation/1\n"
-_PROOF_BYTES = 3 * LIMITS.signed_header_bytes
+PROOF_BYTES = 3 * LIMITS.signed_header_bytes
 
 
 def equivocation_proof(log: LogId, first: bytes, second: bytes, second_root: bytes) -> tuple[bytes, bytes]:
@@ -27,6 +27,6 @@ def proof_hash(proof: bytes) -> bytes:
 
 def read_proof(proof: bytes) -> tuple[LogId, bytes, bytes, bytes]:
     """Strict inverse of ``equivocation_proof``'s bytes; raises PeerFault."""
-    take = Fields(unpack(proof, _PROOF_BYTES, "equivocation proof"), 4, "equivocation proof")
+    take = Fields(unpack(proof, PROOF_BYTES, "equivocation proof"), 4, "equivocation proof")
     log = LogId.from_fields(take.optional(), "equivocation proof")
-    return log, take.blob(_PROOF_BYTES), take.blob(_PROOF_BYTES), take.blob(128)
+    return log, take.blob(PROOF_BYTES), take.blob(PROOF_BYTES), take.blob(128)

@@ -14,6 +14,7 @@ from typing import Any
 
 from ledger.canonical import Fields, pack, unpack
 from ledger.errors import PeerFault
+from ledger.evidence import PROOF_BYTES
 from ledger.limits import LIMITS
 from ledger.log import INCARNATION_BYTES, LogId
 from ledger.notices import Head
@@ -28,7 +29,7 @@ _BLOCKS = (1 << 32) - 1
 _WRAPS = 66
 _WRAP_BYTES = 256
 _FRONTIER_BYTES = 4_096
-_EVIDENCE_BYTES = 2 * LIMITS.signed_header_bytes
+_EVIDENCE_BYTES = PROOF_BYTES
 
 
 class Want(enum.IntEnum):

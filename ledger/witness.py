@@ -98,6 +98,7 @@ class Witness:
         self.promises: dict[str, PromiseState] = {}
         self.proofs: dict[str, int] = {}
         self._ahead: set[str] = set()
+        self._proof_of: dict[LogId, bytes] = {}
         self.keys_held: set[bytes] = set()
         self.named: list[Head] = []
         self.out = out
@@ -248,7 +249,7 @@ class Witness:
 
     def _accept(self, sender: str, replica: Replica, header: Header, message: BlockMessage) -> None:
         if replica.frozen:
-            self.out.tell(sender, Nack(replica.log, "log.frozen", b""))
+            self.out.tell(sender, Nack(replica.log, "log.frozen", self._proof_of.get(replica.log, b"")))
             return
         if header.previous_leaf != replica.last_leaf:
             raise PeerFault("block.broken-link", f"block {header.seq} of {header.log} does not link to the one before")
@@ -350,6 +351,7 @@ class Witness:
             return
         proof_hash, proof = equivocation_proof(replica.log, self._header_at(replica, seq), second_header, second_root)
         replica.frozen = True
+        self._proof_of[replica.log] = proof
         self.proofs[replica.log.box] = self.proofs.get(replica.log.box, 0) + 1
         self.out.persist(PutProof(proof_hash, proof))
         self.out.persist(replica.derived(self.certificate(replica)))

@@ -14,6 +14,7 @@ from dataclasses import dataclass, replace
 from ledger.block import decode_signed_header, header_signature_is_valid
 from ledger.chain import Block, Chain, Draft
 from ledger.errors import PeerFault
+from ledger.evidence import read_proof
 from ledger.fencing import Attempt
 from ledger.limits import LIMITS
 from ledger.log import INCARNATION_BYTES, LogId
@@ -298,8 +299,8 @@ class Writer:
         self._next_attempt_ns = now_ns + LIMITS.fence_retry_min_ns
 
     def on_nack(self, sender: str, nack: Nack, now_ns: int) -> None:
-        """A peer no longer takes this log: a later fence of our key is our own lost attempt, or a second writer; a block
-        of the log that is not ours is a second history.
+        """A peer no longer takes this log: a later fence of our key is our own lost attempt, or a second writer; proof
+        of a block that is not ours is a second history.
         """
         if self._is_second_history(nack.evidence):
             self._on_second_history(now_ns)
@@ -340,21 +341,26 @@ class Writer:
         self._leave(now_ns)
 
     def _is_second_history(self, evidence: bytes) -> bool:
-        """A signed header of the live log that is not ours, though our own key signed it."""
+        """A proof that our own key signed a block of the live log that is not ours."""
         try:
-            header = decode_signed_header(evidence)
+            log, first, second, _ = read_proof(evidence)
+            return log == self.chain.log and any(self._is_not_ours(signed) for signed in (first, second) if signed)
         except PeerFault:
             return False
+
+    def _is_not_ours(self, signed: bytes) -> bool:
+        """Raises PeerFault when it is no header."""
+        header = decode_signed_header(signed)
         public = self.manifest.box(self.own_id).signing_public
-        if header.log != self.chain.log or not header_signature_is_valid(evidence, public):
+        if header.log != self.chain.log or not header_signature_is_valid(signed, public):
             return False
         if header.seq >= self.chain.size:
             return True
         known = self.chain.replica.leaf_at(header.seq)
         if known is None:
             written = self._reader.signed_header(header.log, header.seq)
-            known = leaf_hash(written) if written is not None else leaf_hash(evidence)
-        return known != leaf_hash(evidence)
+            known = leaf_hash(written) if written is not None else leaf_hash(signed)
+        return known != leaf_hash(signed)
 
     def _evidenced_counter(self, evidence: bytes) -> int | None:
         """The epoch counter in a FENCE or START that our own key signed; None when it proves nothing."""

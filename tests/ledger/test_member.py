@@ -163,6 +163,25 @@ def test_a_stolen_key_that_signs_a_second_history_leaves_a_proof_and_the_room_go
     assert [warning.id for warning in cluster.boxes["or-2"].member.take_warnings()] == ["fork"]
 
 
+def test_the_robbed_box_is_told_and_is_vouched_for_again_in_a_new_epoch() -> None:
+    cluster = Cluster(3)
+    cluster.run(20)
+    box = cluster.boxes["or-1"].member
+    old = box.writer.chain.log
+    cluster.boxes["or-3"].member.on_wire("or-1", encode_plain(_second_block(cluster)), cluster.now)
+    cluster.run(5)
+    assert [warning.id for warning in box.take_warnings()] == ["own-fork"]
+    assert box.writer.chain.log != old
+    assert box.writer.chain.size, "the room goes on recording"
+    assert not box.writer.chain.log.fenced
+    cluster.run(LIMITS.second_writer_wait_ns // LIMITS.tick_ns + 20)
+    newest = box.writer.chain
+    assert newest.log.fenced
+    assert box.writer.vouching.size_at(Level.WITNESSED) >= newest.size - 1
+    for peer in ("or-2", "or-3"):
+        assert not cluster.boxes[peer].member.witness.replicas[newest.log].frozen
+
+
 def _second_block(cluster: Cluster) -> BlockMessage:
     """Another block in the place of or-1's newest, signed with or-1's own key."""
     from dataclasses import replace

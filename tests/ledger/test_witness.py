@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from ledger.block import decode_signed_header, header_signature_is_valid
 from ledger.checkpoint import Checkpoint, checkpoint_signature_is_valid, cosignature_is_valid
 from ledger.errors import PeerFault
-from ledger.evidence import read_proof
+from ledger.evidence import equivocation_proof, read_proof
 from ledger.limits import LIMITS
 from ledger.log import LogId
 from ledger.messages import Body, Cosign, Fence, GetWrap, Nack, Promise, Range, Refuse, Stored
@@ -313,8 +313,10 @@ def test_two_blocks_of_one_seq_freeze_the_log_with_a_proof_and_an_alert() -> Non
 def test_a_frozen_log_is_vouched_for_no_more_and_every_other_log_is() -> None:
     peer, recording, other = PeerUnderTest(), Recording(log_of(1)), Recording(log_of(1, box="or-3"))
     peer.take(*recording.grow(3))
-    peer.take(recording.resigned(1, boot_ns=5))
-    assert peer.take(*recording.grow(1)) == [Nack(recording.chain.log, "log.frozen", b"")]
+    second = recording.resigned(1, boot_ns=5)
+    peer.take(second)
+    _, proof = equivocation_proof(recording.chain.log, recording.blocks[1].signed_header, second.signed_header, b"")
+    assert peer.take(*recording.grow(1)) == [Nack(recording.chain.log, "log.frozen", proof)]
     peer.take(*recording.grow(1))
     assert peer.disk.length(recording.chain.log) == 3
     promises = tuple(promise_wire(giver, other.chain.log) for giver in ("or-1", "or-2"))

@@ -7,8 +7,9 @@ from dataclasses import replace
 import pytest
 
 from ledger import writer as module
-from ledger.block import decode_signed_header
+from ledger.block import decode_signed_header, sign_header
 from ledger.chain import Block
+from ledger.evidence import equivocation_proof
 from ledger.limits import LIMITS, S_NS
 from ledger.log import LogId
 from ledger.messages import Body, Fence, Nack, Promise, Refuse, Stored, Wrap, encode_signed
@@ -386,6 +387,48 @@ def test_a_nack_with_a_later_epoch_of_our_key_is_a_second_writer() -> None:
     (asked,) = under.step(1)
     assert isinstance(asked, Fence)
     assert asked.counter == 51
+
+
+def second_header(under: WriterUnderTest, seq: int, key: str = "or-1") -> bytes:
+    """A block of the live log that or-1 never wrote."""
+    header = decode_signed_header(under.disk.logs[under.writer.chain.log][0][0])
+    return sign_header(replace(header, seq=seq, keyframe_seq=0, boot_ns=77), KEYS[key])
+
+
+def frozen(log: LogId, *headers: bytes) -> Nack:
+    return Nack(log, "log.frozen", equivocation_proof(log, *headers, b"")[1])
+
+
+@pytest.mark.parametrize("came_first", [False, True])
+@pytest.mark.parametrize("seq", [0, 1, 299, 300, 5_000])
+def test_a_nack_with_a_block_of_our_key_that_we_never_wrote_closes_the_log(seq: int, came_first: bool) -> None:
+    under = WriterUnderTest().fenced()
+    under.record(300)
+    old = under.writer.chain
+    ours, second = under.disk.logs[old.log][min(seq, 299)][0], second_header(under, seq)
+    nack = frozen(old.log, second, ours) if came_first else frozen(old.log, ours, second)
+    for _ in range(3):
+        under.writer.on_nack("or-2", nack, under.now_ns)
+    (warning,) = under.warnings()
+    assert (warning.id, warning.severity) == ("own-fork", "critical")
+    assert old.replica.frozen
+    assert under.writer.chain.log != old.log
+    assert under.is_in(State.PROVISIONAL)
+    under.record()
+    assert not any(isinstance(body, Fence) for body in under.step(LIMITS.second_writer_wait_ns - 1))
+    assert any(isinstance(body, Fence) for body in under.step(1))
+
+
+@pytest.mark.parametrize("seq", [0, 299])
+def test_a_nack_with_our_own_block_or_anothers_signature_changes_nothing(seq: int) -> None:
+    under = WriterUnderTest().fenced()
+    under.record(300)
+    log = under.writer.chain.log
+    ours = under.disk.logs[log][seq][0]
+    for evidence in (ours, second_header(under, seq, key="or-2"), b"", b"garbage"):
+        under.writer.on_nack("or-2", frozen(log, ours, evidence), under.now_ns)
+    assert under.writer.chain.log == log
+    assert under.warnings() == []
 
 
 @pytest.mark.parametrize("evidence", [b"", b"garbage", own_fence(50, key="or-2"), own_fence(1)])
