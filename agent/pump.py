@@ -47,7 +47,8 @@ class Pump:
     """Between the member and the world.
 
     While ``replicas_paused`` this box takes and asks for no blocks of others, so that what room the disk has left is
-    its own; what was passed over is pulled later, like anything missed. Restores and its own older logs go on.
+    its own; nor does it take any while so many wait for the disk that more would only fill memory. What was passed
+    over is pulled later, like anything missed. Restores and its own older logs go on.
     """
 
     def __init__(
@@ -190,7 +191,8 @@ class Pump:
         if self.take_range(sender, wire):
             return
         try:
-            if self.replicas_paused and self._feeds_a_replica(wire):
+            behind = self._member.witness.backlog >= LIMITS.commit_queue_blocks
+            if (self.replicas_paused or behind) and self._feeds_a_replica(wire):
                 return
             self._member.on_wire(sender, wire, self._now(), bulk=bulk)
         except OrledgerError as error:

@@ -82,7 +82,6 @@ class Limits:
     raw_record_bytes: int = 256 * KIB
     raw_record_pieces: int = 4_096
     commit_queue_blocks: int = 1_024
-    derived_every_ns: int = 1 * S_NS
     store_map_bytes: int = 1 << 40
     store_ahead_bytes: int = 8 * MIB
     store_grow_bytes: int = 4 * MIB

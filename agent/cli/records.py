@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from itertools import islice
@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 import click
 import msgspec
 
-from agent.cli.context import Settings, common_options, pass_settings
+from agent.cli.context import Settings, common_options, document, pass_settings
 from agent.cli.data_dir import data_dir_of, data_dir_option
 from ledger.errors import OperatorFault
 
@@ -31,6 +31,8 @@ class _Wanted:
     feed: str | None
     from_ns: int | None
     to_ns: int | None
+    head: Mapping[str, object]
+    """What each line begins with: its schema when JSON was asked for by name."""
 
 
 @click.command("records")
@@ -60,7 +62,8 @@ def command(
     """
     from agent.reading import open_reader
 
-    wanted = _Wanted(box, feed, _time_ns(since, "--from"), _time_ns(until, "--to"))
+    head = document("record") if settings.json else {}
+    wanted = _Wanted(box, feed, _time_ns(since, "--from"), _time_ns(until, "--to"), head)
     with open_reader(data_dir_of(settings, data_dir)) as reader:
         for line in islice(_lines(reader, wanted, follow=follow), limit):
             click.echo(line)
@@ -76,7 +79,7 @@ def _lines(reader: Reader, wanted: _Wanted, *, follow: bool) -> Iterator[bytes]:
             first, end = done.get(log, 0), reader.store.length(log)
             for decoded in reader.decoded_log(log, first, from_ns=wanted.from_ns, to_ns=wanted.to_ns):
                 end = max(end, decoded[1] + 1)
-                yield from _records(decoded, wanted.feed)
+                yield from _records(decoded, wanted)
             done[log] = end
         if not follow:
             return
@@ -84,15 +87,15 @@ def _lines(reader: Reader, wanted: _Wanted, *, follow: bool) -> Iterator[bytes]:
         reader.refresh()
 
 
-def _records(decoded: Decoded, feed: str | None) -> Iterator[bytes]:
+def _records(decoded: Decoded, wanted: _Wanted) -> Iterator[bytes]:
     from ledger.record_json import record_to_json, utc_text
 
     log, seq, header, groups = decoded
     closed = utc_text(header.closed_ns)
     for name, records in groups.items():
-        if feed is None or name == feed:
+        if wanted.feed in (None, name):
             for record in records:
-                place = {"box": log.box, "log": str(log), "seq": seq, "closed": closed, "feed": name}
+                place = {**wanted.head, "box": log.box, "log": str(log), "seq": seq, "closed": closed, "feed": name}
                 yield msgspec.json.encode(place | record_to_json(record))
 
 

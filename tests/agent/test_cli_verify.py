@@ -179,6 +179,8 @@ def test_records_are_one_json_object_a_line(made: tuple[Path, Cluster], capsys: 
     assert [int(record["text_value"]) for record in records] == list(range(30))
     assert {record["box"] for record in records} == {"or-1"}
     assert {"log", "seq", "closed", "feed", "type", "code", "unit"} <= set(records[0])
+    assert run("records", "--limit", "1", "--json", "--data-dir", made[0]) == 0
+    assert json.loads(capsys.readouterr().out)["schema"] == "orledger.record/1"
 
 
 def test_records_between_two_times_and_only_so_many(made: tuple[Path, Cluster], capsys: Captured) -> None:

@@ -3,10 +3,14 @@ from __future__ import annotations
 import asyncio
 from pathlib import Path
 
+import pytest
+
 from agent.disk import StoreDisk, load_manifest, load_replicas
+from ledger.limits import LIMITS
 from ledger.messages import Ask
 from ledger.quorum import Level
 from ledger.records import Numeric
+from ledger.witness import Witness
 from ledger.writer import State
 from tests.agent.pumped import PumpedGroup
 
@@ -83,5 +87,27 @@ def test_a_start_from_the_disk_finds_every_replica_as_it_was(tmp_path: Path) -> 
                     assert replica.newest_head() == live.newest_head()
                     assert replica.keyframe_seq == live.keyframe_seq
             assert load_manifest(box.store) is None
+
+    asyncio.run(scenario())
+
+
+def test_blocks_of_others_are_passed_over_while_too_many_wait_for_the_disk(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def taken(group: PumpedGroup) -> int:
+        return group.boxes["or-2"].member.witness.replicas[group.boxes["or-1"].member.writer.chain.log].size
+
+    async def scenario() -> None:
+        async with PumpedGroup(2, tmp_path) as group:
+            await group.tick(10, heart_rate("72"))
+            before = taken(group)
+            with monkeypatch.context() as slow_disk:
+                slow_disk.setattr(Witness, "backlog", LIMITS.commit_queue_blocks)
+                await group.tick(5, heart_rate("72"))
+                assert taken(group) == before
+            async with asyncio.timeout(20):
+                while taken(group) < group.boxes["or-1"].member.writer.chain.size:
+                    await group.tick(1)
+                    await asyncio.sleep(0.05)
 
     asyncio.run(scenario())
