@@ -20,7 +20,7 @@ from ledger.evidence import equivocation_proof
 from ledger.instant import Now
 from ledger.limits import LIMITS, S_NS
 from ledger.log import LogId
-from ledger.manifest import Manifest
+from ledger.manifest import Manifest, Role
 from ledger.manifests import Manifests
 from ledger.messages import (
     BlockMessage,
@@ -92,6 +92,7 @@ class Witness:
         self.own_id = own_id
         self.manifests = Manifests(own_id, manifest)
         self.quota = Quota()
+        self._keeps_payloads = manifest.box(own_id).role is Role.MEMBER
         self.refused: set[LogId] = set()
         self.may_vouch: Callable[[str], bool] = lambda _box: True
         self.replicas: dict[LogId, Replica] = {}
@@ -127,7 +128,7 @@ class Witness:
             if first is not None:
                 header = decode_signed_header(first)
                 self._link(linked_heads(header))
-                if header.key_id not in self.keys_held:
+                if self._keeps_payloads and header.key_id not in self.keys_held:
                     self._lacks_key(self.replicas[log], header.key_id)
 
     def _link(self, heads: Iterable[Head]) -> None:
@@ -247,15 +248,22 @@ class Witness:
         promised = self.promises.get(log.box, NO_PROMISE)
         return log.fenced and (log.counter, log.incarnation) == (promised.counter, promised.incarnation)
 
+    def _is_to_be_cosigned(self, log: LogId) -> bool:
+        """A cosignature says that the payload is held too; only of closed logs may headers be kept alone."""
+        newer = log.fenced and log.counter > self.promises.get(log.box, NO_PROMISE).counter
+        return log.box != self.own_id and (newer or self.is_current(log))
+
     def _accept(self, sender: str, replica: Replica, header: Header, message: BlockMessage) -> None:
         if replica.frozen:
             self.out.tell(sender, Nack(replica.log, "log.frozen", self._proof_of.get(replica.log, b"")))
             return
         if header.previous_leaf != replica.last_leaf:
             raise PeerFault("block.broken-link", f"block {header.seq} of {header.log} does not link to the one before")
+        log = replica.log
+        if header.payload_bytes and not message.payload and self._keeps_payloads and self._is_to_be_cosigned(log):
+            raise PeerFault("block.no-payload", f"{sender} sent block {header.seq} of {log} without its payload")
         if header.seq == 0:
             self._open(replica, header, message.signed_header)
-        log = replica.log
         if log.box != self.own_id and not self.is_current(log) and not self.quota.take_block(log.box):
             raise self._refuse(log, "quota.tail")
         leaf = leaf_hash(message.signed_header)
@@ -265,10 +273,11 @@ class Witness:
         if message.root and not self._checkpoint_agrees(replica, header, message, root):
             return
         replica.append(header, frontier, Recent(frontier.size, root, leaf, message.checkpoint_signature))
-        if header.key_id not in self.keys_held:
+        if self._keeps_payloads and header.key_id not in self.keys_held:
             self._lacks_key(replica, header.key_id)
             self.out.tell(replica.log.box, GetWrap(replica.log, header.key_id))
-        position = self.out.persist(AppendBlock(replica.log, header.seq, message.signed_header, message.payload))
+        payload = message.payload if self._keeps_payloads else b""
+        position = self.out.persist(AppendBlock(replica.log, header.seq, message.signed_header, payload))
         self._uncommitted.append(_Appended(position, replica, replica.size, message.signed_header))
 
     def _checkpoint_agrees(self, replica: Replica, header: Header, message: BlockMessage, root: bytes) -> bool:

@@ -226,7 +226,7 @@ def test_a_range_fills_the_gap_and_what_waited_follows() -> None:
 
 
 def test_a_range_without_payloads_or_of_another_log() -> None:
-    peer, recording, other = PeerUnderTest(), Recording(log_of(1)), Recording(log_of(2))
+    peer, recording, other = PeerUnderTest(), Recording(log_of(1, fenced=False)), Recording(log_of(2))
     recording.grow(2)
     other.grow(1)
     pairs = tuple((block.signed_header, b"") for block in recording.blocks)
@@ -237,6 +237,14 @@ def test_a_range_without_payloads_or_of_another_log() -> None:
     with pytest.raises(PeerFault) as caught:
         peer.witness.on_range("or-3", Range(1, recording.chain.log, 2, b"", foreign))
     assert caught.value.id == "range.other-log"
+
+
+def test_the_live_log_is_not_taken_without_its_payloads_for_a_cosignature_says_that_they_are_held() -> None:
+    peer, recording = PeerUnderTest(), Recording(log_of(1))
+    (block,) = recording.grow(1)
+    refused(peer, replace(block, payload=b""), "block.no-payload")
+    assert peer.commit() == []
+    assert only(Cosign, peer.take(block)).size == 1
 
 
 # ---- refused blocks ---------------------------------------------------------------------------------------------

@@ -16,7 +16,7 @@ CAUGHT_BY: dict[str, tuple[int, str]] = {
     mutants.cosign_before_persisting.__name__: (0, "before its disk held it"),
     mutants.cosign_provisional_blocks.__name__: (0, "cosigned the provisional"),
     mutants.forget_the_fence.__name__: (42, "does not continue"),
-    mutants.no_void.__name__: (3, "misses"),
+    mutants.no_void.__name__: (10, "misses"),
     mutants.one_sided_manifest_change.__name__: (40, "does not continue"),
 }
 
