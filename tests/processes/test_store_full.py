@@ -7,66 +7,34 @@ again on the full disk it records nothing, acknowledges nothing and says so; wit
 
 from __future__ import annotations
 
-import os
-import shutil
-import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from tests.conftest import require_tool
 from tests.processes.hl7_sender import Sender
 from tests.processes.site import LabSite, free_port, hl7_feed, until
+from tests.processes.small_disk import fill, move_to, small_disk
 from tests.processes.stores import assert_epochs, assert_good, chains, hl7_numbers
 
-_DISK_MIB = 128
-_LEFT_BYTES = 1 << 20
 _SOME = 20
 
 
 @pytest.fixture
-def small_disk(tmp_path: Path) -> Iterator[Path]:
-    """A file system of its own, small enough to fill."""
-    folder = tmp_path / "disk"
-    folder.mkdir()
-    mount = [str(require_tool("mount")), "-t", "tmpfs", "-o", f"size={_DISK_MIB}m", "tmpfs", str(folder)]
-    if os.geteuid() != 0 or subprocess.run(mount, check=False, capture_output=True).returncode:
-        pytest.skip("may not mount a tmpfs")
-    try:
+def disk(tmp_path: Path) -> Iterator[Path]:
+    with small_disk(tmp_path / "disk") as folder:
         yield folder
-    finally:
-        subprocess.run([require_tool("umount"), "--lazy", folder], check=True)
 
 
-def _move_to(site: LabSite, disk: Path) -> None:
-    """or-1's data folder onto the small disk."""
-    box = site["or-1"]
-    shutil.copytree(box.data, disk / "data")
-    text = box.config.read_text().replace(f'data_dir = "{box.data}"', f'data_dir = "{disk / "data"}"')
-    assert str(disk) in text
-    box.config.write_text(text)
-    box.data = disk / "data"
-
-
-def _fill(disk: Path) -> Path:
-    """A file that leaves almost nothing."""
-    ballast = disk / "ballast"
-    usage = shutil.disk_usage(disk)
-    with ballast.open("wb") as file:
-        os.posix_fallocate(file.fileno(), 0, usage.free - _LEFT_BYTES)
-    return ballast
-
-
-def test_a_full_disk_is_told_survived_and_recovered_from(tmp_path: Path, small_disk: Path) -> None:
+def test_a_full_disk_is_told_survived_and_recovered_from(tmp_path: Path, disk: Path) -> None:
     port = free_port()
     with LabSite(tmp_path, boxes=1, feeds={"or-1": [hl7_feed(port)]}) as site:
-        _move_to(site, small_disk)
         box = site["or-1"]
+        move_to(box, disk)
         box.start()
         with Sender(port, note_bytes=8_192) as sender:
             until("or-1 acknowledges", lambda: len(sender.acknowledged) > _SOME)
-            ballast = _fill(small_disk)
+            ballast = fill(disk)
             until("or-1 ends", lambda: not box.running)
             assert box.wait() == 74
             assert "disk.full" in box.text()
