@@ -1,0 +1,91 @@
+"""Lost memory: nothing is promised or cosigned until the peers said what they hold of our own log."""
+
+from __future__ import annotations
+
+from ledger.manifests import Manifests
+from ledger.messages import Answer, Ask, HeadReport
+from ledger.notices import Head
+from ledger.outbox import Outbox
+from ledger.voids import Voids
+from tests.ledger.cluster import MemoryDisk
+from tests.ledger.peers import MANIFEST, log_of
+
+NONCE = bytes([9]) * 16
+OWN = log_of(3, box="or-2")
+
+
+class VoidsUnderTest:
+    """or-2's memory in a group of four: n = 3, w = 2, so two peers must have spoken."""
+
+    def __init__(self, held: int = 5, void: tuple[str, ...] = ()) -> None:
+        self.disk = MemoryDisk()
+        self.disk.logs[OWN] = [(b"", b"")] * held
+        self.out = Outbox()
+        self.voids = Voids("or-2", Manifests("or-2", MANIFEST), self.disk, self.out, lambda _count: NONCE)
+        self.voids.start([OWN], void)
+
+    def answer(self, sender: str, size: int, box: str = "or-2", nonce: bytes = NONCE) -> bool:
+        log = OWN if box == "or-2" else log_of(4, box=box)
+        report = HeadReport(Head(log, size, bytes(32), bytes(32)), 0, b"", b"", 0)
+        return self.voids.on_answer(sender, Answer(nonce, box, (report,), 0, 0), set())
+
+
+def test_nothing_is_vouched_for_before_enough_peers_spoke() -> None:
+    under = VoidsUnderTest()
+    assert not under.voids.may_vouch("or-1")
+    assert under.answer("or-1", 5)
+    assert not under.voids.may_vouch("or-1")
+    under.answer("or-1", 5)
+    assert not under.voids.is_sure, "one peer twice is one peer"
+    under.answer("or-3", 5)
+    assert under.voids.may_vouch("or-1")
+    assert under.voids.take_loss() == frozenset()
+
+
+def test_an_answer_to_somebody_elses_question_counts_for_nothing() -> None:
+    under = VoidsUnderTest()
+    assert not under.answer("or-1", 5, nonce=bytes(16))
+    under.answer("or-3", 5)
+    assert not under.voids.is_sure
+
+
+def test_a_peer_that_holds_more_of_our_log_makes_our_word_void_for_every_box() -> None:
+    under = VoidsUnderTest()
+    under.answer("or-1", 6)
+    under.answer("or-3", 5)
+    assert under.voids.take_loss() == {"or-1", "or-3", "or-4"}
+    assert not any(under.voids.may_vouch(box) for box in ("or-1", "or-3", "or-4"))
+    assert [warning.id for warning in under.out.take_warnings()] == ["memory.lost"]
+    assert under.voids.take_loss() == frozenset()
+
+
+def test_holding_a_boxs_own_fresh_live_head_mends_our_word_on_it_alone() -> None:
+    under = VoidsUnderTest(void=("or-1", "or-3"))
+    under.answer("or-1", 5)
+    under.answer("or-3", 5)
+    under.answer("or-1", 7, box="or-1")
+    assert under.voids.take_mended() == frozenset()
+    under.disk.logs[log_of(4, box="or-1")] = [(b"", b"")] * 7
+    assert under.voids.take_mended() == {"or-1"}
+    assert under.voids.may_vouch("or-1")
+    assert not under.voids.may_vouch("or-3")
+
+
+def test_the_heads_of_enough_other_peers_mend_our_word_on_a_dead_box() -> None:
+    under = VoidsUnderTest(void=("or-1",))
+    under.disk.logs[log_of(4, box="or-1")] = [(b"", b"")] * 7
+    under.answer("or-3", 7, box="or-1")
+    assert under.voids.take_mended() == frozenset()
+    under.answer("or-4", 6, box="or-1")
+    assert under.voids.take_mended() == {"or-1"}
+
+
+def test_it_asks_once_a_second_while_anything_is_open_and_then_no_more() -> None:
+    under = VoidsUnderTest()
+    under.voids.step(["or-1", "or-3"], 0)
+    under.voids.step(["or-1", "or-3"], 1)
+    assert [tell.body for tell in under.out.take_tells()] == [Ask(NONCE, "or-2")] * 2
+    under.answer("or-1", 5)
+    under.answer("or-3", 5)
+    under.voids.step(["or-1", "or-3"], 10**10)
+    assert under.out.take_tells() == []
