@@ -78,7 +78,10 @@ class Vouching:
         return self._quorum.level(cosigned, stored)
 
     def certificate(self) -> Certificate | None:
-        """The newest checkpoint that most peers cosigned exactly; None before the first."""
+        """The newest checkpoint that most peers cosigned exactly; without peers the newest. None before the first."""
+        if not self._peers and self._roots:
+            newest = max(self._roots)
+            return Certificate(newest, *self._roots[newest], ())
         best = max(self._certificates, key=lambda size: (len(self._certificates[size]), size), default=None)
         if best is None or best not in self._roots:
             return None

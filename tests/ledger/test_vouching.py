@@ -106,3 +106,11 @@ def test_what_is_kept_is_bounded() -> None:
     for size in range(100, module._ROOTS_KEPT + 200):
         vouching.add(size, bytes(32), bytes(64))
     assert len(vouching._roots) == module._ROOTS_KEPT
+
+
+def test_a_box_alone_shows_its_newest_checkpoint_signed_by_itself() -> None:
+    assert grown(0, boxes=1).certificate() is None
+    certificate = grown(3, boxes=1).certificate()
+    assert certificate is not None
+    assert (certificate.size, certificate.root, certificate.cosignatures) == (3, root_of_size(3), ())
+    assert grown(3, boxes=2).certificate() is None, "a peer's word is still to come"
