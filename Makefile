@@ -4,13 +4,17 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.installed-from-lock
 
-.PHONY: demo test check bench sim lock clean
+.PHONY: demo test torture check bench sim lock clean
 
 demo: $(READY)
 	$(BIN)/orledger demo
 
 test: $(READY)
 	$(BIN)/pytest -n auto --dist loadfile $(TEST_ARGS)
+
+# Real processes killed, frozen, cut off and starved for minutes; as root also with network namespaces and full disks.
+torture: $(READY)
+	$(BIN)/pytest tests/torture tests/processes -m 'soak or not soak' --log-cli-level=WARNING $(TEST_ARGS)
 
 check: $(READY)
 	$(BIN)/ruff check .
