@@ -1,4 +1,4 @@
-"""``orledger demo``: three boxes on this machine, four disasters, one table."""
+"""``orledger demo``: three boxes on this machine, five disasters, one table."""
 
 from __future__ import annotations
 
@@ -22,9 +22,10 @@ _CLAIM_FAILED = 1
 def command(settings: Settings, *, keep: bool) -> int:
     """Run three boxes with simulated devices on this machine, and let things go wrong.
 
-    A box is killed while messages stream in, a network is cut, a stored byte is changed, a box is destroyed. Ends with
-    a table of what is claimed and what was measured. Exit code 0 only if every claim holds. Takes less than a minute,
-    needs no root, uses a temporary folder and free ports of 127.0.0.1. With --json the story goes to standard error.
+    A box is killed while messages stream in, a network is cut, a stored byte is changed, a stolen key signs a second
+    history, a box is destroyed. Ends with a table of what is claimed and what was measured. Exit code 0 only if every
+    claim holds. Takes less than a minute, needs no root, uses a temporary folder and free ports of 127.0.0.1. With
+    --json the story goes to standard error.
     """
     from agent.demo.run import run_demo
 

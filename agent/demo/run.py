@@ -15,7 +15,7 @@ from typing import Any
 
 from agent.demo.claims import Claim, all_passed
 from agent.demo.machine import machine_facts
-from agent.demo.scenes import insider, kill_under_load, network_cut, ransomware, start
+from agent.demo.scenes import insider, kill_under_load, network_cut, ransomware, start, two_histories
 from agent.demo.site import PATIENT_BOX, choose_ports, make_site
 from agent.demo.stage import Stage
 from agent.demo.view import View
@@ -30,6 +30,7 @@ SCENES: tuple[tuple[str, Scene], ...] = (
     (kill_under_load.SCENE, kill_under_load.play),
     (network_cut.SCENE, network_cut.play),
     (insider.SCENE, insider.play),
+    (two_histories.SCENE, two_histories.play),
     (ransomware.SCENE, ransomware.play),
 )
 _SCENE_S = 45.0

@@ -18,7 +18,7 @@ BOXES = ("or-1", "or-2", "or-3")
 PATIENT_BOX = "or-2"
 """The box with the monitor: cables lead to and from it, and it is the one that is lost."""
 OTHERS = tuple(box for box in BOXES if box != PATIENT_BOX)
-_HOST = "127.0.0.1"
+HOST = "127.0.0.1"
 _SOCKET_PATH_BYTES = 107  # sun_path, unix(7)
 # Below the ports that the kernel gives to outgoing connections, so that none of them takes one in between.
 _PORTS = range(20_000, 32_000)
@@ -86,8 +86,8 @@ def make_site(folder: Path, ports: Ports) -> DemoSite:
         SiteBox(
             id=box,
             room=f"OR {number}",
-            listen=f"{_HOST}:{ports.broker[box]}",
-            address={peer: f"{_HOST}:{port}" for peer, port in _addresses(box, ports).items()},
+            listen=f"{HOST}:{ports.broker[box]}",
+            address={peer: f"{HOST}:{port}" for peer, port in _addresses(box, ports).items()},
             feed=_feeds(box, folder, ports),
         )
         for number, box in enumerate(BOXES, start=1)
@@ -117,7 +117,7 @@ def _feeds(box: str, folder: Path, ports: Ports) -> list[dict[str, Any]]:
             "options": {"numerics_s": 5, "waves": ["ECG1", "INVP1", "PLETH"]},
         })  # fmt: skip
     if box != BOXES[-1]:
-        listen = {"listen": f"{_HOST}:{ports.hl7[box]}", "allow": [_HOST]}
+        listen = {"listen": f"{HOST}:{ports.hl7[box]}", "allow": [HOST]}
         feeds.append({"name": "gateway", "driver": "hl7", "mllp": listen})
     return feeds
 
@@ -128,7 +128,7 @@ def _free_ports(count: int) -> list[int]:
         with socket.socket() as probe:
             probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             try:
-                probe.bind((_HOST, port))
+                probe.bind((HOST, port))
             except OSError:
                 continue
         found.append(port)

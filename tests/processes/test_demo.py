@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 
 PROJECT = Path(__file__).parents[2]
-SCENES = {"start", "kill-under-load", "network-cut", "insider", "ransomware"}
+SCENES = {"start", "kill-under-load", "network-cut", "insider", "two-histories", "ransomware"}
 _WHOLE_S = 110
 _FIRST_WORDS_S = 60
 
