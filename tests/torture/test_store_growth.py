@@ -12,7 +12,7 @@ from tests.torture.outcome import assert_nothing_lost
 
 _SOME = 60
 _MIB = 1 << 20
-_GROWTH_BYTES = 48 * _MIB
+_GROWTH_BYTES = 24 * _MIB
 _NOTE_BYTES = 60_000
 # A foreign program, as a careless backup would be: it opens the file with LMDB alone and never lets go.
 _READER = """
