@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import asyncio
 import collections
+import threading
 from collections.abc import Callable
 
 from agent.broker import EmbeddedBroker
 from agent.link import LinkCounters
 from ledger.limits import LIMITS
 
-_BURST_MESSAGES = 256
+_BURST_MESSAGES = 32
 
 
 class LocalLink:
@@ -40,6 +41,7 @@ class LocalLink:
         self._bytes_put = 0  # by the broker's thread
         self._bytes_taken = 0  # by ours
         self._wake_pending = False
+        self._lock = threading.Lock()
         self.up = False
         self.counters = LinkCounters()
 
@@ -69,10 +71,11 @@ class LocalLink:
         waiting = self._bytes_put - self._bytes_taken
         if len(self._arrived) >= LIMITS.inbound_messages or waiting + len(payload) > LIMITS.peer_queue_bytes:
             return False
-        self._arrived.append((topic, payload))
         self._bytes_put += len(payload)
-        if not self._wake_pending:
-            self._wake_pending = True
+        with self._lock:
+            self._arrived.append((topic, payload))
+            wake, self._wake_pending = not self._wake_pending, True
+        if wake:
             self._loop.call_soon_threadsafe(self._take)
         return True
 
@@ -83,11 +86,13 @@ class LocalLink:
     # On the loop again.
 
     def _take(self) -> None:
-        self._wake_pending = False  # first: what is put from here on wakes us again
+        """A burst, then everybody else's turn. One wake at a time: many would keep the loop from the tick."""
         for _ in range(_BURST_MESSAGES):
-            if not self._arrived:
-                return
-            topic, payload = self._arrived.popleft()
+            with self._lock:
+                if not self._arrived:
+                    self._wake_pending = False
+                    return
+                topic, payload = self._arrived.popleft()
             self._bytes_taken += len(payload)
             self.counters.messages_in += 1
             self.counters.bytes_in += len(payload)

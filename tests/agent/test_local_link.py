@@ -105,6 +105,22 @@ def test_a_node_that_is_too_far_behind_takes_no_more_until_it_has_caught_up(tmp_
     asyncio.run(test())
 
 
+def test_a_flood_leaves_the_loop_its_turns(tmp_path: Path) -> None:
+    async def test() -> None:
+        heard: list[bytes] = []
+        _broker, link = make(tmp_path, heard, [])
+        most = 0
+        for _ in range(60):
+            for _ in range(100):
+                link.put(TOPIC, b"x")
+            before = len(heard)
+            await asyncio.sleep(0)
+            most = max(most, len(heard) - before)
+        assert 0 < most <= 100
+
+    asyncio.run(test())
+
+
 def test_what_waits_for_the_broker_is_bounded(tmp_path: Path) -> None:
     async def test() -> None:
         broker, link = make(tmp_path, [], [])
