@@ -111,8 +111,6 @@ def _replace_by_folder(path: Path) -> None:
         ("signing.seed", _cut_short),
         ("receiving.key", _replace_by_folder),
         ("ring.key", Path.unlink),
-        ("tls.pem", Path.unlink),
-        ("tls.pem", _cut_short),
     ],
 )
 def test_a_key_that_cannot_be_read_is_named(tmp_path: Path, file: str, damage: Callable[[Path], None]) -> None:
@@ -123,6 +121,17 @@ def test_a_key_that_cannot_be_read_is_named(tmp_path: Path, file: str, damage: C
         assert ended.returncode in {74, 78}, ended.stderr
         assert str(path) in ended.stderr
         assert "next: " in ended.stderr.lower()
+
+
+@pytest.mark.parametrize("damage", [Path.unlink, _cut_short])
+def test_a_certificate_that_cannot_be_read_does_not_stop_the_recorder(
+    tmp_path: Path, damage: Callable[[Path], None]
+) -> None:
+    with LabSite(tmp_path, boxes=2) as site:
+        damage(BoxFolder(site["or-1"].data).tls)
+        site["or-1"].start()
+        until("or-1 says so", lambda: ("network.down", "network") in site["or-1"].alerts())
+        assert site["or-1"].status()["recording"]
 
 
 def test_another_boxs_keys_do_not_open_the_keyring(tmp_path: Path) -> None:
