@@ -140,7 +140,7 @@ class Site:
 
 @contextmanager
 def running(folder: Path, boxes: int, *, devices: bool, standby: str | None = None) -> Iterator[Site]:
-    """A site of ``boxes`` boxes, started and vouched for. With ``devices``, OR 1's send; ``standby`` stands by for it."""
+    """A site of ``boxes`` boxes, vouched for. With ``devices``, OR 1's send; ``standby`` stands by for it."""
     site = make_site(folder, boxes, standby)
     programs: list[Program] = [*([site.room()] if devices else []), *site.boxes.values()]
     try:
