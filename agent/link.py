@@ -136,6 +136,7 @@ class _Connection:
         self._arrived: list[tuple[str, bytes]] = []
         self._sock: socket.socket | None = None
         self._writer_added = False
+        self._again = False
         self._waiting_messages = 0
         self._waiting_bytes = 0
         self._timer: asyncio.TimerHandle | None = None
@@ -238,7 +239,7 @@ class _Connection:
             if self._sock is None or self._sock.pending() == 0:  # type: ignore[attr-defined]  # a TLS socket
                 break
         else:
-            self._loop.call_soon(self._readable)
+            self._read_again()
         if self.granted and not self._told:
             self._told = True
             self._on_granted()
@@ -246,6 +247,16 @@ class _Connection:
         for topic, payload in arrived:
             self._on_message(topic, payload)
         self._settle()
+
+    def _read_again(self) -> None:
+        """Once a turn beside the selector's own call: a peer that floods must not keep the loop from the tick."""
+        if not self._again:
+            self._again = True
+            self._loop.call_soon(self._read_more)
+
+    def _read_more(self) -> None:
+        self._again = False
+        self._readable()
 
     def _writable(self) -> None:
         self._client.loop_write()
