@@ -395,8 +395,8 @@ def second_header(under: WriterUnderTest, seq: int, key: str = "or-1") -> bytes:
     return sign_header(replace(header, seq=seq, keyframe_seq=0, boot_ns=77), KEYS[key])
 
 
-def frozen(log: LogId, *headers: bytes) -> Nack:
-    return Nack(log, "log.frozen", equivocation_proof(log, *headers, b"")[1])
+def frozen(log: LogId, first: bytes, second: bytes) -> Nack:
+    return Nack(log, "log.frozen", equivocation_proof(log, first, second, b"")[1])
 
 
 @pytest.mark.parametrize("came_first", [False, True])
