@@ -53,6 +53,7 @@ class Limits:
     range_timeout_ns: int = 2 * S_NS
     catchup_logs: int = 4_096
     out_of_order_blocks: int = 64
+    out_of_order_bytes: int = 16 * MIB
     early_keys: int = 8
     tail_blocks_per_day: int = 1 << 20
     epochs_per_day: int = 2_000

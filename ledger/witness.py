@@ -351,7 +351,11 @@ class Witness:
 
     def _on_gap(self, replica: Replica, seq: int, message: BlockMessage) -> None:
         """Keep a few blocks that came early; what lies between is pulled by ``CatchUp`` from whoever has it."""
-        if len(replica.waiting) < LIMITS.out_of_order_blocks:
+        held = sum(len(early.payload) for each in self.replicas.values() for early in each.waiting.values())
+        if (
+            len(replica.waiting) < LIMITS.out_of_order_blocks
+            and held + len(message.payload) <= LIMITS.out_of_order_bytes
+        ):
             replica.waiting[seq] = message
 
     def _freeze(self, replica: Replica, seq: int, second_header: bytes, second_root: bytes) -> None:

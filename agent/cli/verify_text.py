@@ -14,6 +14,8 @@ from ledger.record_json import utc_text
 Line = tuple[str, str]
 """Text and its rich style."""
 
+_LAST_S = 253_402_300_799
+"""The last second of the year 9999: what a liar says beyond it is shown as this."""
 _FAULT = {"disk": "this disk", "us": "orledger itself"}
 
 
@@ -93,7 +95,7 @@ def _times(log: LogId, vouched: Vouched) -> str:
         f"epoch {log.counter} up to block {vouched.size - 1:,}: closed {utc_text(vouched.claimed_ns)} by its own clock"
     )
     if vouched.seen_s is not None:
-        seen = datetime.fromtimestamp(vouched.seen_s, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+        seen = datetime.fromtimestamp(min(vouched.seen_s, _LAST_S), UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
         text += f", vouched for at {seen} by {vouched.by[0] if len(vouched.by) == 1 else 'the first of its peers'}"
     return text
 

@@ -215,6 +215,21 @@ def test_blocks_that_came_early_wait_and_are_bounded() -> None:
     assert not replica.waiting
 
 
+def test_blocks_that_came_early_are_bounded_in_bytes_over_all_logs() -> None:
+    peer = PeerUnderTest()
+    for number in range(1, 40):
+        recording = Recording(log_of(number))
+        early = recording.grow(3)[2]
+        peer.take(replace(early, payload=b""))
+        peer.witness.replicas[recording.chain.log].waiting[9] = replace(early, payload=bytes(1 << 20))
+        held = sum(len(one.payload) for each in peer.witness.replicas.values() for one in each.waiting.values())
+        if held > LIMITS.out_of_order_bytes:
+            break
+    fresh = Recording(log_of(50))
+    peer.take(fresh.grow(3)[2])
+    assert not peer.witness.replicas[fresh.chain.log].waiting
+
+
 def test_a_range_fills_the_gap_and_what_waited_follows() -> None:
     peer, recording = PeerUnderTest(), Recording(log_of(1))
     messages = recording.grow(6)
