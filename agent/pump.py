@@ -109,9 +109,9 @@ class Pump:
                 return
             if held:
                 self._member.key_kept(kept.key.key_id, now)
-        self._committer.poke()
-        for message in self._member.take_wire():
+        for message in self._member.take_wire():  # before the commit: its thread would compete with the sending
             self._send(message)
+        self._committer.poke()
         for warning in self._member.take_warnings():
             self._alerts.take(warning, now.utc_ns)
         events, self._member.events = self._member.events, []
