@@ -1,4 +1,4 @@
-"""Everything here starts real processes and takes seconds at least."""
+"""Everything here starts real processes and takes seconds at least; the longest run by `make torture` alone."""
 
 from __future__ import annotations
 

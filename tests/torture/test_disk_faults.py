@@ -122,7 +122,13 @@ def test_a_peer_whose_disk_fails_stops_vouching_and_comes_back(tmp_path: Path) -
             before = len(sender.acknowledged)
             until("or-1 acknowledges", lambda: len(sender.acknowledged) > before + _SOME)
             held = {log: len(headers) for log, headers in chains(peer, "or-1").items()}
-            vouched_to = {log: one.size for writer, found in promised if writer == "or-1" for log, one in found.items()}
+            vouched_to = {
+                log: one.size
+                for writer, found in promised
+                if writer == "or-1"
+                for log, one in found.items()
+                if "or-3" in {name for name, _, _ in one.cosignatures}  # what or-3 said; others went on without it
+            }
             assert all(held[log] >= size for log, size in vouched_to.items() if log in held)
             peer.start()
         assert_nothing_lost(site, {"or-1": sender}, promised)

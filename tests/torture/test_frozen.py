@@ -15,6 +15,8 @@ from tests.processes.site import LabSite, free_port, hl7_feed, until
 from tests.processes.stores import headers_of, records
 from tests.torture.outcome import assert_nothing_lost, promises
 
+pytestmark = pytest.mark.soak  # a quarter of a minute each: by `make torture`
+
 _SOME = 60
 _S_NS = 1_000_000_000
 _LONG = [pytest.mark.soak, pytest.mark.timeout(300)]

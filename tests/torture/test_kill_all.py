@@ -14,6 +14,8 @@ from tests.processes.hl7_sender import Sender
 from tests.processes.site import LabSite, free_port, hl7_feed, until
 from tests.torture.outcome import Promise, assert_nothing_lost, promises
 
+pytestmark = pytest.mark.soak  # a quarter of a minute each: by `make torture`
+
 _LOG = logging.getLogger(__name__)
 _BOXES = ("or-1", "or-2", "or-3")
 _LONGEST_PAUSE_S = 1.0

@@ -19,6 +19,8 @@ from tests.processes.stores import headers_of
 from tests.torture.netns import HERE, Bridge, address
 from tests.torture.outcome import assert_nothing_lost, promises
 
+pytestmark = pytest.mark.soak  # a quarter of a minute each: by `make torture`
+
 _LOG = logging.getLogger(__name__)
 _BOXES = ("or-1", "or-2", "or-3")
 _SOME = 60

@@ -6,9 +6,13 @@ import signal
 import sys
 from pathlib import Path
 
+import pytest
+
 from tests.processes.hl7_sender import Sender
 from tests.processes.site import LabSite, free_port, hl7_feed, until
 from tests.torture.outcome import assert_nothing_lost
+
+pytestmark = pytest.mark.soak  # a quarter of a minute each: by `make torture`
 
 _SOME = 60
 _MIB = 1 << 20
