@@ -127,7 +127,7 @@ class CaptureRecorder:
         self._arm(driver)
 
     def _send(self, driver: Driver, send: Send) -> None:
-        if not any(pattern.fullmatch(send.data) for pattern in driver.spec.tx_allowed):
+        if not driver.spec.may_send(send.data):
             self.counters["tx_blocked"] += 1
             return
         if send.after is not None:

@@ -299,7 +299,7 @@ class Feed:
         if opened is None or opened.closing:
             self._counters["unsent"] += 1
             return
-        if not any(pattern.fullmatch(send.data) for pattern in self._spec.tx_allowed):
+        if not self._spec.may_send(send.data):
             self._block(send.link, opened, len(send.data), at)
             return
         outcome = self._held.hold(send, at.mono_ns)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import enum
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar, Generic, NewType, Protocol, TypeVar
 
@@ -16,7 +16,8 @@ from ledger.instant import Now
 from ledger.records import LinkId, Object, Record
 
 __all__ = [
-    "Action", "Close", "Driver", "Emit", "Message", "Now", "Outbox", "Send", "Spec", "Ticket", "Transport",
+    "Action", "Close", "Driver", "Emit", "Heard", "Message", "Now", "Outbox", "Send", "Sendable", "Spec", "Ticket",
+    "Transport",
 ]  # fmt: skip
 
 Ticket = NewType("Ticket", int)
@@ -34,6 +35,25 @@ class Transport(enum.StrEnum):
     SDC = "sdc"
 
 
+@dataclass(frozen=True, slots=True)
+class Sendable:
+    """Something a driver may send: bytes that ``pattern`` matches whole, and in plain words what they ask for."""
+
+    pattern: re.Pattern[bytes]
+    meaning: str
+
+
+@dataclass(frozen=True, slots=True)
+class Heard:
+    """What a recogniser found in the bytes of a line: ``frames`` whole and right by their checksum, who sent them.
+
+    ``device`` is what the frames themselves say of their sender, empty if they say nothing.
+    """
+
+    frames: int
+    device: str = ""
+
+
 C_co = TypeVar("C_co", covariant=True)
 
 
@@ -41,10 +61,13 @@ C_co = TypeVar("C_co", covariant=True)
 class Spec(Generic[C_co]):
     """What a driver declares about itself. ``config`` is a frozen msgspec.Struct: the schema of its options.
 
-    ``serial_lines``: likely line settings ("19200 8E1"), most likely first. ``tx_allowed``: every byte string the
-    driver may EVER send, matched whole, per send; the shell enforces it. ``client_slots`` 1: connecting displaces the
-    hospital's present client. ``silence_s``: no byte for this long is a gap, 0: never. ``keeps_raw``: the driver emits
-    Raw records itself, because bytes of many patients must be routed before any are kept; else the shell keeps them.
+    ``serial_lines``: likely line settings ("19200 8E1"), most likely first. ``tx_allowed``: all that the driver may
+    EVER send, matched whole, per send; the shell enforces it. ``client_slots`` 1: connecting displaces the hospital's
+    present client. ``silence_s``: no byte for this long is a gap, 0: never. ``keeps_raw``: the driver emits Raw records
+    itself, because bytes of many patients must be routed before any are kept; else the shell keeps them.
+    ``longest_frame_bytes``: the protocol's longest frame on the wire; after any damage the driver reads right again
+    once so many undamaged bytes have come. ``recognise``: tells whether bytes heard on a line are this protocol;
+    ``probe_requests``: harmless questions, each of them in ``tx_allowed``, that make a silent device answer.
     """
 
     name: str
@@ -52,13 +75,20 @@ class Spec(Generic[C_co]):
     transports: tuple[Transport, ...]
     config: type[C_co]
     serial_lines: tuple[str, ...] = ()
-    tx_allowed: tuple[re.Pattern[bytes], ...] = ()
+    tx_allowed: tuple[Sendable, ...] = ()
     passive_ok: bool = False
     client_slots: int | None = None
     silence_s: float = 10.0
     keeps_raw: bool = False
     records: frozenset[str] = frozenset()
     source: str = ""
+    longest_frame_bytes: int = 0
+    recognise: Callable[[bytes], Heard | None] | None = None
+    probe_requests: tuple[bytes, ...] = ()
+
+    def may_send(self, data: bytes) -> bool:
+        """Whether these bytes, whole, are something the driver has declared."""
+        return any(sendable.pattern.fullmatch(data) for sendable in self.tx_allowed)
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,6 +13,7 @@ from ledger.limits import KIB, LIMITS
 VT = 0x0B
 FS = 0x1C
 CR = 0x0D
+FRAMING_BYTES = 3
 _IDLE = frozenset(b"\x00\r\n")
 """Between messages these are fill, sent by many gateways: the CR that closes a frame, keep-alives, line feeds."""
 

@@ -7,15 +7,12 @@ from __future__ import annotations
 
 from importlib.metadata import EntryPoint, entry_points
 
+from drivers.built_in import BUILT_IN
 from drivers.contract import Driver, Spec
 from ledger.errors import ConfigurationFault
 
 GROUP = "orledger.drivers"
 
-_BUILT_IN = {
-    "ge-dri": "drivers.ge_dri:GeDri",
-    "hl7": "drivers.hl7v2:Hl7v2",
-}
 _METHODS = ("link_up", "receive", "link_down", "wake", "refused", "deadline_ns", "drain")
 
 
@@ -40,7 +37,7 @@ def get(name: str) -> type[Driver]:
 
 
 def _points() -> list[EntryPoint]:
-    ours = [EntryPoint(name, value, GROUP) for name, value in _BUILT_IN.items()]
+    ours = [EntryPoint(name, value, GROUP) for name, value in BUILT_IN.items()]
     return [*ours, *entry_points(group=GROUP)]
 
 

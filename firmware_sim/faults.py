@@ -19,6 +19,8 @@ class FaultKind(StrEnum):
     LOST = "lost"  # a byte is lost; chance per byte
     DOUBLED = "doubled"  # a byte comes twice; chance per byte
     CUT = "cut"  # a frame ends early; chance per frame
+    FRAME_LOST = "frame-lost"  # a whole frame (datagram) is lost; chance per frame
+    FRAME_DOUBLED = "frame-doubled"  # a whole frame (datagram) comes twice; chance per frame
     SILENCE = "silence"  # nothing is heard; no value
     REBOOT = "reboot"  # the device is off for the duration and forgets what was asked of it; no value
     DRIFT = "drift"  # the device's clock runs fast by `value` parts per million
@@ -31,10 +33,13 @@ _DEFAULT_VALUE = {
     FaultKind.LOST: 0.01,
     FaultKind.DOUBLED: 0.01,
     FaultKind.CUT: 0.2,
+    FaultKind.FRAME_LOST: 0.1,
+    FaultKind.FRAME_DOUBLED: 0.1,
     FaultKind.DRIFT: 200.0,
     FaultKind.STEP: 30.0,
 }
-_CHANCES = frozenset({FaultKind.NOISE, FaultKind.LOST, FaultKind.DOUBLED, FaultKind.CUT})
+_FRAME_CHANCES = (FaultKind.FRAME_LOST, FaultKind.FRAME_DOUBLED)
+_CHANCES = frozenset({FaultKind.NOISE, FaultKind.LOST, FaultKind.DOUBLED, FaultKind.CUT, *_FRAME_CHANCES})
 
 
 class FaultError(ValueError):
@@ -109,6 +114,15 @@ class FaultLine:
         if data != frame:
             self.hurt_frames += 1
         return data
+
+    def frames(self, frame: bytes, now_s: float) -> list[bytes]:
+        """What arrives of a frame sent at now_s, where frames may also be lost whole or come twice."""
+        arriving = [self.apply(frame, now_s)]
+        for fault in self.faults:
+            if fault.kind in _FRAME_CHANCES and fault.active(now_s) and self._frames.random() < fault.value:
+                arriving = [] if fault.kind is FaultKind.FRAME_LOST else arriving * 2
+                self.hurt_frames += 1
+        return arriving
 
     def _hurt_bytes(self, data: bytes, faults: list[Fault]) -> bytes:
         out = bytearray()

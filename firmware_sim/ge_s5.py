@@ -11,6 +11,7 @@ import struct
 from dataclasses import dataclass
 
 from firmware_sim.alarms import active_alarms
+from firmware_sim.device import SimulatedDevice
 from firmware_sim.faults import FaultLine
 from firmware_sim.ge_dri import (
     MAX_SUBRECORDS,
@@ -67,7 +68,7 @@ class _Subscription:
     due_s: float
 
 
-class S5Monitor:
+class S5Monitor(SimulatedDevice):
     """The monitor. `now_s` is seconds since its start and the patient's time; it must not go backwards."""
 
     def __init__(
@@ -77,16 +78,16 @@ class S5Monitor:
         config: S5Config | None = None,
         line: FaultLine | None = None,
     ) -> None:
+        super().__init__(line)
         self.config = config or S5Config()
-        self.line = line or FaultLine()
         self._patient = patient
         self._started_unix_s = started_unix_s
         self._reader = RequestReader()
         self._writer = RecordWriter(self.config.plug_id, self.config.dri_level)
         self._blocked_since_s: float | None = None
-        self._forget()
+        self.restart()
 
-    def _forget(self) -> None:
+    def restart(self) -> None:
         """State as after power on: nothing asked, nothing sent."""
         self._reader = RequestReader()
         self._phys: dict[int, _Subscription] = {}
@@ -112,10 +113,8 @@ class S5Monitor:
 
     # In -------------------------------------------------------------------------------------------------------
 
-    def receive(self, data: bytes, now_s: float) -> None:
-        """Bytes from the computer."""
-        if self.line.off(now_s):
-            return
+    def answer(self, data: bytes, now_s: float) -> list[bytes]:
+        """Requests in; what they ask for is due from then on."""
         for record in self._reader.feed(data):
             if record.main_type == MainType.PHYSIOLOGICAL:
                 self._on_phys_request(record, now_s)
@@ -123,6 +122,7 @@ class S5Monitor:
                 self._on_wave_request(record, now_s)
             elif record.main_type == MainType.ALARM and self.config.carescape:
                 self._on_alarm_request(record)
+        return []
 
     def _on_phys_request(self, record: Record, now_s: float) -> None:
         if len(record.body) < 9:
@@ -181,11 +181,8 @@ class S5Monitor:
 
     # Out ------------------------------------------------------------------------------------------------------
 
-    def poll(self, now_s: float) -> list[bytes]:
-        """Frames that are due, as they leave on the line, faults and all."""
-        if self.line.off(now_s):
-            self._forget()
-            return []
+    def due(self, now_s: float) -> list[bytes]:
+        """Frames that are due."""
         if self._blocked_since_s is not None:
             if now_s - self._blocked_since_s > BLOCKED_LIMIT_S:
                 self._waves = ()
@@ -193,7 +190,7 @@ class S5Monitor:
             self._wave_block = _block_number(now_s)
             return []
         records = [*self._due_phys(now_s), *self._due_waves(now_s), *self._due_alarms(now_s)]
-        return [sent for record in records if (sent := self.line.apply(frame(record), now_s))]
+        return [frame(record) for record in records]
 
     def next_due_s(self, now_s: float) -> float:
         """When `poll` should be called again, if nothing is received before."""

@@ -1,4 +1,4 @@
-"""A device at the end of a pseudo terminal that looks like a serial port. The thin shell around `S5Monitor`."""
+"""A device at the end of a pseudo terminal that looks like a serial port. A thin shell around any `Device`."""
 
 from __future__ import annotations
 
@@ -7,37 +7,19 @@ import contextlib
 import os
 import tty
 from pathlib import Path
-from typing import Protocol
 
 from firmware_sim.clock import SimClock
+from firmware_sim.device import Device
 
 _MAX_PENDING = 65536
 _READ_SIZE = 4096
 _ATTACH_POLL_S = 0.1
 
 
-class SerialDevice(Protocol):
-    """A pure simulated device on a serial line."""
-
-    def receive(self, data: bytes, now_s: float) -> None:
-        """Take bytes from the computer."""
-
-    def poll(self, now_s: float) -> list[bytes]:
-        """Frames that are due."""
-        ...
-
-    def next_due_s(self, now_s: float) -> float:
-        """When to poll again."""
-        ...
-
-    def set_blocked(self, blocked: bool, now_s: float) -> None:
-        """Tell whether the reader takes anything (RTS/CTS)."""
-
-
 class PtyLine:
     """Runs a device on a pty. A closed port and a full buffer both count as a blocked line, as CTS would show them."""
 
-    def __init__(self, device: SerialDevice, clock: SimClock, link: Path | None = None) -> None:
+    def __init__(self, device: Device, clock: SimClock, link: Path | None = None) -> None:
         self._device = device
         self._clock = clock
         self._link = link
@@ -85,9 +67,7 @@ class PtyLine:
             if not self._attached:
                 self._try_attach()
             now_s = self._clock.now_s()
-            for frame in self._device.poll(now_s):
-                if len(self._pending) + len(frame) <= _MAX_PENDING:
-                    self._pending += frame
+            self._take(self._device.poll(now_s))
             self._flush()
             now_s = self._clock.now_s()
             pause_s = self._device.next_due_s(now_s) - now_s
@@ -128,8 +108,13 @@ class PtyLine:
         except OSError:
             return False
         if data:
-            self._device.receive(data, self._clock.now_s())
+            self._take(self._device.receive(data, self._clock.now_s()))
         return bool(data)
+
+    def _take(self, frames: list[bytes]) -> None:
+        for frame in frames:
+            if len(self._pending) + len(frame) <= _MAX_PENDING:
+                self._pending += frame
 
     def _flush(self) -> None:
         if not self._attached or not self._pending:

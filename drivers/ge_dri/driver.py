@@ -13,7 +13,7 @@ from drivers.contract import Message, Now, Outbox, Spec, Transport
 from drivers.gaps import GapCollector
 from drivers.ge_dri.alarms import AlarmTracker, parse_alarms
 from drivers.ge_dri.config import GeDriConfig
-from drivers.ge_dri.frame import Deframer, Fault
+from drivers.ge_dri.frame import LONGEST_FRAME_BYTES, Deframer, Fault
 from drivers.ge_dri.numerics import AUXILIARY, DISPLAYED, NumericsDecoder, monitor_time, parse_aux
 from drivers.ge_dri.record import DriRecord, MainType, Subrecord, parse
 from drivers.ge_dri.request import MAX_INTERVAL_S, TX_ALLOWED
@@ -67,8 +67,9 @@ class GeDri(Outbox):
         tx_allowed=TX_ALLOWED,
         client_slots=1,
         silence_s=2.0 * MAX_INTERVAL_S + RETRY_NS / S_NS,
-        records=frozenset({"Numeric", "Wave", "Event", "Gap", "Identity", "Link", "Clock"}),
+        records=frozenset({"numeric", "wave", "event", "gap", "identity", "link", "clock"}),
         source="GE S/5 Computer Interface M1017617 and DRI Specification 8005313, 12th ed.",
+        longest_frame_bytes=LONGEST_FRAME_BYTES,
     )
 
     def __init__(self, config: GeDriConfig) -> None:

@@ -12,6 +12,7 @@ MAX_RECORD_BYTES = 4096
 """The specification says 40 + 1450. Larger costs nothing; unbounded would."""
 
 _MAX_WIRE_BYTES = 2 * (MAX_RECORD_BYTES + 1)
+LONGEST_FRAME_BYTES = _MAX_WIRE_BYTES + 2
 _FLAG = b"\x7e"
 
 

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from enum import IntEnum
 from itertools import combinations
 
+from drivers.contract import Sendable
 from drivers.ge_dri.frame import encode
 from drivers.ge_dri.record import HEADER_BYTES, MainType, build
 
@@ -58,11 +59,21 @@ def _wave_starts() -> bytes:
     return re.escape(head) + rb"(?:" + rb"|".join(lists) + rb")\0{20}" + rb"(?:[^\x7d\x7e]|\x7d[\x5d\x5e])\x7e"
 
 
-def _tx_allowed() -> tuple[re.Pattern[bytes], ...]:
+def _any_of(frames: list[bytes]) -> re.Pattern[bytes]:
+    return re.compile(rb"|".join(map(re.escape, frames)), re.DOTALL)
+
+
+def _tx_allowed() -> tuple[Sendable, ...]:
     choices = [c for n in range(1, len(CLASSES) + 1) for c in combinations(CLASSES, n)]
     numerics = [numerics_request(s, c) for s in range(MIN_INTERVAL_S, MAX_INTERVAL_S + 1) for c in choices]
-    fixed = [*numerics, wave_request(()), *(alarm_request(command) for command in AlarmCommand)]
-    return (re.compile(rb"|".join(map(re.escape, fixed)), re.DOTALL), re.compile(_wave_starts(), re.DOTALL))
+    return (
+        Sendable(_any_of(numerics), "send the displayed values every 5 to 10 s, of the classes chosen"),
+        Sendable(re.compile(_wave_starts(), re.DOTALL), "send these waves, 1 to 8, from now on"),
+        Sendable(_any_of([wave_request(())]), "send no more waves"),
+        Sendable(
+            _any_of([alarm_request(command) for command in AlarmCommand]), "send the alarms, now or as they change"
+        ),
+    )
 
 
 TX_ALLOWED = _tx_allowed()

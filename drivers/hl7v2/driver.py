@@ -12,7 +12,7 @@ from typing import ClassVar
 
 from drivers import mllp
 from drivers.contract import Message as Delivered
-from drivers.contract import Now, Outbox, Spec, Ticket, Transport
+from drivers.contract import Now, Outbox, Sendable, Spec, Ticket, Transport
 from drivers.hl7v2 import ack, charset, duplicates, er7, pcd01, pcd04, routing, structure
 from drivers.hl7v2.ack import NO_HEADER, Header, Outcome, Problem, Sender
 from drivers.hl7v2.duplicates import Duplicates, Seen, Verdict
@@ -75,11 +75,12 @@ class Hl7v2(Outbox):
         devices=("Any HL7 v2 gateway or device: IHE PCD-01 (ORU^R01), PCD-04 (ORU^R40), PCD-10 (ORU^R42)",),
         transports=(Transport.MLLP,),
         config=Hl7Config,
-        tx_allowed=(ack.ANSWER,),
+        tx_allowed=(Sendable(ack.ANSWER, "one acknowledgment of a message received (HL7 ACK: MSH, MSA, ERR)"),),
         silence_s=0.0,
         keeps_raw=True,
         records=frozenset({"numeric", "setting", "wave", "event", "identity", "raw", "gap"}),
         source="HL7 v2.9 chapters 2, 2A and 7; MLLP release 1; IHE PCD Technical Framework vol. 2",
+        longest_frame_bytes=LIMITS.hl7_message_bytes + mllp.FRAMING_BYTES,
     )
 
     def __init__(self, config: Hl7Config) -> None:

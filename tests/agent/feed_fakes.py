@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from decimal import Decimal
 from typing import Any, ClassVar
 
-from drivers.contract import Message, Now, Outbox, Spec, Ticket, Transport
+from drivers.contract import Message, Now, Outbox, Sendable, Spec, Ticket, Transport
 from drivers.transports.links import LinkEvents
 from ledger.records import Identity, LinkId, Numeric
 
@@ -102,7 +102,7 @@ class Codes(Outbox):
         devices=("fake",),
         transports=(Transport.SERIAL,),
         config=object,
-        tx_allowed=(re.compile(rb"[a-z]+"), re.compile(rb"E[a-z]"), re.compile(rb"!"), re.compile(rb"W")),
+        tx_allowed=tuple(Sendable(re.compile(pattern), "") for pattern in (rb"[a-z]+", rb"E[a-z]", rb"!", rb"W")),
         silence_s=3.0,
     )
 

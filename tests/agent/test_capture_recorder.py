@@ -14,7 +14,7 @@ from agent.capture_recorder import CaptureRecorder
 from agent.clock import read_now
 from drivers.capture import CaptureHeader, CaptureItem, CaptureReader, CaptureWriter
 from drivers.capture_file import open_capture
-from drivers.contract import Driver, Message, Now, Outbox, Spec, Ticket, Transport
+from drivers.contract import Driver, Message, Now, Outbox, Sendable, Spec, Ticket, Transport
 from drivers.hl7v2 import Hl7v2
 from drivers.hl7v2.routing import Hl7Config
 from drivers.replay import Replay
@@ -39,7 +39,7 @@ class Echo(Outbox):
     """Answers every byte once it is durable, and also what it never declared."""
 
     spec: ClassVar[Spec[NoOptions]] = Spec(
-        "echo", (), (Transport.SERIAL,), NoOptions, tx_allowed=(re.compile(rb"[a-z]+"),)
+        "echo", (), (Transport.SERIAL,), NoOptions, tx_allowed=(Sendable(re.compile(rb"[a-z]+"), ""),)
     )
 
     def __init__(self) -> None:

@@ -9,9 +9,13 @@ from types import SimpleNamespace
 import pytest
 
 from drivers import registry
-from drivers.contract import Outbox, Spec
+from drivers.built_in import BUILT_IN
+from drivers.contract import Outbox, Spec, Transport
 from drivers.ge_dri import GeDri
 from ledger.errors import ConfigurationFault
+from ledger.records import Record, Setting
+
+RECORD_NAMES = {kind.__name__.lower() for kind in (*Record.__subclasses__(), Setting)}
 
 
 def _plug_ins(monkeypatch: pytest.MonkeyPatch, *points: EntryPoint) -> None:
@@ -24,14 +28,21 @@ def _point(name: str, value: str) -> EntryPoint:
 
 def test_our_own_are_there(monkeypatch: pytest.MonkeyPatch) -> None:
     _plug_ins(monkeypatch)
-    assert registry.names() == ("ge-dri", "hl7")
+    assert registry.names() == tuple(sorted(BUILT_IN))
     assert registry.get("ge-dri") is GeDri
 
 
-def test_our_own_entry_points_are_the_same_drivers(monkeypatch: pytest.MonkeyPatch) -> None:
-    _plug_ins(monkeypatch, _point("ge-dri", "drivers.ge_dri:GeDri"))
-    assert registry.names() == ("ge-dri", "hl7")
-    assert registry.get("ge-dri") is GeDri
+@pytest.mark.parametrize("name", BUILT_IN)
+def test_each_of_our_own_declares_what_it_is(name: str) -> None:
+    spec = registry.get(name).spec
+    assert spec.devices
+    assert spec.transports
+    assert spec.source
+    assert spec.longest_frame_bytes > 0
+    assert bool(spec.serial_lines) == (Transport.SERIAL in spec.transports)
+    assert spec.records <= RECORD_NAMES
+    assert all(sendable.meaning for sendable in spec.tx_allowed)
+    assert all(spec.may_send(request) for request in spec.probe_requests)
 
 
 def test_a_third_party_driver_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -56,7 +67,7 @@ def test_unknown_names_what_there_is(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_a_broken_plug_in_is_named_and_stops_no_other(monkeypatch: pytest.MonkeyPatch) -> None:
     _plug_ins(monkeypatch, _point("acme", "no_such_module_anywhere:Acme"))
-    assert registry.names() == ("acme", "ge-dri", "hl7")
+    assert registry.names() == tuple(sorted({*BUILT_IN, "acme"}))
     assert registry.get("ge-dri") is GeDri
     with pytest.raises(ConfigurationFault, match="no_such_module_anywhere") as caught:
         registry.get("acme")

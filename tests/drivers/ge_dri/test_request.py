@@ -24,7 +24,7 @@ DISPLAYED_10_S = bytes.fromhex(
 
 
 def allowed(frame: bytes) -> bool:
-    return any(pattern.fullmatch(frame) for pattern in TX_ALLOWED)
+    return any(sendable.pattern.fullmatch(frame) for sendable in TX_ALLOWED)
 
 
 def test_displayed_values_of_all_classes() -> None:

@@ -1,0 +1,10 @@
+"""The drivers that come with orledger: name and ``module:class``, one line each."""
+
+from __future__ import annotations
+
+from typing import Final
+
+BUILT_IN: Final = {
+    "ge-dri": "drivers.ge_dri:GeDri",
+    "hl7": "drivers.hl7v2:Hl7v2",
+}

@@ -1,0 +1,25 @@
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from drivers.contract import Transport
+from firmware_sim.faults import FaultLine, parse_fault
+from firmware_sim.hl7_device import GatewayDevice
+from firmware_sim.hl7_session import SendPolicy
+from firmware_sim.patient import Patient
+from ledger.limits import S_NS
+from tests.captures.conversation import Plan, header
+
+
+def plans() -> Iterator[Plan]:
+    yield _plan("hl7-gateway", Patient(6, "arrest"), 90, interval_s=10)
+    bad_line = ("lost@3+3:0.001", "cut@7+2:0.5")
+    yield _plan("hl7-gateway-bad-line", Patient(7), 12, *bad_line, interval_s=2, waves=True)
+
+
+def _plan(name: str, patient: Patient, seconds: float, *faults: str, interval_s: float, waves: bool = False) -> Plan:
+    told = header("hl7", Transport.MLLP, feed="gateway", device={"make": "simulated", "model": "gateway"})
+    policy = SendPolicy(duplicate_every=4, ack_timeout_s=3.0)
+    line = FaultLine(tuple(map(parse_fault, faults)))
+    gateway = GatewayDevice(patient, told.t0_ns / S_NS, interval_s=interval_s, waves=waves, policy=policy, line=line)
+    return Plan(name, told, gateway, seconds)
