@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from agent.restorer import RestoreReport
 from agent.status_builder import utc_text
+from agent.tail_restorer import LostTail
 from ledger.instant import Now
 from ledger.limits import S_NS
+from ledger.recovery import Restored
 from ledger.state_document import state_document
 
 
@@ -45,4 +47,29 @@ def restore_document(report: RestoreReport, now: Now, recorded_in: int) -> dict[
         "newest_state": state_document(restored.newest_state, now.utc_ns)
         if restored.newest.seq != restored.head.seq
         else None,
+        "tail": None if report.tail is None else _tail(report.tail, restored, now),
+        "tails_lost": [_lost(lost) for lost in report.lost],
     }
+
+
+def _tail(tail: Restored, believed: Restored, now: Now) -> dict[str, object]:
+    """The newest end beside the believed head: signed by its box, vouched for by too few or by nobody."""
+    log, closed_ns = tail.candidate.log, tail.newest.closed_ns
+    return {
+        "log": str(log),
+        "epoch": log.counter,
+        "fenced": log.fenced,
+        "block": tail.newest.seq,
+        "closed": utc_text(closed_ns),
+        "age_s": (now.utc_ns - closed_ns) / S_NS,
+        "after_head_s": (closed_ns - believed.head.closed_ns) / S_NS,
+        "vouching": len(tail.candidate.cosigned),
+        "holders": sorted(tail.candidate.holders),
+        "verified": {"blocks": tail.blocks, "signatures": tail.signatures, "links": tail.blocks},
+        "warning": "NOT VOUCHED FOR: signed by the box, held by its peers, and too few may say more",
+        "state": state_document(tail.newest_state, now.utc_ns),
+    }
+
+
+def _lost(lost: LostTail) -> dict[str, object]:
+    return {"log": str(lost.log), "size": lost.size, "error": lost.fault.id, "why": lost.fault.text}

@@ -12,6 +12,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from agent.pump import Pump, Wire
+from agent.tail_restorer import LostTail, TailRestorer
 from ledger.errors import NoPeer, OperatorFault, PeerFault, VerificationFailed
 from ledger.instant import Now
 from ledger.keyring import Keyring
@@ -19,7 +20,7 @@ from ledger.limits import LIMITS, S_NS
 from ledger.member import RESTORE_REQUESTS_FROM, Member, RestoreReply
 from ledger.messages import Answer, Ask, Range
 from ledger.notices import RestorePerformed
-from ledger.recovery import Fetch, Restored, choose, may_be_newer
+from ledger.recovery import Fetch, Restored, choose, choose_tails, may_be_newer
 
 _FETCH_ROUNDS = 8
 _SPLIT = 4
@@ -28,7 +29,8 @@ _SPLIT = 4
 @dataclass(frozen=True, slots=True)
 class RestoreReport:
     """A restore that verified: the state, who answered of whom, how long each has not heard the box, and how long each
-    step took (ms).
+    step took (ms). ``tail``: beside the believed head the newest end that verified; ``lost``: ends newer than that one
+    that could not be restored.
     """
 
     box: str
@@ -39,6 +41,8 @@ class RestoreReport:
     incomplete: bool
     silent_ms: dict[str, int] = field(default_factory=dict)
     steps_ms: dict[str, float] = field(default_factory=dict)
+    tail: Restored | None = None
+    lost: tuple[LostTail, ...] = ()
 
     @property
     def vouching(self) -> int:
@@ -60,6 +64,7 @@ class Restorer:
         self._keyring = keyring
         self._pump = pump
         self._now = now
+        self._tails = TailRestorer(member, keyring, pump)
         self.lock = asyncio.Lock()
 
     async def restore(self, box: str) -> RestoreReport:
@@ -105,6 +110,9 @@ class Restorer:
         await self._fetch(fetch, replies)
         fetched_ns = time.perf_counter_ns()
         restored = fetch.finish()
+        verified_ns = time.perf_counter_ns()
+        tails = choose_tails(self._member.manifest, box, answers, candidate)
+        tail, lost = await self._tails.newest_valid(tails, replies)
         done_ns = time.perf_counter_ns()
         everyone = (*asked, self._member.own_id) if self._member.own_id != box else asked
         return RestoreReport(
@@ -118,9 +126,12 @@ class Restorer:
             {
                 "ask": (answered_ns - began) / 1e6,
                 "fetch": (fetched_ns - answered_ns) / 1e6,
-                "verify": (done_ns - fetched_ns) / 1e6,
+                "verify": (verified_ns - fetched_ns) / 1e6,
+                "tail": (done_ns - verified_ns) / 1e6,
                 "total": (done_ns - began) / 1e6,
             },
+            tail,
+            lost,
         )
 
     def _wire(self) -> Wire:

@@ -112,6 +112,8 @@ class Limits:
     restore_blocks: int = 4_096
     restore_answer_ns: int = 500 * MS_NS
     restore_total_ns: int = 5 * S_NS
+    restore_tail_ns: int = 500 * MS_NS
+    restore_tails: int = 8
     drill_first_ns: int = 600 * S_NS
     drill_retry_ns: int = 3_600 * S_NS
     drill_look_ns: int = 60 * S_NS

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from ledger.block import Header, decode_signed_header, header_signature_is_valid, payload_hash
 from ledger.checkpoint import Checkpoint, checkpoint_signature_is_valid, cosignature_is_valid
@@ -104,8 +104,14 @@ def choose_tails(manifest: Manifest, box: str, answers: Mapping[str, Answer], be
             if reports:
                 newest = max(reports, key=lambda report: (report.head.log.counter, report.head.size))
                 later.setdefault(newest.head.log, {})[sender] = newest
-    candidates = [_candidate(manifest, log, holders) for log, holders in later.items()]
+    candidates = [_bounded(_candidate(manifest, log, holders)) for log, holders in later.items()]
     return sorted(candidates, key=lambda each: (_age(each.log), each.newest_size), reverse=True)
+
+
+def _bounded(tail: Candidate) -> Candidate:
+    """No further from its keyframe than a restore may read: a lie about the size costs only what lies beyond."""
+    end = tail.keyframe_seq + LIMITS.restore_blocks
+    return replace(tail, believed_size=min(tail.believed_size, end), newest_size=min(tail.newest_size, end))
 
 
 def _is_beyond(head: Head, believed: Candidate) -> bool:
@@ -231,6 +237,20 @@ class Fetch:
         if any(first < candidate.believed_size for first, _ in self.missing()):
             self._raise_pruned()
             raise NoPeer("restore.incomplete", f"no peer could give all blocks of {candidate.log}", "try again")
+        return self._restored()
+
+    def finish_tail(self) -> Restored:
+        """Verify and fold as much as came of a log that too few vouch for. Raises as ``finish``."""
+        candidate = self.candidate
+        end = min((first for first, _ in self.missing()), default=candidate.newest_size)
+        if end <= candidate.keyframe_seq:
+            self._raise_pruned()
+            raise NoPeer("restore.incomplete", f"nobody gave the blocks of {candidate.log} in time", "try again")
+        self.candidate = replace(candidate, believed_size=min(candidate.believed_size, end), newest_size=end)
+        return self._restored()
+
+    def _restored(self) -> Restored:
+        candidate = self.candidate
         headers = self._linked_headers()
         vouching = self._vouching(headers)
         state, believed_state = RoomState(), None

@@ -80,6 +80,9 @@ def now(settings: Settings, *, box: str, target: str | None) -> int:
         click.echo(line, err=target == "-")
     if target is None:
         _show_values(restored["state"])
+        if restored["tail"] is not None:
+            click.echo(f"\nNOT VOUCHED FOR, {restored['tail']['log']} block {restored['tail']['block']:,}:")
+            _show_values(restored["tail"]["state"])
     return 0
 
 
@@ -106,6 +109,7 @@ def story(restored: Mapping[str, Any], elapsed_ms: float, delivered: str) -> lis
     if restored["newest_block"] > restored["block"]:
         tail = restored["newest_block"] - restored["block"]
         lines.append(f"{tail} newer blocks are signed by {restored['box']} but not yet vouched for: see newest_state.")
+    lines += tail_lines(restored)
     if restored["may_be_newer"]:
         lines.append("Too few peers answered to be sure: A NEWER BLOCK MAY EXIST.")
     if restored["equivocation_proofs"]:
@@ -115,6 +119,23 @@ def story(restored: Mapping[str, Any], elapsed_ms: float, delivered: str) -> lis
     lines.append(
         f"Values are {duration(restored['head_age_s'])} old{_oldest(restored['state'])}. {restored['warning']}."
     )
+    return lines
+
+
+def tail_lines(restored: Mapping[str, Any]) -> list[str]:
+    """The newest end beside the believed head, as what it is; and those that could not be had."""
+    lines, tail = [], restored["tail"]
+    if tail is not None:
+        after_s = tail["after_head_s"]
+        when = f"{duration(abs(after_s))} {'newer' if after_s >= 0 else 'older'}"
+        kind = "a fenced epoch" if tail["fenced"] else "a provisional log, begun without a fence"
+        holders = ", ".join(tail["holders"])
+        lines.append(
+            f"Beside it, NOT VOUCHED FOR: {tail['log']}, {kind}; block {tail['block']:,} is {when}, held by {holders}; "
+            f"{tail['verified']['blocks']} blocks verified: signed by {restored['box']}, linked, whole."
+        )
+    lines += [f"An end of {lost['log']} ({lost['size']:,} blocks) was reported but not restored: {lost['why']}."
+              for lost in restored["tails_lost"]]  # fmt: skip
     return lines
 
 

@@ -119,12 +119,24 @@ class PumpedGroup:
     async def __aenter__(self) -> Self:
         for name in self._names:
             self.boxes[name] = PumpedBox(name, self._private[name], self.manifest, self._folder / name)
-        for name, box in self.boxes.items():
-            box.pump.wire = CallWire(name, self.boxes, self.cut)
-            for peer in self._names:
-                if peer != name:
-                    box.pump.peer_up(peer)
+        for name in self._names:
+            self._connect(name)
         return self
+
+    def _connect(self, name: str) -> None:
+        self.boxes[name].pump.wire = CallWire(name, self.boxes, self.cut)
+        for peer in self._names:
+            if peer != name and not {name, peer} & self.cut:
+                self.boxes[name].pump.peer_up(peer)
+
+    async def restart(self, name: str) -> None:
+        """The box's process ends and another begins on the same disk; its peers are met again."""
+        await self.boxes[name].close()
+        self.boxes[name] = PumpedBox(name, self._private[name], self.manifest, self._folder / name)
+        self._connect(name)
+        for peer in self._names:
+            if peer != name and not {name, peer} & self.cut:
+                self.boxes[peer].pump.peer_up(name)
 
     async def __aexit__(self, *_: object) -> None:
         for box in self.boxes.values():

@@ -14,7 +14,7 @@ from ledger.log import LogId
 from ledger.messages import Answer, HeadReport, Range, Want
 from ledger.notices import Head
 from ledger.quorum import Level
-from ledger.recovery import Fetch, Restored, choose, may_be_newer
+from ledger.recovery import Fetch, Restored, choose, choose_tails, may_be_newer
 from ledger.sealing import DataKey
 from tests.ledger.cluster import Cluster
 
@@ -310,3 +310,64 @@ def test_requests_share_out_exactly_what_is_missing(recorded: tuple[Cluster, Ans
     fetch.on_range(cluster.boxes["or-3"].member.serve(gets[1]))
     again = [seq for get in fetch.gets(3) for seq in range(get.first, get.end)]
     assert again == [seq for seq in wanted if not gets[1].first <= seq < gets[1].end]
+
+
+# ---- the tail beside the believed head --------------------------------------------------------------------------
+
+
+def with_tail(ticks: int = 7) -> tuple[Cluster, Answers]:
+    """or-1 restarted where only or-2 hears it: no fence, so a provisional log that or-2 alone holds, then gone."""
+    cluster, _ = group()
+    cluster.cut |= {(BOX, name) for name in ("or-3", "or-4")} | {(name, BOX) for name in ("or-3", "or-4")}
+    cluster.boot(BOX)
+    cluster.link_up(BOX)
+    cluster.run(ticks, only=[BOX, "or-2"])
+    names = ("or-2", "or-3", "or-4")
+    return cluster, {name: cluster.boxes[name].member.answer(bytes(16), BOX, cluster.now) for name in names}
+
+
+def tail_of(cluster: Cluster, answers: Answers, change: Callable[[Range], Range] = lambda message: message) -> Restored:
+    believed = choose(cluster.manifest, BOX, answers)
+    (tail,) = choose_tails(cluster.manifest, BOX, answers, believed)
+    fetch = Fetch(cluster.manifest, tail, cluster.boxes["or-2"].keys.get, 1 << 32)
+    for _ in range(4):
+        for get in fetch.gets(2):
+            fetch.on_range(change(cluster.boxes["or-2"].member.serve(get)))
+    return fetch.finish_tail()
+
+
+def test_a_provisional_log_begun_after_the_believed_epoch_is_the_tail_beside_it() -> None:
+    cluster, answers = with_tail()
+    believed = choose(cluster.manifest, BOX, answers)
+    assert believed.level is Level.WITNESSED
+    restored = tail_of(cluster, answers)
+    assert restored.candidate.log == cluster.boxes[BOX].member.writer.chain.log
+    assert not restored.candidate.log.fenced
+    assert restored.candidate.level is Level.COPIED
+    ((_, value),) = restored.newest_state.values()
+    assert value.value == str(cluster.boxes[BOX].ticks - 1)
+
+
+def test_of_a_tail_whose_size_is_a_lie_everything_that_came_is_taken() -> None:
+    cluster, answers = with_tail()
+    lied = {**answers, "or-2": with_head(with_report(answers["or-2"], checkpoint_signature=b""), size=1 << 50)}
+    lied["or-3"], lied["or-4"] = answers["or-3"], answers["or-4"]
+    believed = choose(cluster.manifest, BOX, {name: answers[name] for name in ("or-3", "or-4")})
+    tails = choose_tails(cluster.manifest, BOX, lied, believed)
+    fetch = Fetch(cluster.manifest, tails[0], cluster.boxes["or-2"].keys.get, 1 << 32)
+    assert tails[0].newest_size <= tails[0].keyframe_seq + LIMITS.restore_blocks
+    for get in fetch.gets(1):
+        fetch.on_range(cluster.boxes["or-2"].member.serve(get))
+    assert fetch.finish_tail().newest.seq == latest(cluster) - 1
+
+
+@pytest.mark.parametrize("change", [flip_payload, flip_header, swap, other_log, garbage_frontier, pruned])
+def test_a_tail_that_does_not_prove_itself_is_not_handed_over(change: Callable[[Range], Range]) -> None:
+    cluster, answers = with_tail()
+    with pytest.raises(OrledgerError):
+        tail_of(cluster, answers, change)
+
+
+def test_nothing_beyond_the_believed_head_is_no_tail(recorded: tuple[Cluster, Answers]) -> None:
+    cluster, answers = recorded
+    assert choose_tails(cluster.manifest, BOX, answers, choose(cluster.manifest, BOX, answers)) == []
