@@ -63,6 +63,12 @@ class ReplicationSection(msgspec.Struct, frozen=True, forbid_unknown_fields=True
     address: dict[str, str] = {}
 
 
+class PageSection(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Where metrics and health can be read over HTTP, without a password: by default from this machine only."""
+
+    listen: str = "127.0.0.1:8440"
+
+
 class ConsoleHl7(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """An HL7 console; only with its vendor's consent, because old values look live. ``to``: ``mllp://host:port``."""
 
@@ -118,12 +124,13 @@ class FeedSection(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class Configuration(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """The whole file. Without ``[replication]`` the box records alone."""
+    """The whole file. Without ``[replication]`` the box records alone; without ``[page]`` nothing is served by HTTP."""
 
     box: BoxSection
     store: StoreSection = StoreSection()
     replication: ReplicationSection | None = None
     restore: RestoreSection = RestoreSection()
+    page: PageSection | None = None
     feed: tuple[FeedSection, ...] = ()
 
 
@@ -233,6 +240,8 @@ def _check_boxes_named(configuration: Configuration) -> None:
             spot = f"$.replication.address.{box_id}"
             at_spot(spot, require_name, box_id, "box id")
             host_port(address, spot)
+    if configuration.page is not None:
+        host_port(configuration.page.listen, "$.page.listen")
     _check_consoles(configuration.restore)
     for index, box_id in enumerate(configuration.restore.standby_for):
         spot = f"$.restore.standby_for[{index}]"

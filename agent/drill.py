@@ -71,14 +71,14 @@ class Drills:
             report = await node.restorer.restore(box)
         except OrledgerError as error:
             fault = error
-        elapsed_ms = (time.perf_counter_ns() - began) / 1e6
+        took_ns = time.perf_counter_ns() - began
         now = node.now()
-        self._book.note(box, now.utc_ns, None if fault is None else f"{fault.text} [{fault.id}]")
+        self._book.note(box, now.utc_ns, took_ns, None if fault is None else f"{fault.text} [{fault.id}]")
         self._save()
         recorded_in = node.record(Drill(box, verified=fault is None))
         self._show(box, fault)
         self._watch()
-        return DrillResult(box, report, fault, elapsed_ms, recorded_in)
+        return DrillResult(box, report, fault, took_ns / 1e6, recorded_in)
 
     def start(self) -> None:
         """Begin the schedule, unless it is off or there are no peers."""

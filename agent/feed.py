@@ -140,6 +140,7 @@ class Feed:
             gap_total_ns=total_ns + (running[1] - running[0] if running else 0),
             gap_causes=causes,
             counters=dict(self._counters),
+            gaps_since_start=dict(self._recorder.gaps.by_cause),
         )
 
     # ---- from the transport

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal
 
 from ledger.limits import LIMITS, S_NS
@@ -20,7 +20,8 @@ class FeedStatus:
     """One line of the page.
 
     ``device`` is what the device says it is, "" while unknown; ``devices`` counts those that said so behind this feed;
-    ``last_record_ns`` is UTC, None before the first; ``gaps``, their length and causes are those of the last 24 h.
+    ``last_record_ns`` is UTC, None before the first; ``gaps``, their length and causes are those of the last 24 h;
+    ``gaps_since_start`` counts them by cause.
     """
 
     name: str
@@ -33,14 +34,17 @@ class FeedStatus:
     gap_total_ns: int
     gap_causes: tuple[str, ...]
     counters: Mapping[str, int]
+    gaps_since_start: Mapping[str, int] = field(default_factory=dict)
 
 
 class GapBook:
     """Gaps of the last 24 hours, the newest ``gaps_remembered`` of them."""
 
-    __slots__ = ("_gaps",)
+    __slots__ = ("_gaps", "by_cause")
 
     def __init__(self, most: int = LIMITS.gaps_remembered) -> None:
+        self.by_cause: Counter[str] = Counter()
+        """How many there were since the start."""
         self._gaps: deque[tuple[int, int, str]] = deque(maxlen=most)
 
     def add(self, gap: Gap) -> None:
@@ -48,6 +52,8 @@ class GapBook:
         since, until = gap.since_ns, max(gap.since_ns, gap.until_ns)
         if self._gaps and since < until and self._gaps[-1][1:] == (since, gap.cause):
             since = self._gaps.pop()[0]
+        else:
+            self.by_cause[gap.cause] += 1
         self._gaps.append((since, until, gap.cause))
 
     def summary(self, utc_ns: int) -> tuple[int, int, tuple[str, ...]]:

@@ -63,7 +63,7 @@ class Housekeeping:
         self._now = now
         self._quality = quality
         self.usage: Callable[[], StoreUsage] = store.usage
-        self._reserve_bytes = section.reserve_gib * _GIB
+        self.reserve_bytes = section.reserve_gib * _GIB
         self._retention_days = section.retention_days
         self._retention = Retention(store, section.retention_days * DAY_NS)
         self._survey_due_ns = 0
@@ -74,7 +74,7 @@ class Housekeeping:
     @property
     def days_left(self) -> float | None:
         """Days until only the reserve is free, at the rate of the last hour; None where that is not known."""
-        return self._trend.days_until(self._reserve_bytes)
+        return self._trend.days_until(self.reserve_bytes)
 
     def start(self) -> None:
         """Begin; the first look is a second later, when recording has begun."""
@@ -151,7 +151,7 @@ class Housekeeping:
 
     def _read(self, asked: _Asked) -> _Seen:
         usage = self.usage()
-        room = Room(usage.room_bytes, usage.disk_bytes, self._reserve_bytes)
+        room = Room(usage.room_bytes, usage.disk_bytes, self.reserve_bytes)
         if asked.now.mono_ns >= self._survey_due_ns:
             self._retention.survey()
             self._survey_due_ns = asked.now.mono_ns + LIMITS.retention_survey_ns

@@ -12,7 +12,7 @@ from ledger.limits import LIMITS, S_NS
 from ledger.outbox import Warn
 
 if TYPE_CHECKING:
-    from agent.broker import EmbeddedBroker
+    from agent.broker import BrokerCounters, EmbeddedBroker
     from agent.mesh import Mesh, MeshEvent
     from agent.node import Node
 
@@ -56,6 +56,11 @@ class Network:
         self._broker: EmbeddedBroker | None = None
         self._restarting: asyncio.Task[None] | None = None
         self.mesh: Mesh | None = None
+
+    @property
+    def broker_counters(self) -> BrokerCounters | None:
+        """What the broker inside this process counts; None without one."""
+        return None if self._broker is None else self._broker.counters
 
     async def start(self) -> None:
         """Listen and connect; returns at once when the box has no peers.

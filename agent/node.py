@@ -28,6 +28,7 @@ from agent.housekeeping import Housekeeping
 from agent.intake import Intake
 from agent.mender import Mender
 from agent.network import Network
+from agent.page import Page
 from agent.pump import Pump
 from agent.recorder import Recorder
 from agent.relay import Relay
@@ -110,6 +111,7 @@ class Node:
         self.recording = False
         self.started_ns = read_now().mono_ns
         self._notifier = Notifier()
+        self.page = Page(self)
         self._control = ControlServer(box.control_socket, handlers(self))
         self._stop: asyncio.Event | None = None
         self._failure: OrledgerError | None = None
@@ -140,6 +142,7 @@ class Node:
     async def _wait_for_room(self, stop: asyncio.Event) -> None:
         """Stay while the disk is full, so that it can be said: a process that ends at every attempt is not heard."""
         await self._control.start()
+        self.page.start()
         self._notifier.ready("NOT RECORDING: the disk is full")
         while not stop.is_set() and not self.housekeeping.may_begin():
             self._notifier.watchdog()
@@ -160,6 +163,7 @@ class Node:
             await self.network.start()
             self.housekeeping.start()
             self.drills.start()
+            self.page.start()
             self._notifier.ready(f"recording as {self.configuration.box.id}")
             await stop.wait()
         finally:
@@ -193,6 +197,7 @@ class Node:
         if self._failure is None and self.recording:
             self._tick(time.perf_counter_ns())
             await self.pump.drain()
+        await self.page.stop()
         await self._control.stop()
         await self.network.stop()
         self.pump.close()

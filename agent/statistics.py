@@ -2,17 +2,32 @@
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from collections import deque
+from dataclasses import dataclass
+from itertools import accumulate
 
 _KEPT = 4_096
+_BOUNDS_MS = (1, 2.5, 5, 10, 25, 50, 100, 250, 500, 1_000, 2_500, 10_000)
+_BOUNDS_NS = tuple(int(bound * 1e6) for bound in _BOUNDS_MS)
+
+
+@dataclass(frozen=True, slots=True)
+class Histogram:
+    """Durations since the start: (upper bound in s, how many were at most that), the last bound being infinite."""
+
+    buckets: tuple[tuple[float, int], ...]
+    sum_s: float
 
 
 class Durations:
     """The newest durations of one kind, in ns."""
 
-    __slots__ = ("_values", "count", "worst_ns")
+    __slots__ = ("_buckets", "_total_ns", "_values", "count", "worst_ns")
 
     def __init__(self) -> None:
+        self._buckets = [0] * (len(_BOUNDS_NS) + 1)
+        self._total_ns = 0
         self._values: deque[int] = deque(maxlen=_KEPT)
         self.count = 0
         self.worst_ns = 0
@@ -20,6 +35,8 @@ class Durations:
     def add(self, duration_ns: int) -> None:
         """Count one."""
         self._values.append(duration_ns)
+        self._buckets[bisect_left(_BOUNDS_NS, duration_ns)] += 1
+        self._total_ns += duration_ns
         self.count += 1
         self.worst_ns = max(self.worst_ns, duration_ns)
 
@@ -27,6 +44,11 @@ class Durations:
     def p99_ms(self) -> float:
         """The 99th percentile of the newest, 0 before the first."""
         return _ms(_p99(sorted(self._values) or [0]))
+
+    def histogram(self) -> Histogram:
+        """All since the start."""
+        bounds = (*(bound / 1_000 for bound in _BOUNDS_MS), float("inf"))
+        return Histogram(tuple(zip(bounds, accumulate(self._buckets), strict=True)), self._total_ns / 1e9)
 
     def summary(self, newest: int | None = None) -> dict[str, float | int]:
         """Count, p50, p99 and worst in ms of all, or of the ``newest`` so many; zeros before the first."""

@@ -95,13 +95,14 @@ class Disk(msgspec.Struct, frozen=True):
 
 class Drill(msgspec.Struct, frozen=True):
     """Restore drills of one peer: the last success (UTC, None for never) and its age, and ``good`` or what went wrong
-    the last time (empty: none yet).
+    the last time (empty: none yet). ``took_ms``: how long the last success took.
     """
 
     box: str
     last_success: str | None
     age_s: float | None
     last_result: str
+    took_ms: float | None = None
 
 
 class Clock(msgspec.Struct, frozen=True):

@@ -143,6 +143,7 @@ def _drills(node: Node, utc_ns: int) -> list[Drill]:
             last_success=utc_text(row.success_ns) if row.success_ns else None,
             age_s=max(0.0, (utc_ns - row.success_ns) / S_NS) if row.success_ns else None,
             last_result=row.result,
+            took_ms=round(row.took_ns / 1e6, 2) if row.success_ns else None,
         )
         for row in node.drills.rows()
     ]

@@ -18,7 +18,7 @@ _OVERDUE_PERIODS = 2
 @dataclass(frozen=True, slots=True)
 class Drilled:
     """One box. ``since_ns``: first known here; ``success_ns``, ``tried_ns``: the last, 0 for never (UTC).
-    ``result`` is ``good`` or what went wrong.
+    ``result`` is ``good`` or what went wrong; ``took_ns`` how long the last success took.
     """
 
     box: str
@@ -26,6 +26,7 @@ class Drilled:
     success_ns: int = 0
     tried_ns: int = 0
     result: str = ""
+    took_ns: int = 0
 
     @property
     def failed(self) -> bool:
@@ -42,13 +43,15 @@ class DrillBook:
         if saved is None:
             return
         for item in Fields(unpack(saved, _ROWS_BYTES, "drills"), 1, "drills").array(LIMITS.store_boxes):
-            take = Fields(item, 5, "drill")
-            row = Drilled(take.text(63, 1), take.uint(), take.uint(), take.uint(), take.text(_RESULT_BYTES))
+            take = Fields(item, 6, "drill")
+            row = Drilled(
+                take.text(63, 1), take.uint(), take.uint(), take.uint(), take.text(_RESULT_BYTES), take.uint()
+            )
             self._rows[row.box] = row
 
     def encode(self) -> bytes:
         """As stored."""
-        rows = [[row.box, row.since_ns, row.success_ns, row.tried_ns, row.result] for row in self.rows()]
+        rows = [[row.box, row.since_ns, row.success_ns, row.tried_ns, row.result, row.took_ns] for row in self.rows()]
         return pack([rows])
 
     def rows(self) -> Sequence[Drilled]:
@@ -76,11 +79,11 @@ class DrillBook:
                 waits.append((last_ns, row.box))
         return [box for _, box in sorted(waits)]
 
-    def note(self, box: str, utc_ns: int, fault: str | None) -> None:
-        """A drill ended; ``fault`` says why it failed."""
+    def note(self, box: str, utc_ns: int, took_ns: int, fault: str | None) -> None:
+        """A drill ended after ``took_ns``; ``fault`` says why it failed."""
         row = self._rows.get(box, Drilled(box, utc_ns))
         if fault is None:
-            self._rows[box] = replace(row, success_ns=utc_ns, tried_ns=utc_ns, result=GOOD)
+            self._rows[box] = replace(row, success_ns=utc_ns, tried_ns=utc_ns, result=GOOD, took_ns=took_ns)
         else:
             text = fault.encode()[:_RESULT_BYTES].decode(errors="ignore")
             self._rows[box] = replace(row, tried_ns=utc_ns, result=text or "failed")

@@ -138,6 +138,14 @@ class Limits:
     control_connections: int = 16
     control_request_ns: int = 5 * S_NS
     control_reply_ns: int = 10 * S_NS
+    # the page (docs/metrics.md)
+    page_connections: int = 16
+    page_request_bytes: int = 16 * KIB
+    page_request_ns: int = 5 * S_NS
+    page_answer_ns: int = 10 * S_NS
+    page_linger_ns: int = 1 * S_NS
+    metrics_kept_ns: int = 1 * S_NS
+    metrics_refusals: int = 512
     # capture files
     capture_line_bytes: int = 4 * MIB
 

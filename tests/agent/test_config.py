@@ -99,7 +99,8 @@ def test_the_shortest_file_records_alone_with_safe_defaults() -> None:
         ("rtscts = true", 'rtscts = "yes"', "$.feed[0].serial.rtscts: "),
         ('allow = ["10.20.1.7"]', "allow = [7]", "$.feed[1].mllp.allow[0]: "),
         ('mllp = { listen = "10.20.3.13:2575"', 'http = { listen = "10.20.3.13:2575"', "$.feed[1]: "),
-        ('[[feed]]\nname = "gateway"', '[page]\nlisten = "127.0.0.1:8440"\n[[feed]]\nname = "gateway"', "$: "),
+        ('[[feed]]\nname = "gateway"', '[pages]\nlisten = "127.0.0.1:8440"\n[[feed]]\nname = "gateway"', "$: "),
+        ('[[feed]]\nname = "gateway"', '[page]\nlisten = "8440"\n[[feed]]\nname = "gateway"', "$.page.listen: "),
     ],
 )
 def test_an_error_names_its_spot(old: str, new: str, spot: str) -> None:
