@@ -40,7 +40,7 @@ class Failover:
 
     def step(self, now: Now) -> None:
         """Once a tick: who is silent, and what follows."""
-        heard = self._node.member.heard_mono_ns
+        heard = self._node.member.gossip.heard_mono_ns
         for peer in self._peers:
             self._watch(peer, heard.get(peer, self._started_ns), now)
         self._watch_vouching(now)
@@ -92,7 +92,7 @@ class Failover:
             return
         now = node.now()
         others = {box: Hearing(silent_ms) for box, silent_ms in report.silent_ms.items() if box != node.member.own_id}
-        if not standby.may_emit(others, node.member.heard_mono_ns.get(standby.box), now.mono_ns):
+        if not standby.may_emit(others, node.member.gossip.heard_mono_ns.get(standby.box), now.mono_ns):
             standby.failed(now.mono_ns)
             _LOG.info("%s is silent here but not to others: nothing is handed out", standby.box)
             return

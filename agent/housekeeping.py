@@ -146,7 +146,7 @@ class Housekeeping:
             replicas = [self._member.writer.chain.replica, *self._member.witness.replicas.values()]
             newest_ns = max(replica.closed_ns for replica in replicas if replica.log.box == own)
             now = Now(now.mono_ns, max(now.utc_ns, newest_ns))
-        logs = (live, *(replica.log for replica in self._member.witness.live()))
+        logs = (live, *(replica.log for replica in self._member.witness.held.live()))
         return _Asked(now, is_right, logs, not self._pump.has_spare_work)
 
     def _read(self, asked: _Asked) -> _Seen:

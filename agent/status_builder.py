@@ -110,8 +110,8 @@ def _peers(node: Node, mono_ns: int) -> list[Peer]:
     found = []
     for box in node.manifest.peers_of(member.own_id):
         ours = member.writer.vouching.stored.get(box.id)
-        theirs = [replica.size for replica in member.witness.live() if replica.log.box == box.id and replica.size]
-        heard = member.heard_mono_ns.get(box.id)
+        theirs = [replica.size for replica in member.witness.held.live() if replica.log.box == box.id and replica.size]
+        heard = member.gossip.heard_mono_ns.get(box.id)
         found.append(
             Peer(
                 id=box.id,

@@ -4,19 +4,20 @@ wire bytes and events out. The agent gives it a disk and a network; the simulati
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Protocol
 
 from ledger.catchup import CatchUp, serve_range
 from ledger.chain import Block, Chain, Draft
-from ledger.errors import PeerFault, VerificationFailed
+from ledger.errors import PeerFault
+from ledger.gossip import Gossip
 from ledger.instant import Now
+from ledger.key_exchange import KeyExchange, Keys, KeyToKeep
 from ledger.limits import LIMITS
 from ledger.log import LogId
 from ledger.manifest import Manifest
 from ledger.messages import (
-    NEVER_HEARD_MS,
     Answer,
     Ask,
     BlockMessage,
@@ -24,7 +25,6 @@ from ledger.messages import (
     Fence,
     Get,
     GetWrap,
-    HeadReport,
     Heads,
     ManifestOffer,
     Nack,
@@ -41,14 +41,14 @@ from ledger.messages import (
 )
 from ledger.notices import TailFound
 from ledger.ops import Op, PutSelf
-from ledger.outbox import EVERYBODY, Outbox, Tell, Warn
+from ledger.outbox import Outbox, Tell, Warn
 from ledger.quota import QUOTA
 from ledger.replica import LogReader, Replica
-from ledger.sealing import BoxKey, DataKey, unwrap
+from ledger.sealing import BoxKey
 from ledger.signing import SigningKey
 from ledger.voids import Voids
 from ledger.witness import Witness
-from ledger.writer import RECOVERY, OwnPast, Random, State, Writer
+from ledger.writer import OwnPast, Random, State, Writer
 
 RESTORE_REQUESTS_FROM = 1 << 32
 """GET request ids from here on belong to restores; their answers come back as events."""
@@ -66,28 +66,12 @@ class Disk(LogReader, Protocol):
         """The tree's frontier before keyframe ``seq``, None when it is not kept."""
 
 
-class Keys(Protocol):
-    """The keyring, for reading."""
-
-    def wraps(self, key_id: bytes) -> Mapping[str, bytes]:
-        """The wraps of a data key by recipient; empty when not held."""
-
-
 @dataclass(frozen=True, slots=True)
 class Secrets:
     """The private keys a box records with."""
 
     signing: SigningKey
     receiving: BoxKey
-
-
-@dataclass(frozen=True, slots=True)
-class KeyToKeep:
-    """A data key to put into the keyring durably; then call ``Member.key_kept``."""
-
-    log: LogId
-    key: DataKey
-    wraps: Mapping[str, bytes]
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,23 +104,23 @@ class Member:
         self.writer = Writer(own_id, secrets.signing, manifest, boot_id, disk, self.out, random)
         self.manifests = self.witness.manifests
         self.voids = Voids(own_id, self.manifests, disk, self.out, random)
-        self.witness.may_vouch = self.voids.may_vouch
+        self.witness.promises.may_vouch = self.voids.may_vouch
         self.writer.manifest_of = self._manifest_of
         self.writer.manifest_before = self.manifests.before_own
-        self.writer.loose_ends = lambda: self.witness.unnamed(own_id)
+        self.writer.loose_ends = lambda: self.witness.held.unnamed(own_id)
         self.catchup = CatchUp(self.out)
         self.events: list[RestoreReply] = []
-        self.keys_to_keep: list[KeyToKeep] = []
-        self.heard_mono_ns: dict[str, int] = {}
-        self.holds_ours: dict[str, int] = {}
+        self.gossip = Gossip(own_id, self.writer, self.witness, self.catchup, self.out)
+        self.keys = KeyExchange(
+            own_id, secrets.receiving, self.manifests, keys, self.out, self.witness.replicas.get,
+            lambda key_id: key_id in self.witness.keys_held,
+        )  # fmt: skip
         self._secrets = secrets
         self._disk = disk
-        self._keys = keys
         self._next_heads_ns = 0
         self._peers_up: set[str] = set()
         self._offered_ns: dict[str, int] = {}
         self._tails_told: dict[LogId, int] = {}
-        self._early_keys: dict[str, set[LogId]] = {}
 
     @property
     def manifest(self) -> Manifest:
@@ -158,7 +142,7 @@ class Member:
         if quota is not None:
             self.witness.quota.load(quota)
         self.witness.load(replicas, promises, key_ids)
-        void = [box for box, promise in self.witness.promises.items() if promise.void]
+        void = [box for box, promise in self.witness.promises.states.items() if promise.void]
         self.voids.start((log for log in self.witness.replicas if log.box == self.own_id), void)
         self.writer.start(past)
 
@@ -175,7 +159,7 @@ class Member:
             self.catchup.learn(giver, head.log, head.size)
         if now.mono_ns >= self._next_heads_ns:
             self._next_heads_ns = now.mono_ns + LIMITS.heads_every_ns
-            self.out.tell(EVERYBODY, Heads(now.utc_ns, tuple(self._own_reports(None) + self._live_reports())))
+            self.gossip.tell_heads(now)
             self._persist_derived()
             self._tell_found_tails()
             self._ask_again()
@@ -184,7 +168,7 @@ class Member:
     def _ask_again(self) -> None:
         """Nobody tells the heads of closed logs: what an epoch names is asked of everybody until it is here."""
         peers = sorted(self._peers_up)
-        for log, size in self.witness.lacking().items():
+        for log, size in self.witness.held.lacking().items():
             for peer in peers:
                 self.catchup.learn(peer, log, size)
         self.witness.ask_for_keys(peers)
@@ -209,7 +193,7 @@ class Member:
         """An end of an own older log that the epoch's start did not name, once no peer is known to hold more of it."""
         if self.writer.state not in (State.FENCED, State.LONE):
             return
-        for head in self.witness.unnamed(self.own_id):
+        for head in self.witness.held.unnamed(self.own_id):
             if head.size > self._tails_told.get(head.log, 0) and self.catchup.most(head.log) <= head.size:
                 self._tails_told[head.log] = head.size
                 self.writer.notice(TailFound(head))
@@ -230,7 +214,7 @@ class Member:
         self.voids.ask(peer)
         self.writer.peer_up(peer)
         chain = self.writer.chain
-        self._on_get_wrap(peer, GetWrap(chain.log, chain.data_key.key_id))
+        self.keys.give(peer, chain.log, chain.data_key.key_id)
 
     def peer_down(self, peer: str) -> None:
         """A peer cannot be spoken to."""
@@ -257,10 +241,9 @@ class Member:
     def take_keys(self) -> list[KeyToKeep]:
         """Data keys to put into the keyring before anything else happens."""
         for log, key, wraps in self.writer.new_keys:
-            self.keys_to_keep.append(KeyToKeep(log, key, wraps))
+            self.keys.to_keep.append(KeyToKeep(log, key, wraps))
         self.writer.new_keys.clear()
-        keys, self.keys_to_keep = self.keys_to_keep, []
-        return keys
+        return self.keys.take()
 
     def key_kept(self, key_id: bytes, now: Now) -> None:
         """A data key is durable in the keyring."""
@@ -293,7 +276,7 @@ class Member:
         if sender not in self.manifests.peers():
             raise PeerFault("message.stranger", f"{sender} is not in this box's group")
         message = decode_message(wire)
-        self.heard_mono_ns[sender] = now.mono_ns
+        self.gossip.heard_mono_ns[sender] = now.mono_ns
         before = self.writer.chain
         try:
             if isinstance(message, Signed):
@@ -320,19 +303,19 @@ class Member:
     def _on_signed(self, sender: str, message: Signed, now: Now, *, bulk: bool) -> None:
         match message.body:
             case Fence() as fence:
-                self.witness.on_fence(message, fence)
+                self.witness.promises.on_fence(message, fence)
             case Promise() | Refuse() | Nack() | Stored():
                 self._on_reply_to_writer(sender, message, now.mono_ns)
             case Heads(_, reports):
-                self._on_heads(sender, reports)
+                self.gossip.on_heads(sender, reports)
             case Get() as get:
                 self.out.tell(sender, self.serve(get), bulk=bulk)
             case Wrap() as wrapped:
-                self._on_wrap(sender, wrapped)
+                self.keys.on_wrap(sender, wrapped)
             case GetWrap() as get_wrap:
-                self._on_get_wrap(sender, get_wrap)
+                self.keys.on_get_wrap(sender, get_wrap)
             case Ask(nonce, box):
-                self._on_ask(sender, nonce, box, now)
+                self.gossip.on_ask(sender, nonce, box, now)
             case Answer() as answer:
                 if self.voids.on_answer(sender, answer, self.writer.written):
                     self._on_fresh_heads(sender, answer, now)
@@ -375,7 +358,7 @@ class Member:
             case Nack() as nack:
                 self.writer.on_nack(sender, nack, now_ns)
             case Stored() as stored:
-                self._holds(sender, stored.log, stored.size)
+                self.gossip.holds(sender, stored.log, stored.size)
                 self.writer.on_stored(sender, stored)
 
     def _on_plain(self, sender: str, message: BlockMessage | Cosign | Range, now: Now) -> None:
@@ -385,7 +368,7 @@ class Member:
                 self.catchup.learn(sender, replica.log, max(replica.waiting) + 1)
             self._want_named(sender)
         elif isinstance(message, Cosign):
-            self._holds(message.cosigner, message.log, message.size)
+            self.gossip.holds(message.cosigner, message.log, message.size)
             self.writer.on_cosign(message)
         elif message.request_id >= RESTORE_REQUESTS_FROM:
             self.events.append(RestoreReply(sender, message))
@@ -401,32 +384,6 @@ class Member:
             self.catchup.learn(sender, head.log, head.size)
         self.witness.named.clear()
 
-    def _holds(self, peer: str, log: LogId, size: int) -> None:
-        if log == self.writer.chain.log:
-            self.holds_ours[peer] = size
-
-    def _on_heads(self, sender: str, reports: tuple[HeadReport, ...]) -> None:
-        live = self.writer.chain.log
-        for report in reports:
-            head = report.head
-            if head.log != live:
-                self.manifests.box(head.log.box)
-                self.catchup.learn(sender, head.log, head.size)
-                self.witness.on_report(report)
-                self.writer.on_stored(sender, Stored(head.log, head.size))
-                continue
-            self._holds(sender, live, head.size)
-            self.writer.on_stored(sender, Stored(live, head.size))
-            if report.cosignature:
-                self.writer.on_cosign(Cosign(sender, live, head.size, head.root, report.cosigned_s, report.cosignature))
-
-    def _own_reports(self, box: str | None) -> list[HeadReport]:
-        report = self.writer.chain.replica.report() if box in (None, self.own_id) else None
-        return [] if report is None else [report]
-
-    def _live_reports(self) -> list[HeadReport]:
-        return [report for replica in self.witness.live() if (report := replica.report()) is not None]
-
     def serve(self, get: Get) -> Range:
         """Blocks that are held here, for a peer or for this box's own restore."""
         frontier = self._disk.keyframe_frontier(get.log, get.first) or b""
@@ -437,50 +394,6 @@ class Member:
                 frontier = known
         return serve_range(get, frontier, self._disk.blocks)
 
-    def _on_ask(self, sender: str, nonce: bytes, box: str, now: Now) -> None:
-        if box == self.own_id and self.writer.chain.replica.report() is None:
-            return  # our live log has no durable block yet: an older head would pass for a live one; they ask again
-        self.out.tell(sender, self.answer(nonce, box, now))
-
     def answer(self, nonce: bytes, box: str, now: Now) -> Answer:
-        """Every durable head of ``box`` held here, newest first: for a peer's restore, or for this box's own."""
-        reports = tuple((self._own_reports(box) + self.witness.reports(box))[: LIMITS.boxes])
-        return Answer(nonce, box, reports, self.witness.proofs.get(box, 0), self.silent_ms(box, now))
-
-    def silent_ms(self, box: str, now: Now) -> int:
-        """How long nothing was heard of ``box`` directly; NEVER_HEARD_MS when never."""
-        heard = self.heard_mono_ns.get(box)
-        return NEVER_HEARD_MS if heard is None else max(0, now.mono_ns - heard) // 1_000_000
-
-    def _on_wrap(self, sender: str, message: Wrap) -> None:
-        """Taken: the key that a log held here lacks, and a few of the sender's own logs ahead of their first block."""
-        log, key_id = message.log, message.key_id
-        if key_id in self.witness.keys_held:
-            return
-        replica = self.witness.replicas.get(log)
-        lacked = replica is not None and replica.missing_key == key_id
-        if not lacked and (replica is not None or not self._may_come_early(sender, log)):
-            if sender == log.box:  # sent at each meeting; it may cross the blocks that made it needless
-                return
-            raise PeerFault("wrap.unasked", f"{sender} sent a key of {log} that nobody asked for")
-        names = {RECOVERY, *(box.id for box in self.manifests.newest.boxes)}
-        wraps = {name: sealed for name, sealed in message.wraps if name in names}
-        mine = wraps.get(self.own_id)
-        if mine is None:
-            raise VerificationFailed("wrap.absent", f"{sender} sent a key of {log} that is not wrapped to this box")
-        key = unwrap(mine, log.box, log.incarnation, key_id, self._secrets.receiving)
-        if not lacked:
-            self._early_keys[sender].add(log)
-        self.keys_to_keep.append(KeyToKeep(log, key, wraps))
-
-    def _may_come_early(self, sender: str, log: LogId) -> bool:
-        """A box sends the key of its log before block 0; one key for a log, and for a few logs at a time."""
-        held = self.witness.replicas
-        early = {earlier for earlier in self._early_keys.get(sender, ()) if earlier not in held}
-        self._early_keys[sender] = early
-        return log.box == sender and log not in early and len(early) < LIMITS.early_keys
-
-    def _on_get_wrap(self, sender: str, message: GetWrap) -> None:
-        wraps = self._keys.wraps(message.key_id)
-        if wraps:
-            self.out.tell(sender, Wrap(message.log, message.key_id, tuple(sorted(wraps.items()))))
+        """Every durable head of ``box`` held here, newest first: for this box's own restore."""
+        return self.gossip.answer(nonce, box, now)

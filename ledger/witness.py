@@ -7,16 +7,15 @@ made only after the commit of what it covers (docs/architecture.md, "Replication
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Iterable
-from dataclasses import dataclass, replace
+from collections.abc import Iterable
 from typing import NamedTuple
 
 from ledger.block import Header, decode_signed_header, header_signature_is_valid, payload_hash
-from ledger.canonical import Fields, pack, unpack
 from ledger.certificate import Certificate
-from ledger.checkpoint import Checkpoint, checkpoint_signature_is_valid, cosign
+from ledger.checkpoint import Checkpoint, cosign
 from ledger.errors import PeerFault
-from ledger.evidence import equivocation_proof
+from ledger.forks import Forks
+from ledger.held_logs import HeldLogs
 from ledger.instant import Now
 from ledger.limits import LIMITS, S_NS
 from ledger.log import LogId
@@ -25,52 +24,23 @@ from ledger.manifests import Manifests
 from ledger.messages import (
     BlockMessage,
     Cosign,
-    Fence,
     GetWrap,
     HeadReport,
     Nack,
-    Promise,
     Range,
-    Refuse,
-    Signed,
     Stored,
 )  # fmt: skip
 from ledger.notices import Head, Start
-from ledger.ops import AppendBlock, OpenLog, PutPromise, PutProof
+from ledger.ops import AppendBlock, OpenLog
 from ledger.outbox import Outbox, Warn
+from ledger.promises import Promises
 from ledger.quota import Quota
 from ledger.replica import LogReader, Recent, Replica
 from ledger.signing import SigningKey
-from ledger.start import check_start, heads_for_promise, linked_heads
+from ledger.start import check_start, linked_heads
 from ledger.tree import leaf_hash
 
-_UNNAMED_TOLD = 64
 _KEYS_ASKED = 4
-_PROMISE_BYTES = 2 * LIMITS.signed_header_bytes
-
-
-@dataclass(frozen=True, slots=True)
-class PromiseState:
-    """What was promised about a box: nothing older than (counter, incarnation). ``evidence`` is the FENCE or START.
-
-    ``void``: this box has lost memory and its word on that box does not count until it has caught up.
-    """
-
-    counter: int
-    incarnation: bytes
-    manifest_hash: bytes
-    evidence: bytes
-    void: bool = False
-
-    def encode(self) -> bytes:
-        """As stored."""
-        return pack([self.counter, self.incarnation, self.manifest_hash, self.evidence, self.void])
-
-    @classmethod
-    def decode(cls, data: bytes) -> PromiseState:
-        """Strict inverse of ``encode``; raises PeerFault."""
-        take = Fields(unpack(data, _PROMISE_BYTES, "promise"), 5, "promise")
-        return cls(take.uint(), take.raw(16), take.raw(32), take.blob(_PROMISE_BYTES), take.boolean())
 
 
 class _Appended(NamedTuple):
@@ -82,9 +52,6 @@ class _Appended(NamedTuple):
     signed_header: bytes
 
 
-NO_PROMISE = PromiseState(0, bytes(16), bytes(32), b"")
-
-
 class Witness:
     """Holds the group's logs and vouches for them. One instance per box; own old logs are held here too."""
 
@@ -94,21 +61,17 @@ class Witness:
         self.quota = Quota()
         self._keeps_payloads = manifest.box(own_id).role is Role.MEMBER
         self.refused: set[LogId] = set()
-        self.may_vouch: Callable[[str], bool] = lambda _box: True
-        self.replicas: dict[LogId, Replica] = {}
-        self.promises: dict[str, PromiseState] = {}
-        self.proofs: dict[str, int] = {}
+        self.held = HeldLogs(own_id)
+        self.replicas = self.held.replicas
+        self.promises = Promises(self.manifests, self.held, out)
+        self.forks = Forks(self.manifests, out)
         self._ahead: set[str] = set()
-        self._proof_of: dict[LogId, bytes] = {}
         self.keys_held: set[bytes] = set()
         self.named: list[Head] = []
         self.out = out
         self._key = key
         self._reader = reader
-        self._linked: dict[LogId, int] = {}
-        self._wanted: dict[LogId, int] = {}
         self._keyless: deque[Replica] = deque()
-        self._held_fences: dict[str, tuple[Signed, Fence]] = {}
         self._uncommitted: deque[_Appended] = deque()
 
     @property
@@ -120,29 +83,16 @@ class Witness:
 
     def load(self, replicas: Iterable[Replica], promises: dict[str, bytes], key_ids: Iterable[bytes]) -> None:
         """Take over what the disk holds."""
-        self.replicas = {replica.log: replica for replica in replicas}
-        self.promises = {box: PromiseState.decode(value) for box, value in promises.items()}
+        self.replicas.update({replica.log: replica for replica in replicas})
+        self.promises.load(promises)
         self.keys_held = set(key_ids)
         for log in self.replicas:
             first = self._reader.signed_header(log, 0)
             if first is not None:
                 header = decode_signed_header(first)
-                self._link(linked_heads(header))
+                self.held.name(linked_heads(header))
                 if self._keeps_payloads and header.key_id not in self.keys_held:
                     self._lacks_key(self.replicas[log], header.key_id)
-
-    def _link(self, heads: Iterable[Head]) -> None:
-        for head in heads:
-            size = max(head.size, self._linked.get(head.log, 0))
-            self._linked[head.log] = size
-            if head.log.box != self.own_id:
-                self._wanted[head.log] = size
-
-    def lacking(self) -> dict[LogId, int]:
-        """Logs of others that an epoch names further than they are held here, and how far."""
-        held = self.replicas
-        self._wanted = {log: size for log, size in self._wanted.items() if log not in held or held[log].size < size}
-        return self._wanted
 
     def _lacks_key(self, replica: Replica, key_id: bytes) -> None:
         if replica.missing_key is None:
@@ -158,16 +108,10 @@ class Witness:
                 for peer in peers:
                     self.out.tell(peer, GetWrap(replica.log, replica.missing_key))
 
-    def unnamed(self, box: str) -> list[Head]:
-        """Durable ends of a box's logs that no epoch known here names."""
-        held = [r for r in self.replicas.values() if r.log.box == box and not r.frozen]
-        heads = [head for replica in held if (head := replica.head_at(replica.durable_size)) is not None]
-        return [head for head in heads if head.size > self._linked.get(head.log, 0)]
-
     def adopt(self, replica: Replica, named: Iterable[Head]) -> None:
         """This box's own log is closed and held like any other from here on. ``named``: by the log that follows it."""
         self.replicas[replica.log] = replica
-        self._link(named)
+        self.held.name(named)
         self._uncommitted.append(_Appended(self.out.position, replica, replica.size, b""))
 
     # ---- blocks ------------------------------------------------------------------------------------------------
@@ -220,7 +164,7 @@ class Witness:
         replica = self.replicas.get(header.log)
         if replica is None:
             self.manifests.of(header.manifest_hash)
-            self._check_incarnation(header.log)
+            self.held.check_incarnation(header.log)
             if header.log.box != self.own_id and not self.quota.take_log(header.log.box):
                 raise self._refuse(header.log, "quota.logs")
             replica = Replica(header.log, header.manifest_hash)
@@ -229,33 +173,20 @@ class Witness:
             raise PeerFault("block.manifest", f"{header.log} changed its manifest within the log")
         return replica
 
-    def _check_incarnation(self, log: LogId) -> None:
-        """The store keeps one log under an incarnation: a second one there would end its transaction, and this box."""
-        for held in self.replicas:
-            if (held.box, held.incarnation) == (log.box, log.incarnation):
-                raise PeerFault(
-                    "log.incarnation-reused", f"{log} and {held} have one incarnation", f"restart {log.box}"
-                )
-
     def _refuse(self, log: LogId, reason: str) -> PeerFault:
         """Nothing more of this log is taken or asked for today."""
         self.refused.add(log)
         self.out.tell(log.box, Nack(log, reason, b""))
         return PeerFault(reason, f"{log.box} has had its day's share of this disk", f"find out why {log.box} restarts")
 
-    def is_current(self, log: LogId) -> bool:
-        """True for the epoch that was promised: the only one of its box that may be vouched for."""
-        promised = self.promises.get(log.box, NO_PROMISE)
-        return log.fenced and (log.counter, log.incarnation) == (promised.counter, promised.incarnation)
-
     def _is_to_be_cosigned(self, log: LogId) -> bool:
         """A cosignature says that the payload is held too; only of closed logs may headers be kept alone."""
-        newer = log.fenced and log.counter > self.promises.get(log.box, NO_PROMISE).counter
-        return log.box != self.own_id and (newer or self.is_current(log))
+        newer = log.fenced and log.counter > self.promises.of(log.box).counter
+        return log.box != self.own_id and (newer or self.promises.is_current(log))
 
     def _accept(self, sender: str, replica: Replica, header: Header, message: BlockMessage) -> None:
         if replica.frozen:
-            self.out.tell(sender, Nack(replica.log, "log.frozen", self._proof_of.get(replica.log, b"")))
+            self.out.tell(sender, Nack(replica.log, "log.frozen", self.forks.proof_of(replica.log)))
             return
         if header.previous_leaf != replica.last_leaf:
             raise PeerFault("block.broken-link", f"block {header.seq} of {header.log} does not link to the one before")
@@ -264,7 +195,7 @@ class Witness:
             raise PeerFault("block.no-payload", f"{sender} sent block {header.seq} of {log} without its payload")
         if header.seq == 0:
             self._open(replica, header, message.signed_header)
-        if log.box != self.own_id and not self.is_current(log) and not self.quota.take_block(log.box):
+        if log.box != self.own_id and not self.promises.is_current(log) and not self.quota.take_block(log.box):
             raise self._refuse(log, "quota.tail")
         leaf = leaf_hash(message.signed_header)
         frontier = replica.frontier.copy()
@@ -281,29 +212,21 @@ class Witness:
         self._uncommitted.append(_Appended(position, replica, replica.size, message.signed_header))
 
     def _checkpoint_agrees(self, replica: Replica, header: Header, message: BlockMessage, root: bytes) -> bool:
-        if not self._is_signed(replica.log, header.seq + 1, message.root, message.checkpoint_signature):
+        if not self.forks.is_signed(replica.log, header.seq + 1, message.root, message.checkpoint_signature):
             raise PeerFault("checkpoint.bad-signature", f"checkpoint {header.seq + 1} of {header.log} is not signed")
         if message.root != root:
             self._freeze(replica, header.seq, message.signed_header, message.root + message.checkpoint_signature)
             return False
         return True
 
-    def _is_signed(self, log: LogId, size: int, root: bytes, signature: bytes) -> bool:
-        checkpoint = Checkpoint(log.origin(self.manifests.site), size, root)
-        return checkpoint_signature_is_valid(self.manifests.box(log.box).signing_public, checkpoint, signature)
-
     def _open(self, replica: Replica, header: Header, signed_header: bytes) -> None:
         start = next((notice for notice in header.notices if isinstance(notice, Start)), None)
         if start is None:
             raise PeerFault("log.no-start", f"{header.log} does not begin with a start notice")
-        box = header.log.box
         if header.log.fenced:
             check_start(header, start, *self._groups_of(header, start))
-            promised = self.promises.get(box, NO_PROMISE)
-            if header.log.counter > promised.counter:
-                self._promise(box, PromiseState(header.log.counter, header.log.incarnation, header.manifest_hash,
-                                                signed_header, promised.void))  # fmt: skip
-        self._link(linked_heads(header))
+            self.promises.on_start(header.log, header.manifest_hash, signed_header)
+        self.held.name(linked_heads(header))
         self.named += [start.parent, *start.tails] if start.parent is not None else list(start.tails)
         self.out.persist(OpenLog(replica.log, header.manifest_hash))
 
@@ -335,16 +258,13 @@ class Witness:
         known = replica.recent_at(report.head.size)
         if known is not None and known.root == report.head.root and not known.checkpoint_signature:
             # Blocks that came in a range brought no checkpoint signature; with it a restore can prove this head.
-            if self._is_signed(report.head.log, known.size, known.root, report.checkpoint_signature):
+            if self.forks.is_signed(report.head.log, known.size, known.root, report.checkpoint_signature):
                 replica.set_checkpoint_signature(known.size, report.checkpoint_signature)
         else:
             self._has_second_root(replica, report.head.size, report.head.root, report.checkpoint_signature)
 
     def _has_second_root(self, replica: Replica, size: int, root: bytes, signature: bytes) -> bool:
-        known = replica.recent_at(size)
-        if known is None or not known.root or known.root == root:
-            return False
-        if not self._is_signed(replica.log, size, root, signature):
+        if not self.forks.second_root(replica, size, root, signature):
             return False
         self._freeze(replica, size - 1, b"", root + signature)
         return True
@@ -362,17 +282,8 @@ class Witness:
         """Two histories of one log: keep the proof, vouch for nothing more of it. The room goes on recording."""
         if replica.frozen:
             return
-        proof_hash, proof = equivocation_proof(replica.log, self._header_at(replica, seq), second_header, second_root)
-        replica.frozen = True
-        self._proof_of[replica.log] = proof
-        self.proofs[replica.log.box] = self.proofs.get(replica.log.box, 0) + 1
-        self.out.persist(PutProof(proof_hash, proof))
+        self.forks.freeze(replica, seq, self._header_at(replica, seq), second_header, second_root)
         self.out.persist(replica.derived(self.certificate(replica)))
-        self.out.warn(Warn(
-            "fork", "critical", "peer", replica.log.box,
-            f"{replica.log.box} signed two blocks {seq:,}. Log {replica.log} is frozen, the proof is kept.",
-            f"orledger verify {replica.log.box}; treat {replica.log.box}'s key as stolen",
-        ))  # fmt: skip
 
     def _header_at(self, replica: Replica, seq: int) -> bytes:
         for appended in self._uncommitted:
@@ -417,12 +328,11 @@ class Witness:
         log = replica.log
         if log.box == self.own_id or replica.frozen:
             return
-        current = self.is_current(log)
-        if not current or replica.missing_key is not None or not self.may_vouch(log.box):
+        current = self.promises.is_current(log)
+        if not current or replica.missing_key is not None or not self.promises.may_vouch(log.box):
             self.out.tell(log.box, Stored(log, replica.durable_size))
             if log.fenced and not current:
-                promised = self.promises.get(log.box, NO_PROMISE)
-                self.out.tell(log.box, Nack(log, "epoch.old", promised.evidence))
+                self.out.tell(log.box, Nack(log, "epoch.old", self.promises.of(log.box).evidence))
             return
         head = replica.head_at(replica.durable_size)
         if head is None or head.size <= replica.cosigned_size:
@@ -447,67 +357,15 @@ class Witness:
         word = ((self.own_id, replica.cosigned_s, replica.cosignature),)
         return Certificate(known.size, known.root, known.checkpoint_signature, word)
 
-    # ---- fences ------------------------------------------------------------------------------------------------
-
-    def on_fence(self, signed: Signed, fence: Fence) -> None:
-        """A box starts an epoch: promise durably, or refuse with evidence."""
-        box = signed.sender
-        promised = self.promises.get(box, NO_PROMISE)
-        same = (fence.counter, fence.incarnation) == (promised.counter, promised.incarnation)
-        newer = promised.counter < fence.counter <= promised.counter + LIMITS.fence_counter_leap
-        if signed.manifest_hash != self.manifests.newest.hash:
-            return
-        if not self.may_vouch(box):
-            self._held_fences[box] = (signed, fence)
-            return
-        if not same and not newer:
-            self.out.tell(box, Refuse(box, promised.counter, promised.incarnation, promised.evidence))
-            return
-        if not same:
-            self._promise(
-                box, PromiseState(fence.counter, fence.incarnation, signed.manifest_hash, signed.wire, promised.void)
-            )
-        held = [replica for replica in self.replicas.values() if replica.log.box == box]
-        fenced, provisional = heads_for_promise(held, self._linked)
-        self.out.tell_when_durable(
-            box, Promise(box, fence.counter, fence.incarnation, fence.nonce, fenced, provisional)
-        )
-
-    def _promise(self, box: str, promise: PromiseState) -> None:
-        self.promises[box] = promise
-        self.out.persist(PutPromise(box, promise.encode()))
-
     def set_void(self, box: str, *, void: bool, now: Now) -> None:
         """Our word on a box stops or starts to count, durably."""
-        self._promise(box, replace(self.promises.get(box, NO_PROMISE), void=void))
+        self.promises.set_void(box, void=void)
         if not void:
             self.vouch_again(now)
 
     def vouch_again(self, now: Now) -> None:
         """Our word has begun to count: give it for what is held and for what was asked meanwhile."""
-        for box, (signed, fence) in list(self._held_fences.items()):
-            if self.may_vouch(box):
-                del self._held_fences[box]
-                self.on_fence(signed, fence)
+        self.promises.answer_waiting()
         for replica in self.replicas.values():
-            if replica.durable_size > replica.cosigned_size and self.is_current(replica.log):
+            if replica.durable_size > replica.cosigned_size and self.promises.is_current(replica.log):
                 self._vouch(replica, now)
-
-    # ---- gossip ------------------------------------------------------------------------------------------------
-
-    def reports(self, box: str | None = None) -> list[HeadReport]:
-        """Durable heads of one box's logs or of all, newest epochs first."""
-        chosen = [r for r in self.replicas.values() if (box is None or r.log.box == box) and r.durable_size]
-        chosen.sort(key=lambda r: (r.log.fenced, r.log.counter, r.closed_ns), reverse=True)
-        return [report for replica in chosen if (report := replica.report()) is not None]
-
-    def live(self) -> list[Replica]:
-        """Replicas worth talking about once a second: the newest epoch of each box and what no epoch has named yet."""
-        newest: dict[str, Replica] = {}
-        for replica in self.replicas.values():
-            best = newest.get(replica.log.box)
-            if replica.log.fenced and (best is None or replica.log.counter > best.log.counter):
-                newest[replica.log.box] = replica
-        unnamed = [r for r in self.replicas.values()
-                   if not r.log.fenced and r.durable_size > self._linked.get(r.log, 0)][-_UNNAMED_TOLD:]  # fmt: skip
-        return [*newest.values(), *unnamed]

@@ -16,6 +16,7 @@ from ledger.chain import Block, Chain, Draft
 from ledger.errors import PeerFault
 from ledger.evidence import read_proof
 from ledger.fencing import Attempt
+from ledger.key_exchange import RECOVERY
 from ledger.limits import LIMITS
 from ledger.log import INCARNATION_BYTES, LogId
 from ledger.manifest import Manifest, Role
@@ -42,7 +43,6 @@ from ledger.start import highest_fenced, promised_in
 from ledger.tree import leaf_hash
 from ledger.vouching import Vouching
 
-RECOVERY = "recovery"
 COUNTER = "counter"
 _TAILS_NAMED = 64
 """Ends that a start names: it must fit its header beside the promises. The live log's is the last of them."""

@@ -13,8 +13,8 @@ from ledger.evidence import proof_hash, read_proof
 from ledger.log import LogId
 from ledger.manifest import Manifest, SignedManifest
 from ledger.messages import Fence, Signed, decode_message
+from ledger.promises import PromiseState
 from ledger.tree import HASH_BYTES, Frontier, leaf_hash
-from ledger.witness import PromiseState
 
 
 def check_manifests(rows: Iterable[tuple[int, bytes]]) -> tuple[dict[bytes, Manifest], list[Finding]]:

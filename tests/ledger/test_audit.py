@@ -19,12 +19,12 @@ from ledger.evidence import equivocation_proof
 from ledger.log import LogId
 from ledger.notices import Start
 from ledger.ops import CheckpointRow, DropBlocks, PrunePayloads, PutDerived, PutPromise, PutProof, ReplaceBlock
+from ledger.promises import PromiseState
 from ledger.quorum import Level
 from ledger.sealing import DataKey
 from ledger.store import Store
 from ledger.store.rows import Table, block_key, frame_row, lid_key, sized_key
 from ledger.tree import Frontier, leaf_hash
-from ledger.witness import PromiseState
 from tests.ledger.audited import recording_cluster, write_store
 from tests.ledger.cluster import Cluster
 

@@ -159,7 +159,7 @@ def test_a_stolen_key_that_signs_a_second_history_leaves_a_proof_and_the_room_go
     cluster.boxes["or-2"].member.witness.on_block("or-1", forged, cluster.now)
     witness = cluster.boxes["or-2"].member.witness
     assert witness.replicas[other.log].frozen
-    assert witness.proofs == {"or-1": 1}
+    assert witness.forks.proofs == {"or-1": 1}
     assert [warning.id for warning in cluster.boxes["or-2"].member.take_warnings()] == ["fork"]
 
 
@@ -260,7 +260,7 @@ def at_rest_and_agreed(cluster: Cluster) -> None:
         writer = box.member.writer
         assert writer.state is State.FENCED
         assert writer.vouching.size_at(Level.WITNESSED) == writer.chain.size
-        assert not box.member.witness.proofs
+        assert not box.member.witness.forks.proofs
         for other in cluster.boxes.values():
             assert other.disk.logs[writer.chain.log] == box.disk.logs[writer.chain.log]
             for log, mine in box.disk.logs.items():
@@ -302,7 +302,7 @@ def test_messages_of_another_site_manifest_sender_or_key_are_refused() -> None:
     assert refused(cluster, "or-1", wire(site, manifest_hash, "or-1", keys["or-3"])) == "message.bad-signature"
     assert refused(cluster, "or-1", wire(site, manifest_hash, "or-1", keys["or-1"])[:-1]) != ""
     cluster.boxes["or-2"].member.on_wire("or-1", wire(site, manifest_hash, "or-1", keys["or-1"]), cluster.now)
-    assert cluster.boxes["or-2"].member.witness.promises["or-1"].counter == 99
+    assert cluster.boxes["or-2"].member.witness.promises.states["or-1"].counter == 99
 
 
 @settings(max_examples=100)
@@ -313,11 +313,11 @@ def test_mutated_wire_bytes_change_nothing(data: st.DataObject) -> None:
     bit = data.draw(st.integers(0, 8 * len(wire) - 1))
     wire[bit // 8] ^= 1 << bit % 8
     member = cluster.boxes["or-2"].member
-    proofs, promises = dict(member.witness.proofs), dict(member.witness.promises)
+    proofs, promises = dict(member.witness.forks.proofs), dict(member.witness.promises.states)
     with suppress(PeerFault, VerificationFailed):
         member.on_wire("or-1", bytes(wire), cluster.now)
-    assert member.witness.proofs == proofs
-    assert member.witness.promises == promises
+    assert member.witness.forks.proofs == proofs
+    assert member.witness.promises.states == promises
     assert not any(isinstance(op, AppendBlock) for op in member.take_ops()[0])
 
 

@@ -18,7 +18,7 @@ from ledger.log import LogId
 from ledger.messages import Body, Cosign, Fence, GetWrap, Nack, Promise, Range, Refuse, Stored
 from ledger.notices import Head
 from ledger.ops import AppendBlock, PutDerived, PutPromise, PutProof
-from ledger.witness import PromiseState
+from ledger.promises import PromiseState
 from tests.ledger.cluster import rebuild
 from tests.ledger.peers import (
     DATA_KEY,
@@ -115,19 +115,19 @@ def test_a_second_log_under_an_incarnation_never_reaches_the_disk(fenced: bool) 
 def test_blocks_of_an_old_epoch_or_another_incarnation_are_kept_and_refused_with_evidence(promised: LogId) -> None:
     peer, recording = PeerUnderTest(), Recording(log_of(3))
     request = fence(promised)
-    peer.witness.on_fence(request, request.body)  # type: ignore[arg-type]
+    peer.witness.promises.on_fence(request, request.body)  # type: ignore[arg-type]
     peer.commit()
     said = peer.take(*recording.grow(2))
     assert said == [Stored(recording.chain.log, 2), Nack(recording.chain.log, "epoch.old", request.wire)]
     assert peer.disk.length(recording.chain.log) == 2
-    assert peer.witness.promises["or-1"].counter == promised.counter
+    assert peer.witness.promises.states["or-1"].counter == promised.counter
 
 
 def test_a_log_promised_away_is_not_cosigned_further() -> None:
     peer, recording = PeerUnderTest(), Recording(log_of(1))
     assert only(Cosign, peer.take(*recording.grow(2))).size == 2
     request = fence(log_of(2))
-    peer.witness.on_fence(request, request.body)  # type: ignore[arg-type]
+    peer.witness.promises.on_fence(request, request.body)  # type: ignore[arg-type]
     said = peer.take(*recording.grow(1))
     assert not any(isinstance(body, Cosign) for body in said)
     assert only(Nack, said).evidence == request.wire
@@ -176,7 +176,7 @@ def test_in_any_order_with_any_repeats_one_root_per_size_and_no_smaller_size(dat
     peer.commit()
     assert peer.disk.length(recording.chain.log) == 8
     assert peer.witness.replicas[recording.chain.log].cosigned_size == 8
-    assert not peer.witness.proofs
+    assert not peer.witness.forks.proofs
 
 
 def test_a_duplicate_brings_the_newest_cosignature_again() -> None:
@@ -193,9 +193,9 @@ def test_after_a_restart_a_duplicate_of_an_old_block_is_compared_with_the_disk()
     again = PeerUnderTest(peer.disk)
     again.witness.load([rebuild(*item) for item in peer.disk.logs.items()], peer.disk.promises, [DATA_KEY.key_id])
     again.take(recording.blocks[0].message())
-    assert not again.witness.proofs
+    assert not again.witness.forks.proofs
     again.witness.on_block("or-1", recording.resigned(0, boot_ns=5), NOW)
-    assert again.witness.proofs == {"or-1": 1}
+    assert again.witness.forks.proofs == {"or-1": 1}
     fresh = PeerUnderTest(peer.disk)
     fresh.witness.load([rebuild(*item) for item in peer.disk.logs.items()], peer.disk.promises, [DATA_KEY.key_id])
     assert only(Cosign, fresh.take(*recording.grow(1))).size == 4
@@ -297,7 +297,7 @@ def test_a_first_block_needs_a_start_and_a_fenced_one_its_promises() -> None:
     refused(peer, bare.resigned(0, notices=()), "log.no-start")
     unfenced = Recording(log_of(2), replace(bare.start, promises=()))
     refused(peer, unfenced.grow(1)[0], "epoch.unfenced")
-    assert peer.witness.promises == {}
+    assert peer.witness.promises.states == {}
 
 
 def test_a_box_whose_clock_is_ahead_is_named_and_its_block_taken() -> None:
@@ -354,7 +354,7 @@ def test_a_flood_of_second_blocks_leaves_one_proof_and_one_alert() -> None:
     peer.take(*recording.grow(2))
     for boot_ns in range(5, 15):
         peer.take(recording.resigned(1, boot_ns=boot_ns))
-    assert peer.witness.proofs == {"or-1": 1}
+    assert peer.witness.forks.proofs == {"or-1": 1}
     assert len(peer.out.take_warnings()) == 1
 
 
@@ -383,7 +383,7 @@ def test_a_second_signed_root_freezes_the_log(known: bool) -> None:
     said = peer.take(replace(messages[2], root=root, checkpoint_signature=signature))
     assert not any(isinstance(body, Cosign) and body.root == root for body in said)
     assert peer.witness.replicas[recording.chain.log].frozen
-    assert peer.witness.proofs == {"or-1": 1}
+    assert peer.witness.forks.proofs == {"or-1": 1}
     assert checkpoint_signature_is_valid(
         KEYS["or-1"].public, Checkpoint(recording.chain.log.origin(SITE), 3, root), signature
     )
@@ -397,9 +397,9 @@ def test_a_second_signed_root_in_anothers_gossip_freezes_the_log(size: int) -> N
     twin.grow(2)
     peer.take(*(block.message() for block in recording.blocks))
     other.take(*(block.message() for block in twin.blocks[:size]))
-    (report,) = other.witness.reports()
+    (report,) = other.witness.held.reports()
     peer.witness.on_report(replace(report, checkpoint_signature=bytes(64)))
-    assert not peer.witness.proofs
+    assert not peer.witness.forks.proofs
     peer.witness.on_report(report)
     (proof,) = [op for op in peer.out._ops if isinstance(op, PutProof)]
     _, header, _, second = read_proof(proof.value)
@@ -423,7 +423,7 @@ def test_a_log_written_twice_is_noticed_whichever_half_came_first() -> None:
     twin = fork(recording, 2)
     peer.take(*(block.message() for block in recording.blocks))
     peer.take(twin.blocks[2].message())
-    assert peer.witness.proofs == {"or-1": 1}
+    assert peer.witness.forks.proofs == {"or-1": 1}
 
 
 # ---- fences -----------------------------------------------------------------------------------------------------
@@ -432,7 +432,7 @@ def test_a_log_written_twice_is_noticed_whichever_half_came_first() -> None:
 def ask(peer: PeerUnderTest, log: LogId) -> list[Body]:
     request = fence(log)
     assert isinstance(request.body, Fence)
-    peer.witness.on_fence(request, request.body)
+    peer.witness.promises.on_fence(request, request.body)
     return peer.said()
 
 
@@ -454,7 +454,7 @@ def test_an_older_epoch_or_another_incarnation_is_refused_with_the_evidence(late
     refusal = only(Refuse, ask(peer, later))
     assert (refusal.box, refusal.counter, refusal.incarnation) == ("or-1", 5, log_of(5).incarnation)
     assert refusal.evidence == fence(log_of(5)).wire
-    assert peer.disk.promises["or-1"] == peer.witness.promises["or-1"].encode()
+    assert peer.disk.promises["or-1"] == peer.witness.promises.states["or-1"].encode()
 
 
 def test_the_same_fence_is_promised_again() -> None:
@@ -513,7 +513,7 @@ def test_ends_that_an_epoch_named_are_not_reported_again() -> None:
     peer.take(*Recording(log, start).grow(1))
     ask(peer, log_of(2))
     assert only(Promise, peer.commit()).provisional == ()
-    assert loose.chain.log not in {replica.log for replica in peer.witness.live()}
+    assert loose.chain.log not in {replica.log for replica in peer.witness.held.live()}
 
 
 def restarted(peer: PeerUnderTest) -> PeerUnderTest:
@@ -528,13 +528,13 @@ def test_what_an_epoch_names_is_lacking_until_it_is_held_to_that_end_also_after_
     messages = loose.grow(3)
     start = replace(Recording(log).start, tails=(loose.chain.head(),))
     peer.take(messages[0])
-    assert peer.witness.lacking() == {}
+    assert peer.witness.held.lacking() == {}
     peer.take(*Recording(log, start).grow(1))
-    assert peer.witness.lacking() == restarted(peer).witness.lacking() == {loose.chain.log: 3}
+    assert peer.witness.held.lacking() == restarted(peer).witness.held.lacking() == {loose.chain.log: 3}
     peer.take(messages[1])
-    assert peer.witness.lacking() == {loose.chain.log: 3}
+    assert peer.witness.held.lacking() == {loose.chain.log: 3}
     peer.take(messages[2])
-    assert peer.witness.lacking() == restarted(peer).witness.lacking() == {}
+    assert peer.witness.held.lacking() == restarted(peer).witness.held.lacking() == {}
 
 
 def test_a_key_not_held_is_asked_of_everybody_until_it_comes_also_after_a_restart() -> None:
@@ -569,13 +569,13 @@ def test_reports_are_of_durable_heads_with_our_cosignature() -> None:
     messages = recording.grow(13)
     peer.take(*messages[:12])
     peer.witness.on_block("or-1", messages[12], NOW)
-    (report,) = peer.witness.reports("or-1")
+    (report,) = peer.witness.held.reports("or-1")
     assert report.head == Head(recording.chain.log, 12, recording.blocks[11].root, report.head.leaf)
     assert report.keyframe_seq == 10
     checkpoint = Checkpoint(recording.chain.log.origin(SITE), 12, report.head.root)
     assert cosignature_is_valid(KEYS["or-2"].public, checkpoint, report.cosigned_s, report.cosignature)
     assert checkpoint_signature_is_valid(KEYS["or-1"].public, checkpoint, report.checkpoint_signature)
-    assert peer.witness.reports("or-3") == []
+    assert peer.witness.held.reports("or-3") == []
 
 
 def test_a_certificate_holds_the_writers_word_and_ours() -> None:
@@ -595,14 +595,14 @@ def test_a_closed_log_of_our_own_is_durable_once_its_last_block_is() -> None:
     for block in own.blocks:
         peer.out.persist(AppendBlock(block.log, block.seq, block.signed_header, block.payload))
     peer.witness.adopt(own.chain.replica, [])
-    assert peer.witness.reports("or-2") == []
+    assert peer.witness.held.reports("or-2") == []
     assert peer.commit() == []
-    assert [report.head.size for report in peer.witness.reports("or-2")] == [2]
+    assert [report.head.size for report in peer.witness.held.reports("or-2")] == [2]
 
 
 def test_a_signed_fence_carries_its_sender() -> None:
     peer = PeerUnderTest()
     for sender in ("or-1", "or-3"):
         request = signed(Fence(1, bytes(16), bytes(16)), sender)
-        peer.witness.on_fence(request, request.body)  # type: ignore[arg-type]
-    assert set(peer.witness.promises) == {"or-1", "or-3"}
+        peer.witness.promises.on_fence(request, request.body)  # type: ignore[arg-type]
+    assert set(peer.witness.promises.states) == {"or-1", "or-3"}

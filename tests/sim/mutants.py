@@ -17,6 +17,7 @@ from ledger.member import Member
 from ledger.messages import BlockMessage, Promise
 from ledger.notices import Head
 from ledger.ops import Op
+from ledger.promises import Promises
 from ledger.replica import LogReader, Replica
 from ledger.voids import Voids
 from ledger.witness import Witness
@@ -76,17 +77,17 @@ def cosign_before_persisting(patch: pytest.MonkeyPatch) -> None:
 
 def cosign_provisional_blocks(patch: pytest.MonkeyPatch) -> None:
     """A log without a fence is vouched for like any other."""
-    is_current = Witness.is_current
-    patch.setattr(Witness, "is_current", lambda self, log: not log.fenced or is_current(self, log))
+    is_current = Promises.is_current
+    patch.setattr(Promises, "is_current", lambda self, log: not log.fenced or is_current(self, log))
 
 
 def forget_the_fence(patch: pytest.MonkeyPatch) -> None:
     """Older epochs are still vouched for after a newer one was promised."""
 
-    def any_fenced(_self: Witness, log: LogId) -> bool:
+    def any_fenced(_self: Promises, log: LogId) -> bool:
         return log.fenced
 
-    patch.setattr(Witness, "is_current", any_fenced)
+    patch.setattr(Promises, "is_current", any_fenced)
 
 
 def no_void(patch: pytest.MonkeyPatch) -> None:

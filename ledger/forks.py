@@ -1,0 +1,50 @@
+"""Two histories of one log: keep the proof, freeze the log, tell a person. The room goes on recording."""
+
+from __future__ import annotations
+
+from ledger.checkpoint import Checkpoint, checkpoint_signature_is_valid
+from ledger.evidence import equivocation_proof
+from ledger.log import LogId
+from ledger.manifests import Manifests
+from ledger.ops import PutProof
+from ledger.outbox import Outbox, Warn
+from ledger.replica import Replica
+
+
+class Forks:
+    """Proofs of equivocation. ``proofs`` counts them by box."""
+
+    def __init__(self, manifests: Manifests, out: Outbox) -> None:
+        self.proofs: dict[str, int] = {}
+        self._manifests = manifests
+        self._out = out
+        self._proof_of: dict[LogId, bytes] = {}
+
+    def proof_of(self, log: LogId) -> bytes:
+        """The proof that froze a log; empty when there is none."""
+        return self._proof_of.get(log, b"")
+
+    def is_signed(self, log: LogId, size: int, root: bytes, signature: bytes) -> bool:
+        """True when the log's box signed this checkpoint."""
+        checkpoint = Checkpoint(log.origin(self._manifests.site), size, root)
+        return checkpoint_signature_is_valid(self._manifests.box(log.box).signing_public, checkpoint, signature)
+
+    def second_root(self, replica: Replica, size: int, root: bytes, signature: bytes) -> bool:
+        """True when the log's box signed another root than the one known here for this size: two histories."""
+        known = replica.recent_at(size)
+        if known is None or not known.root or known.root == root:
+            return False
+        return self.is_signed(replica.log, size, root, signature)
+
+    def freeze(self, replica: Replica, seq: int, first_header: bytes, second_header: bytes, second_root: bytes) -> None:
+        """Keep the proof, vouch for nothing more of this log. ``second_root`` as in ``equivocation_proof``."""
+        proof_hash, proof = equivocation_proof(replica.log, first_header, second_header, second_root)
+        replica.frozen = True
+        self._proof_of[replica.log] = proof
+        self.proofs[replica.log.box] = self.proofs.get(replica.log.box, 0) + 1
+        self._out.persist(PutProof(proof_hash, proof))
+        self._out.warn(Warn(
+            "fork", "critical", "peer", replica.log.box,
+            f"{replica.log.box} signed two blocks {seq:,}. Log {replica.log} is frozen, the proof is kept.",
+            f"orledger verify {replica.log.box}; treat {replica.log.box}'s key as stolen",
+        ))  # fmt: skip
