@@ -1,7 +1,6 @@
 """Physiological subrecords into numerics: values, what has no value and why, and what is old.
 
-A value is recorded every time it comes; a field without a value only when it becomes so, or its reason changes. A
-module that is switched off or pulled leaves one UNAVAILABLE for each of its values, and then silence.
+A module that is switched off or pulled leaves one UNAVAILABLE for each of its values, and then silence.
 """
 
 from __future__ import annotations
@@ -10,10 +9,12 @@ import struct
 from collections.abc import Iterator
 from dataclasses import dataclass
 from decimal import Decimal
+from functools import partial
 
 from drivers.contract import Now
 from drivers.ge_dri.fields import CLASSES, PHYSIOLOGICAL_BYTES, Field, Group
 from drivers.ge_dri.labels import Named, name_field
+from drivers.shown_values import ShownValues
 from ledger.errors import DeviceFault
 from ledger.limits import S_NS
 from ledger.records import DeviceTime, Event, Numeric, Quality, Record
@@ -79,10 +80,10 @@ class _Reading:
 class NumericsDecoder:
     """Remembers, for each field, what was recorded last. Bounded by the number of fields."""
 
-    __slots__ = ("_last", "_marker")
+    __slots__ = ("_marker", "_shown")
 
     def __init__(self) -> None:
-        self._last: dict[str, Numeric] = {}
+        self._shown = ShownValues()
         self._marker: int | None = None
 
     def decode(self, data: bytes, aux: Aux | None, now: Now) -> list[Record]:
@@ -101,7 +102,7 @@ class NumericsDecoder:
                 for reading in _readings(group, data, status, label, _times(group.name, time_s, aux)):
                     records += self._report(reading, now)
             else:
-                records += self._withdraw(group, now)
+                records += self._shown.withdraw(now.utc_ns, partial(_is_of, group))
         if number == 0 and aux is not None:
             records += self._report(_body_surface(aux), now)
         return records
@@ -122,7 +123,6 @@ class NumericsDecoder:
         )
 
     def _report(self, reading: _Reading, now: Now) -> Iterator[Numeric]:
-        before = self._last.get(reading.slot)
         named = reading.named
         numeric = Numeric(
             at_ns=now.utc_ns,
@@ -134,32 +134,11 @@ class NumericsDecoder:
             device_code=named.device_code,
             channel=named.channel,
         )
-        self._last[reading.slot] = numeric
-        if before is not None and (before.code, before.channel, before.device_code) != (
-            named.code, named.channel, named.device_code,
-        ):  # fmt: skip
-            yield from _unavailable(before, now)
-            before = None
-        if numeric.value is not None or before is None or (before.value, before.quality) != (None, numeric.quality):
-            yield numeric
-
-    def _withdraw(self, group: Group, now: Now) -> Iterator[Numeric]:
-        prefix = group.name + "."
-        for slot in [slot for slot in self._last if slot.startswith(prefix)]:
-            yield from _unavailable(self._last.pop(slot), now)
+        return self._shown.show(reading.slot, numeric)
 
 
-def _unavailable(before: Numeric, now: Now) -> Iterator[Numeric]:
-    if before.value is not None or before.quality != Quality.UNAVAILABLE:
-        yield Numeric(
-            at_ns=now.utc_ns,
-            quality=Quality.UNAVAILABLE,
-            code=before.code,
-            value=None,
-            unit=before.unit,
-            device_code=before.device_code,
-            channel=before.channel,
-        )
+def _is_of(group: Group, slot: str) -> bool:
+    return slot.startswith(group.name + ".")
 
 
 def _times(group: str, time_s: int, aux: Aux | None) -> dict[str, DeviceTime | None]:

@@ -214,4 +214,4 @@ def test_any_values_are_decoded_within_bounds(data: bytes, class_number: int) ->
     for _ in range(3):
         records = decoder.decode(data[:276] + struct.pack("<H", class_number << 8), None, now())
         assert len(records) <= 2 * 130
-    assert len(decoder._last) <= 130
+    assert len(decoder._shown) <= 130

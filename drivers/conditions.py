@@ -1,0 +1,68 @@
+"""Alarms and conditions of devices that tell, again and again, all that is active now: their starts, changes and ends.
+
+For protocols with a code or a bit for each condition, never for localised text.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from decimal import Decimal
+
+from drivers.contract import Now
+from ledger.records import DeviceTime, Event, EventKind, Phase, Priority, Silence
+
+
+@dataclass(frozen=True, slots=True)
+class Condition:
+    """One that is active; fields as in ``Event``. ``alarm_id`` tells it from all others of the device."""
+
+    alarm_id: str
+    kind: EventKind
+    priority: Priority
+    code: str
+    source: str = ""
+    text: str = ""
+    device_code: str = ""
+    device_priority: str = ""
+    silence: Silence = "unknown"
+    limits: tuple[Decimal | None, Decimal | None] = (None, None)
+
+
+class Conditions:
+    """Those of one logical device that are active. The caller bounds how many there can be."""
+
+    __slots__ = ("_active", "_sub")
+
+    def __init__(self, sub: str = "") -> None:
+        self._sub = sub
+        self._active: dict[str, Condition] = {}
+
+    def update(self, active: Iterable[Condition], now: Now, device_time: DeviceTime | None = None) -> list[Event]:
+        """These and no others are active now. Ends come first, then what changed or started, as given."""
+        told = {condition.alarm_id: condition for condition in active}
+        events = [self._event(over, "end", now, device_time) for id, over in self._active.items() if id not in told]
+        for id, condition in told.items():
+            before = self._active.get(id)
+            if before != condition:
+                events.append(self._event(condition, "change" if before else "start", now, device_time))
+        self._active = told
+        return events
+
+    def _event(self, condition: Condition, phase: Phase, now: Now, device_time: DeviceTime | None) -> Event:
+        return Event(
+            sub=self._sub,
+            at_ns=now.utc_ns,
+            device_time=device_time,
+            kind=condition.kind,
+            alarm_id=condition.alarm_id,
+            phase=phase,
+            priority=condition.priority,
+            code=condition.code,
+            source=condition.source,
+            silence=condition.silence,
+            limits=condition.limits,
+            text=condition.text,
+            device_code=condition.device_code,
+            device_priority=condition.device_priority,
+        )

@@ -1,0 +1,127 @@
+"""Base of the drivers for devices that send lines of text: the line, its faults, the device's clock, its identity.
+
+A driver built on it says how a line is read; it asks for nothing unless it overrides ``link_up`` and ``wake``.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Final
+
+from drivers.clock_offset import ClockOffset, ClockStep
+from drivers.contract import Message, Now, Outbox
+from drivers.gaps import GapCollector
+from drivers.line_splitter import LineFault, LineSplitter
+from ledger.errors import DeviceFault, OurFault
+from ledger.limits import S_NS
+from ledger.records import GapCause, Identity, Link, LinkId, LinkState
+
+_ANY_END: Final = b"\r\n"
+
+
+@dataclass(slots=True)
+class LineSession:
+    """What is known of one connection. ``heard_at``: when the last line that could be read came."""
+
+    link: LinkId
+    peer: str
+    splitter: LineSplitter
+    clock: ClockOffset
+    identity: Identity | None = None
+    heard_at: Now | None = None
+
+
+class LineDevice(Outbox):
+    """Override ``read``; it may raise DeviceFault for a line that cannot be read, and is given each line whole."""
+
+    def __init__(self, longest_line_bytes: int, ends: bytes = _ANY_END, clock_resolution_ns: int = S_NS) -> None:
+        super().__init__()
+        self._longest_line_bytes = longest_line_bytes
+        self._ends = ends
+        self._clock_resolution_ns = clock_resolution_ns
+        self._session: LineSession | None = None
+        self._gaps = GapCollector()
+
+    def read(self, session: LineSession, line: bytes, now: Now) -> None:
+        """One line without its end. Raises DeviceFault when it is none of the device's."""
+        raise NotImplementedError
+
+    # What the shell calls -------------------------------------------------------------------------------------
+
+    def link_up(self, link: LinkId, peer: str, now: Now) -> None:
+        """The port is open."""
+        splitter = LineSplitter(self._longest_line_bytes, self._ends)
+        self._session = LineSession(link, peer, splitter, ClockOffset(self._clock_resolution_ns))
+
+    def receive(self, link: LinkId, data: bytes | Message, now: Now) -> None:
+        """Bytes of the line. Raises OurFault for a Message: no transport of such a driver makes one."""
+        if isinstance(data, Message):
+            raise OurFault("line-device.message", "a driver of lines was handed a framed message")
+        session = self._session
+        if session is None or session.link != link:
+            return
+        for item in session.splitter.feed(data):
+            if isinstance(item, LineFault):
+                self.lost("oversize", item.lost_bytes, "a line without end", now)
+            else:
+                self._take(session, item, now)
+
+    def _take(self, session: LineSession, line: bytes, now: Now) -> None:
+        try:
+            self.read(session, line, now)
+        except DeviceFault as fault:
+            self.lost("undecodable", len(line), fault.text, now)
+        else:
+            session.heard_at = now
+
+    def link_down(self, link: LinkId, reason: str, now: Now) -> None:
+        """The port is gone; say what was begun and never ended."""
+        session = self._session
+        if session is None or session.link != link:
+            return
+        begun = session.splitter.abandon()
+        if begun:
+            self.lost("framing", begun, "cut by the end of the connection", now)
+        for gap in self._gaps.take(now, everything=True):
+            self.emit(gap)
+        self._session = None
+
+    def wake(self, now: Now) -> None:
+        """Tell the gaps that are due."""
+        for gap in self._gaps.take(now):
+            self.emit(gap)
+
+    def deadline_ns(self) -> int | None:
+        """When ``wake`` is wanted."""
+        return self._gaps.deadline_ns()
+
+    # What ``read`` may call -----------------------------------------------------------------------------------
+
+    def lost(self, cause: GapCause, lost_bytes: int, detail: str, now: Now) -> None:
+        """So many bytes could not be used."""
+        self._gaps.add(cause, now, lost_bytes, detail)
+
+    def identified(self, session: LineSession, identity: Identity) -> None:
+        """Record who the device says it is, once and when that changes; ``at_ns`` does not count."""
+        known = session.identity
+        if known is not None and _who(known) == _who(identity):
+            return
+        session.identity = identity
+        self.emit(identity)
+        state: LinkState = "identified" if known is None else "changed"
+        self.emit(Link(at_ns=identity.at_ns, link=session.link, state=state, peer=session.peer))
+
+    def clocked(self, session: LineSession, device_ns: int, now: Now) -> bool:
+        """The device stamped a line ``device_ns`` (its own clock). True when that clock was set or began anew."""
+        outcome = session.clock.observe(device_ns, now)
+        if isinstance(outcome, ClockStep):
+            moved = f"the device's clock moved by {outcome.step_ns / S_NS:+.0f} s"
+            self._gaps.add("clock_jump", now, None, moved, since=session.heard_at)
+            return True
+        if outcome is not None:
+            self.emit(outcome)
+        return False
+
+
+def _who(identity: Identity) -> tuple[str, ...]:
+    return (identity.sub, identity.make, identity.model, identity.serial, identity.software, identity.protocol)
