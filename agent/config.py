@@ -113,6 +113,22 @@ class MllpSection(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     allow: tuple[str, ...]
 
 
+class TcpSection(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """A device we connect to (``host``, ``port``), or devices that connect to us (``listen``, ``allow``)."""
+
+    host: str | None = None
+    port: int | None = None
+    listen: str | None = None
+    allow: tuple[str, ...] = ()
+
+
+class UdpSection(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """A device that is asked by datagram."""
+
+    host: str
+    port: int
+
+
 class FeedSection(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """One connected device or system, its driver, one transport, and the driver's own options."""
 
@@ -120,6 +136,8 @@ class FeedSection(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     driver: str
     serial: SerialSection | None = None
     mllp: MllpSection | None = None
+    tcp: TcpSection | None = None
+    udp: UdpSection | None = None
     options: dict[str, Any] = {}
 
 
@@ -201,6 +219,15 @@ def host_port(text: str, spot: str) -> tuple[str, int]:
     if not _is_host(host):
         raise fault(spot, f"{host!r} is neither an address nor a host name", "write it like 10.20.3.13:8883")
     return host.removeprefix("[").removesuffix("]"), int(port)
+
+
+def host_and_port(host: str, port: int, spot: str) -> tuple[str, int]:
+    """A host and a port given apart, checked; an IPv6 address stands without brackets. Raises ConfigurationFault."""
+    if not _is_host(f"[{host}]" if ":" in host else host):
+        raise fault(f"{spot}.host", f"{host!r} is neither an address nor a host name", "write it like 10.20.3.13")
+    if not 0 < port < 65_536:
+        raise fault(f"{spot}.port", "must be 1 to 65535")
+    return host, port
 
 
 def _is_host(host: str) -> bool:
@@ -288,6 +315,12 @@ def _places(feed: FeedSection) -> list[tuple[str, str]]:
         places.append(("serial.path", feed.serial.path))
     if feed.mllp is not None:
         places.append(("mllp.listen", feed.mllp.listen))
+    if feed.tcp is not None and feed.tcp.listen is not None:
+        places.append(("tcp.listen", feed.tcp.listen))
+    elif feed.tcp is not None:
+        places.append(("tcp.host", f"{feed.tcp.host}:{feed.tcp.port}"))
+    if feed.udp is not None:
+        places.append(("udp.host", f"{feed.udp.host}:{feed.udp.port}/udp"))
     return places
 
 

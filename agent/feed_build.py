@@ -11,9 +11,12 @@ from agent.feed import Feed, Schedule
 from agent.feed_config import FeedSetup, TransportConfig
 from agent.intake import Intake
 from drivers.contract import Driver
+from drivers.transports.addresses import TcpConfig, UdpConfig
 from drivers.transports.links import Clock, LinkTransport
 from drivers.transports.mllp_listener import MllpListener
 from drivers.transports.serial_port import SerialConfig, SerialPort
+from drivers.transports.tcp_client import TcpClient
+from drivers.transports.udp_socket import UdpSocket
 
 
 def build_feed(setup: FeedSetup, intake: Intake, now: Clock, schedule: Schedule, *, keep_raw: bool = True) -> Feed:
@@ -26,4 +29,8 @@ def build_feed(setup: FeedSetup, intake: Intake, now: Clock, schedule: Schedule,
 def _transport(config: TransportConfig, now: Clock) -> LinkTransport:
     if isinstance(config, SerialConfig):
         return SerialPort(config, now)
+    if isinstance(config, TcpConfig):
+        return TcpClient(config, now)
+    if isinstance(config, UdpConfig):
+        return UdpSocket(config, now)
     return MllpListener(config, now)

@@ -128,6 +128,9 @@ class Limits:
     reconnect_min_ns: int = 200 * MS_NS
     reconnect_max_ns: int = 5 * S_NS
     link_write_bytes: int = 256 * KIB
+    link_connect_ns: int = 5 * S_NS
+    link_user_timeout_ms: int = 10_000
+    udp_receive_bytes: int = 1 * MIB
     refusals_remembered: int = 64
     losses_remembered: int = 1_024
     gaps_remembered: int = 4_096

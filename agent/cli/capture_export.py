@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 import click
 
@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from ledger.records import Record
 
 _PROGRESS_BLOCKS = 256
+_TRANSPORTS: Final = ("serial", "tcp", "udp", "mllp")
 
 
 @click.command("export")
@@ -114,7 +115,8 @@ def _told_by_configuration(configuration: Configuration, box: str, feed: str) ->
     section = next((section for section in configuration.feed if section.name == feed), None)
     if section is None or box != configuration.box.id:
         return {"driver": "", "transport": ""}
-    told: dict[str, Any] = {"driver": section.driver, "transport": "mllp", "options": section.options}
+    transport = next((kind for kind in _TRANSPORTS if getattr(section, kind) is not None), "")
+    told: dict[str, Any] = {"driver": section.driver, "transport": transport, "options": section.options}
     if section.serial is not None:
-        told |= {"transport": "serial", "line": section.serial.line}
+        told["line"] = section.serial.line
     return told

@@ -9,19 +9,16 @@ import asyncio
 import ipaddress
 import itertools
 import logging
-import socket
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+from drivers.transports.addresses import tune
 from drivers.transports.links import Backoff, Clock, LinkEvents
 from ledger.errors import ConfigurationFault
 from ledger.limits import LIMITS, Limits
 from ledger.records import LinkId
 
 _log = logging.getLogger(__name__)
-_KEEPALIVE_IDLE_S = 30
-_KEEPALIVE_EVERY_S = 10
-_KEEPALIVE_TRIES = 3
 
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 
@@ -182,7 +179,7 @@ class _Connection(asyncio.Protocol):
             return
         self._transport, self._link = transport, link
         transport.set_write_buffer_limits(high=self._listener.limits.link_write_bytes)
-        _tune(transport.get_extra_info("socket"))
+        tune(transport.get_extra_info("socket"))
         at = self._listener.now()
         self._heard_ns = at.mono_ns
         self._watch()
@@ -249,12 +246,3 @@ class _Connection(asyncio.Protocol):
             return
         wait_s = (limits.mllp_idle_ns - idle_ns) / 1e9
         self._timer = asyncio.get_running_loop().call_later(wait_s, self._watch)
-
-
-def _tune(sock: socket.socket) -> None:
-    # answers are small and waited for: Nagle's algorithm would hold them back
-    sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-    sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
-    sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPIDLE, _KEEPALIVE_IDLE_S)
-    sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPINTVL, _KEEPALIVE_EVERY_S)
-    sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPCNT, _KEEPALIVE_TRIES)

@@ -10,6 +10,7 @@ import socket
 import tty
 from collections.abc import Callable
 from decimal import Decimal
+from pathlib import Path
 
 import msgspec
 
@@ -18,6 +19,7 @@ from agent.feed import loop_schedule
 from agent.feed_build import build_feed
 from agent.feed_config import FeedSetup, TransportConfig
 from agent.intake import Intake
+from drivers.transports.addresses import TcpConfig, UdpConfig
 from drivers.transports.mllp_listener import MllpConfig
 from drivers.transports.serial_port import SerialConfig, SerialLine
 from ledger.records import Link, Numeric, Raw, Record
@@ -114,3 +116,49 @@ def test_an_mllp_feed() -> None:
     assert [record.value for record in records if isinstance(record, Numeric)] == [Decimal(49), Decimal(97)]
     assert [link.reason for link in records if isinstance(link, Link)] == ["", "the recorder stopped"]
     callers[0].close()
+
+
+def test_a_tcp_feed() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as device:
+        device.setblocking(False)
+        callers: list[socket.socket] = []
+        answered = bytearray()
+
+        def talk() -> None:
+            callers.append(device.accept()[0])
+            callers[0].sendall(b"1a?")
+            callers[0].setblocking(False)
+
+        def heard() -> bytes:
+            with contextlib.suppress(BlockingIOError):
+                answered.extend(callers[0].recv(100))
+            return bytes(answered)
+
+        config = TcpConfig("127.0.0.1", device.getsockname()[1])
+        records = record_until(config, talk, heard, b"a!")
+        callers[0].close()
+    assert [record.value for record in records if isinstance(record, Numeric)] == [Decimal(49), Decimal(97)]
+    assert [(raw.direction, raw.data) for raw in records if isinstance(raw, Raw)] == [("<", b"1a?"), (">", b"a!")]
+
+
+def test_a_udp_feed() -> None:
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as device:
+        device.bind(("127.0.0.1", 0))
+        device.setblocking(False)
+        told: list[bytes] = []
+        config = UdpConfig("127.0.0.1", device.getsockname()[1])
+
+        def talk() -> None:
+            # The driver speaks only when spoken to: the test looks up where its socket is.
+            for row in Path("/proc/net/udp").read_text().splitlines()[1:]:
+                local, remote = row.split()[1:3]
+                if int(remote.partition(":")[2], 16) == config.port:
+                    device.sendto(b"1a?", ("127.0.0.1", int(local.partition(":")[2], 16)))
+
+        def heard() -> bytes:
+            with contextlib.suppress(BlockingIOError):
+                told.append(device.recv(100))
+            return b"|".join(told)
+
+        records = record_until(config, talk, heard, b"a|!")
+    assert [record.value for record in records if isinstance(record, Numeric)] == [Decimal(49), Decimal(97)]

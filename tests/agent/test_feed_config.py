@@ -10,6 +10,7 @@ from agent import config
 from agent.feed_config import feed_setups
 from drivers import registry
 from drivers.contract import Driver, Message, Now, Outbox, Spec, Transport
+from drivers.transports.addresses import TcpConfig, UdpConfig
 from drivers.transports.mllp_listener import MllpConfig
 from drivers.transports.serial_port import SerialConfig, SerialLine
 from ledger.errors import ConfigurationFault, OperatorFault
@@ -41,6 +42,9 @@ def lookup(name: str) -> type[Driver]:
     return known[name]
 
 
+MLLP = 'mllp = { listen = "10.20.3.13:2575", allow = ["10.20.1.7"] }'
+
+
 def fault_of(old: str, new: str) -> ConfigurationFault:
     assert WHOLE.count(old) == 1
     with pytest.raises(ConfigurationFault) as caught:
@@ -69,6 +73,15 @@ def test_a_feed_gets_its_driver_its_transport_and_its_driver_s_options() -> None
         ('driver = "hl7"', 'driver = "ge-dri"', "$.feed[1].mllp: "),
         ("10.20.3.13:2575", "10.20.3.13", "$.feed[1].mllp.listen: "),
         ('"10.20.1.7"', '"gateway-host"', "$.feed[1].mllp: "),
+        (MLLP, 'tcp = { host = "pump 1", port = 4001 }', "$.feed[1].tcp.host: "),
+        (MLLP, 'tcp = { host = "10.20.3.40", port = 0 }', "$.feed[1].tcp.port: "),
+        (MLLP, 'tcp = { host = "10.20.3.40", port = "4001" }', "$.feed[1].tcp.port: "),
+        (MLLP, 'tcp = { host = "10.20.3.40" }', "$.feed[1].tcp: "),
+        (MLLP, 'tcp = { host = "10.20.3.40", port = 4001, allow = ["10.20.3.40"] }', "$.feed[1].tcp: "),
+        (MLLP, 'tcp = { listen = "10.20.3.40" }', "$.feed[1].tcp.listen: "),
+        (MLLP, 'tcp = { host = "10.20.3.40", port = 4001 }', "$.feed[1].tcp: "),
+        (MLLP, 'udp = { host = "10.20.3", port = 24105 }', "$.feed[1].udp.host: "),
+        (MLLP, 'udp = { host = "10.20.3.40", port = 24105 }', "$.feed[1].udp: "),
         ('mllp = { listen = "10.20.3.13:2575", allow = ["10.20.1.7"] }', "", "$.feed[1]: "),
         ("mllp = {", 'serial = { path = "/dev/ttyS9", line = "9600 8N1" }\nmllp = {', "$.feed[1]: "),
     ],
@@ -77,6 +90,27 @@ def test_an_error_names_its_spot_and_the_next_step(old: str, new: str, spot: str
     error = fault_of(old, new)
     assert error.text.startswith(spot)
     assert error.next_step
+
+
+class Networked(Monitor):
+    spec: ClassVar[Spec[Any]] = Spec("net", (), (Transport.TCP, Transport.UDP), Options)
+
+
+@pytest.mark.parametrize(
+    ("section", "expected"),
+    [
+        ('tcp = { host = "10.20.3.40", port = 4001 }', TcpConfig("10.20.3.40", 4001)),
+        ('tcp = { host = "fd00::40", port = 4001 }', TcpConfig("fd00::40", 4001)),
+        ('tcp = { listen = "10.20.3.13:4001", allow = ["10.20.3.40"] }',
+         MllpConfig.parse("10.20.3.13:4001", ["10.20.3.40"])),
+        ('udp = { host = "monitor.or-3", port = 24105 }', UdpConfig("monitor.or-3", 24105)),
+    ],
+)  # fmt: skip
+def test_a_device_on_the_network(section: str, expected: object) -> None:
+    text = WHOLE.replace(MLLP, section).replace('driver = "hl7"', 'driver = "net"')
+    known: dict[str, type[Driver]] = {"ge-dri": Monitor, "net": Networked}
+    _, feed = feed_setups(config.parse(text.encode()), known.__getitem__)
+    assert feed.transport == expected
 
 
 EXAMPLE = Path(__file__).parents[2] / "systemd" / "config.example.toml"

@@ -8,8 +8,9 @@ from collections.abc import Callable
 from pathlib import Path
 
 from firmware_sim.clock import SimClock
+from firmware_sim.ge_s5 import S5Monitor
 from firmware_sim.patient import Patient
-from firmware_sim.room import GeS5Simulator
+from firmware_sim.pty_line import PtyLine
 from tests.firmware_sim.test_ge_s5 import Got, decode, displayed, waves
 
 
@@ -17,6 +18,12 @@ async def until(done: Callable[[], bool]) -> None:
     """Let the simulator run until `done`; the suite's time limit is the only clock here."""
     while not done():  # noqa: ASYNC110 - what is waited for has no event of its own
         await asyncio.sleep(0.02)
+
+
+def simulated(link: Path | None = None) -> tuple[S5Monitor, PtyLine]:
+    clock = SimClock()
+    monitor = S5Monitor(Patient(3), clock.started_unix_s)
+    return monitor, PtyLine(monitor, clock, link)
 
 
 class Port:
@@ -54,9 +61,9 @@ class Port:
 def test_a_session_over_a_real_pty(tmp_path: Path) -> None:
     async def session() -> None:
         link = tmp_path / "monitor"
-        simulator = GeS5Simulator(Patient(3), SimClock(), link=link)
-        path = await simulator.start()
-        assert path == str(link) == simulator.path
+        _, line = simulated(link)
+        path = await line.start()
+        assert path == str(link) == line.path
         port = Port(path)
         port.write(displayed(5))
         for byte in waves(1, 4, 8):
@@ -64,9 +71,9 @@ def test_a_session_over_a_real_pty(tmp_path: Path) -> None:
         await port.until(lambda: {g.main_type for g in port.records()} == {0, 1})
         assert len(next(g for g in port.records() if g.main_type == 0).parts) == 4
         assert tuple(next(g for g in port.records() if g.main_type == 1).subrecords) == (1, 4, 8)
-        assert simulator.bytes_sent >= len(port.data)
+        assert line.bytes_sent >= len(port.data)
         port.close()
-        await simulator.stop()
+        await line.stop()
         assert not link.is_symlink()
 
     asyncio.run(session())
@@ -74,8 +81,8 @@ def test_a_session_over_a_real_pty(tmp_path: Path) -> None:
 
 def test_a_port_closed_and_opened_again_works_and_stays_raw() -> None:
     async def session() -> None:
-        simulator = GeS5Simulator(Patient(3), SimClock())
-        path = await simulator.start()
+        _, line = simulated()
+        path = await line.start()
         for _ in range(2):
             port = Port(path)
             port.write(waves(1))
@@ -83,20 +90,20 @@ def test_a_port_closed_and_opened_again_works_and_stays_raw() -> None:
             port.write(waves(stop=True))
             port.close()
             await asyncio.sleep(0.3)
-        await simulator.stop()
+        await line.stop()
 
     asyncio.run(session())
 
 
 def test_a_reader_that_stops_reading_loses_the_waves_until_it_asks_again() -> None:
     async def session() -> None:
-        simulator = GeS5Simulator(Patient(3), SimClock())
-        path = await simulator.start()
+        monitor, line = simulated()
+        path = await line.start()
         port = Port(path)
         port.write(waves(1))
         await port.until(lambda: bool(port.records()))
         port.close()  # CTS falls; the monitor waits two seconds and stops
-        await until(lambda: not simulator.monitor.waves_flowing)
+        await until(lambda: not monitor.waves_flowing)
         port = Port(path)
         await asyncio.sleep(0.5)
         port.read()
@@ -107,25 +114,24 @@ def test_a_reader_that_stops_reading_loses_the_waves_until_it_asks_again() -> No
         port.write(waves(1))
         await port.until(lambda: bool(port.records()))
         port.close()
-        await simulator.stop()
+        await line.stop()
 
     asyncio.run(session())
 
 
 def test_a_full_buffer_blocks_the_line() -> None:
     async def session() -> None:
-        simulator = GeS5Simulator(Patient(3), SimClock())
-        path = await simulator.start()
+        monitor, line = simulated()
+        path = await line.start()
         port = Port(path)
         port.write(waves(1))
         await port.until(lambda: bool(port.records()))
         # Fill what the kernel holds for a reader that does not read.
-        line = simulator._line
         with contextlib.suppress(BlockingIOError):
             while True:
                 os.write(line._master, bytes(4096))
-        await until(lambda: not simulator.monitor.waves_flowing)
+        await until(lambda: not monitor.waves_flowing)
         port.close()
-        await simulator.stop()
+        await line.stop()
 
     asyncio.run(session())

@@ -1,0 +1,53 @@
+"""Where a device is on the network, and how its TCP connections are set up."""
+
+from __future__ import annotations
+
+import os
+import socket
+from dataclasses import dataclass
+
+_KEEPALIVE_IDLE_S = 30
+_KEEPALIVE_EVERY_S = 10
+_KEEPALIVE_TRIES = 3
+
+
+@dataclass(frozen=True, slots=True)
+class TcpConfig:
+    """A device, or the terminal server before it, that we connect to."""
+
+    host: str
+    port: int
+
+
+@dataclass(frozen=True, slots=True)
+class UdpConfig:
+    """A device that is asked by datagram."""
+
+    host: str
+    port: int
+
+
+def address_text(host: str, port: int) -> str:
+    """``10.20.3.13:4001`` or ``[::1]:4001``."""
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+
+
+def tune(sock: socket.socket, *, user_timeout_ms: int = 0) -> None:
+    """A dead peer is noticed though nothing is sent; with ``user_timeout_ms`` also soon after something was sent."""
+    # what is sent is small and waited for: Nagle's algorithm would hold it back
+    sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+    sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPIDLE, _KEEPALIVE_IDLE_S)
+    sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPINTVL, _KEEPALIVE_EVERY_S)
+    sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPCNT, _KEEPALIVE_TRIES)
+    if user_timeout_ms:
+        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, user_timeout_ms)
+
+
+def reason_of(fault: Exception) -> str:
+    """What went wrong, for people. A name that cannot be resolved has an error number below 0 and a text of its own."""
+    if not isinstance(fault, OSError):
+        return str(fault) or type(fault).__name__
+    if fault.errno is not None and fault.errno > 0:
+        return os.strerror(fault.errno)
+    return fault.strerror or str(fault) or "no answer in time"

@@ -1,0 +1,176 @@
+"""The TCP transport that connects to devices, on real sockets."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+import time
+from collections.abc import Callable, Coroutine, Iterator
+from dataclasses import replace
+
+import pytest
+
+from drivers.contract import Now
+from drivers.transports.addresses import TcpConfig
+from drivers.transports.tcp_client import TcpClient
+from ledger.limits import LIMITS
+from ledger.records import LinkId
+from tests.drivers.transport_log import Log, until
+
+FAST = replace(
+    LIMITS, reconnect_min_ns=5_000_000, reconnect_max_ns=20_000_000, link_write_bytes=4_096, link_connect_ns=300_000_000
+)
+
+
+def now() -> Now:
+    return Now(time.monotonic_ns(), time.time_ns())
+
+
+class Device:
+    """A listening socket and whoever called."""
+
+    def __init__(self, host: str = "127.0.0.1") -> None:
+        self.listener = socket.create_server((host, 0), family=socket.AF_INET6 if ":" in host else socket.AF_INET)
+        self.listener.setblocking(False)
+        self.host = host
+        self.port: int = self.listener.getsockname()[1]
+
+    async def accept(self) -> socket.socket:
+        caller, _ = await asyncio.get_running_loop().sock_accept(self.listener)
+        caller.setblocking(False)
+        return caller
+
+
+@pytest.fixture
+def device() -> Iterator[Device]:
+    made = Device()
+    yield made
+    made.listener.close()
+
+
+def run(body: Callable[[TcpClient, Log], Coroutine[None, None, None]], host: str, port: int) -> Log:
+    log = Log()
+
+    async def main() -> None:
+        client = TcpClient(TcpConfig(host, port), now, limits=FAST)
+        client.start(log)
+        try:
+            await body(client, log)
+        finally:
+            await client.stop()
+
+    asyncio.run(main())
+    return log
+
+
+def test_bytes_pass_both_ways_and_the_socket_is_set_up(device: Device) -> None:
+    async def body(client: TcpClient, log: Log) -> None:
+        caller = await device.accept()
+        await until(lambda: client.reachable)
+        connection = client._connection
+        assert connection is not None
+        assert connection._transport is not None
+        sock = connection._transport.get_extra_info("socket")
+        assert sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY) != 0
+        assert sock.getsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE) != 0
+        assert sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT) == FAST.link_user_timeout_ms
+        assert client.send(LinkId(1), b"ask")
+        assert await asyncio.get_running_loop().sock_recv(caller, 10) == b"ask"
+        caller.send(b"told")
+        await until(lambda: log.data.get(1) == b"told")
+        assert not client.send(LinkId(2), b"nobody")
+        caller.close()
+
+    log = run(body, device.host, device.port)
+    assert log.events[0] == ("up", 1, f"127.0.0.1:{device.port}")
+
+
+def test_over_ipv6() -> None:
+    device = Device("::1")
+
+    async def body(client: TcpClient, log: Log) -> None:
+        (await device.accept()).close()
+        await until(lambda: log.count("down") == 1)
+
+    log = run(body, "::1", device.port)
+    device.listener.close()
+    assert log.events[0] == ("up", 1, f"[::1]:{device.port}")
+
+
+def test_a_connection_that_falls_is_made_again_as_another_link(device: Device) -> None:
+    async def body(client: TcpClient, log: Log) -> None:
+        for count in (1, 2, 3):
+            (await device.accept()).close()
+            await until(lambda count=count: log.count("down") == count)  # type: ignore[misc]
+
+    log = run(body, device.host, device.port)
+    assert log.events[:4] == [
+        ("up", 1, f"127.0.0.1:{device.port}"), ("down", 1, "the device closed the connection"),
+        ("up", 2, f"127.0.0.1:{device.port}"), ("down", 2, "the device closed the connection"),
+    ]  # fmt: skip
+
+
+def test_a_device_that_is_not_there_is_tried_again_and_named(device: Device) -> None:
+    device.listener.close()
+
+    async def body(client: TcpClient, log: Log) -> None:
+        await until(lambda: log.count("refused") >= 2)
+        assert not client.reachable
+        again = socket.create_server(("127.0.0.1", device.port))
+        await until(lambda: client.reachable)
+        again.close()
+
+    log = run(body, device.host, device.port)
+    assert log.events[0] == ("refused", f"127.0.0.1:{device.port}", "cannot connect: Connection refused")
+
+
+def test_a_name_that_nobody_knows_is_no_crash() -> None:
+    async def body(client: TcpClient, log: Log) -> None:
+        await until(lambda: log.count("refused") >= 1)
+
+    log = run(body, "no-such-device.invalid", 4001)
+    assert log.events[0][2].startswith("cannot connect: ")
+
+
+def test_the_driver_s_close_has_its_reason_and_connects_again(device: Device) -> None:
+    async def body(client: TcpClient, log: Log) -> None:
+        first = await device.accept()
+        await until(lambda: client.reachable)
+        client.close(LinkId(1), "nonsense came")
+        client.close(LinkId(1), "said twice")
+        assert not client.send(LinkId(1), b"late")
+        second = await device.accept()
+        await until(lambda: log.count("up") == 2)
+        first.close()
+        second.close()
+
+    log = run(body, device.host, device.port)
+    assert ("down", 1, "nonsense came") in log.events
+
+
+def test_a_device_that_does_not_read_is_cut_off_at_the_bound(device: Device) -> None:
+    async def body(client: TcpClient, log: Log) -> None:
+        caller = await device.accept()
+        await until(lambda: client.reachable)
+        sent = 0
+        while client.send(LinkId(1), bytes(1_000)):
+            sent += 1_000
+            if sent % 100_000 == 0:
+                await asyncio.sleep(0)
+        await until(lambda: log.count("down") == 1)
+        caller.close()
+
+    log = run(body, device.host, device.port)
+    assert log.events[1] == ("down", 1, "the device does not take what is sent to it")
+
+
+def test_nothing_is_told_after_stop(device: Device) -> None:
+    async def body(client: TcpClient, log: Log) -> None:
+        caller = await device.accept()
+        await until(lambda: client.reachable)
+        await client.stop()
+        caller.close()
+        await asyncio.sleep(0.05)
+
+    log = run(body, device.host, device.port)
+    assert [event[0] for event in log.events] == ["up"]
