@@ -114,10 +114,11 @@ def test_cut_off_anywhere_it_is_a_beginning_of_the_whole(
 
 def test_the_driver_sends_what_was_sent(capture: tuple[CaptureHeader, list[CaptureItem]]) -> None:
     header, items = capture
-    replay = Replay(driver_of(header), header.t0_ns)
+    driver = driver_of(header)
+    replay = Replay(driver, header.t0_ns)
     for _ in replay.steps(items):
         pass
-    if not any(sent.captured for sent in replay.sent.values()):
+    if driver.spec.tx_allowed and not any(sent.captured for sent in replay.sent.values()):
         assert header.source, "only an export of a log, whose driver keeps what it received alone, may lack sends"
         return
     assert {link: sent.differs_at for link, sent in replay.sent.items()} == dict.fromkeys(replay.sent)
