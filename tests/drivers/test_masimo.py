@@ -136,7 +136,7 @@ def test_it_recognises_its_own_lines_and_no_others() -> None:
 @given(st.integers(0, 100), st.integers(0, 300), st.integers(0, 0x3F), st.integers(0, 0xFFF))
 def test_what_is_printed_is_read(spo2: int, bpm: int, alarm: int, exceptions: int) -> None:
     told = parse_line(RAD_8 % (59, spo2, bpm, alarm, exceptions))
-    assert (told.values["SPO2"], told.values["BPM"]) == (spo2, bpm)
+    assert (told.values["SPO2"], told.values["BPM"]) == (Decimal(spo2), Decimal(bpm))
     assert (told.words["ALARM"], told.words["EXC"]) == (alarm, exceptions)
 
 

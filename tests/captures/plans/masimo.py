@@ -12,7 +12,7 @@ BYTE_US = 1_042
 
 
 def plans() -> Iterator[Plan]:
-    yield _plan("masimo-radical-7", Patient(11, "desaturation"), RADICAL_7, 220, "sensor-off@20+8:spo2")
+    yield _plan("masimo-radical-7", Patient(11, "desaturation"), RADICAL_7, 130, "sensor-off@20+8:spo2")
     yield _plan("masimo-rad-8-bad-line", Patient(12), RAD_8, 60, "noise@8+10:0.004", "lost@22+10:0.004",
                 "cut@36+8:0.4", "silence@46+6", "step@54+60:90")  # fmt: skip
 
