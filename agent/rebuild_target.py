@@ -59,7 +59,6 @@ class Target:
     def commit(self, ops: list[Op]) -> None:
         """Keep these durably."""
         self.store.commit(ops)
-        self.store.prepare()
 
     def close(self) -> None:
         """Close the store."""

@@ -24,6 +24,7 @@ CODEC_ZSTD: Final = 1
 
 _ZSTD_LEVEL: Final = 1
 _LENGTH_BYTES: Final = 4
+_ZEROS: Final = bytes(LIMITS.payload_pad_bytes)
 
 
 class PayloadTooLarge(OurFault):
@@ -127,12 +128,17 @@ def decompress(frame: bytes, codec: int = CODEC_ZSTD) -> bytes:
         raise VerificationFailed(
             "payload.unknown-codec", f"payload codec {codec} is not known here", "read it with a newer orledger"
         )
+    try:  # as _tools does, which this is too often called for
+        tools = _idle_tools.pop()
+    except IndexError:
+        tools = _Tools()
     try:
         size = _content_size(frame)
-        with _tools() as tools:
-            plain = tools.decompressor.decompress(frame, max_output_size=max(size, 1), allow_extra_data=False)
+        plain = tools.decompressor.decompress(frame, max_output_size=max(size, 1), allow_extra_data=False)
     except zstandard.ZstdError as error:
         raise VerificationFailed("payload.malformed", f"a payload cannot be decompressed: {error}") from error
+    finally:
+        _idle_tools.append(tools)
     if len(plain) != size:
         raise VerificationFailed("payload.malformed", "a payload's content size is not what it says")
     return plain
@@ -153,7 +159,8 @@ def pad(frame: bytes) -> bytes:
 
 def unpad(padded: bytes) -> bytes:
     """The inverse of ``pad``. Raises ``VerificationFailed`` unless length and zeros are exactly what ``pad`` makes."""
-    frame = padded[_LENGTH_BYTES : _LENGTH_BYTES + int.from_bytes(padded[:_LENGTH_BYTES], "big")]
-    if pad(frame) != padded:
+    end = _LENGTH_BYTES + int.from_bytes(padded[:_LENGTH_BYTES], "big")
+    padding = -end % LIMITS.payload_pad_bytes
+    if len(padded) != end + padding or not padded.endswith(_ZEROS[:padding]):
         raise VerificationFailed("payload.bad-padding", "a payload's length and padding do not agree")
-    return frame
+    return padded[_LENGTH_BYTES:end]

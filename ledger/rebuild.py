@@ -20,10 +20,12 @@ from ledger.manifest import Manifest
 from ledger.messages import HeadReport
 from ledger.notices import Head, Start
 from ledger.ops import AppendBlock, CheckpointRow, FillPayload, Op, OpenLog, PutDerived
+from ledger.plain_header import PlainHeader, plain_header
 from ledger.replica import Recent, Replica
 from ledger.start import check_start, linked_heads
 from ledger.tree import leaf_hash
 
+AnyHeader = Header | PlainHeader
 PIECE_BLOCKS = 512
 PIECES_AHEAD = 12
 Blocks = Sequence[tuple[bytes, bytes]]
@@ -290,11 +292,11 @@ class LogBuilder:
         header = None
         for seq, (signed_header, payload) in enumerate(blocks, first):
             header = self._header(seq, signed_header, last_leaf)
-            check_payload(header, payload)
+            check_payload(log, header, payload)
             if header.payload_bytes and not payload:
                 lacking.append(seq)
             if seq == 0:
-                self._check_first(header)
+                self._check_first(decode_signed_header(signed_header))
                 ops.append(OpenLog(log, replica.manifest_hash))
             if header.keyframe_seq == seq:
                 keyframe_seq = seq
@@ -337,10 +339,10 @@ class LogBuilder:
     def _public(self) -> bytes:
         return self._manifests[self.replica.manifest_hash].box(self.replica.log.box).signing_public
 
-    def _header(self, seq: int, signed_header: bytes, last_leaf: bytes) -> Header:
+    def _header(self, seq: int, signed_header: bytes, last_leaf: bytes) -> AnyHeader:
         log = self.replica.log
-        header = decode_signed_header(signed_header)
-        if header.log != log or header.seq != seq or header.manifest_hash != self.replica.manifest_hash:
+        header = header_at(log, seq, signed_header)
+        if header is None or header.manifest_hash != self.replica.manifest_hash:
             raise VerificationFailed("restore.other-block", f"another block was sent in place of {seq:,} of {log}")
         if header.previous_leaf != last_leaf:
             raise VerificationFailed("block.broken-link", f"block {seq:,} of {log} does not link to the one before")
@@ -366,12 +368,19 @@ def begins_lawfully(header: Header, manifest: Manifest, before: Manifest | None)
     return True
 
 
-def check_payload(header: Header, payload: bytes) -> None:
+def header_at(log: LogId, seq: int, signed_header: bytes) -> AnyHeader | None:
+    """The header inside if it is that of block ``seq`` of ``log``, its signature NOT checked. Raises PeerFault."""
+    plain = plain_header(signed_header)
+    if plain is not None:
+        return plain if plain.stands_at(log, seq) else None
+    header = decode_signed_header(signed_header)
+    return header if header.log == log and header.seq == seq else None
+
+
+def check_payload(log: LogId, header: AnyHeader, payload: bytes) -> None:
     """Raise VerificationFailed unless a payload, where there is one, is what the header signed."""
     if payload and (len(payload) != header.payload_bytes or payload_hash(payload) != header.payload_hash):
-        raise VerificationFailed(
-            "block.bad-payload", f"payload of block {header.seq:,} of {header.log} is not what it signed"
-        )
+        raise VerificationFailed("block.bad-payload", f"payload of block {header.seq:,} of {log} is not what it signed")
 
 
 def fill(header: Header, signed_header: bytes, given: tuple[bytes, bytes]) -> FillPayload | None:
@@ -384,5 +393,5 @@ def fill(header: Header, signed_header: bytes, given: tuple[bytes, bytes]) -> Fi
         raise VerificationFailed("restore.other-block", f"another block was sent in place of {header.seq:,}")
     if not payload:
         return None
-    check_payload(header, payload)
+    check_payload(header.log, header, payload)
     return FillPayload(header.log, header.seq, payload)

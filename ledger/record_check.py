@@ -7,6 +7,7 @@ The rows' shapes are made from the record classes themselves and checked in C by
 
 from __future__ import annotations
 
+import sys
 import types
 from collections.abc import Callable, Mapping
 from dataclasses import fields
@@ -26,22 +27,25 @@ from ledger.record_codec import (
     Kind,
     check_clock,
     check_object_order,
-    check_wave,
 )
 from ledger.records import Clock, DeviceTime, Keyframe, Object, Quality, Wave
 
 _PAIR: Final = tuple[
     Annotated[int, Meta(gt=-MANTISSA_END, lt=MANTISSA_END)], Annotated[int, Meta(ge=-EXPONENT_MAX, le=EXPONENT_MAX)]
 ]
+_FINITE: Final = Annotated[float, Meta(ge=-sys.float_info.max, le=sys.float_info.max)]
 _PLAIN: Final[dict[Any, Any]] = {
     Decimal: _PAIR,
     Quality: Annotated[int, Meta(ge=0, lt=QUALITY_BITS_END)],
     DeviceTime: tuple[int, Literal["utc", "local", "uptime"], int],
-    float: float | int,
+    float: _FINITE | int,
 }
 """How a field's type stands in a row, where it does not stand as itself."""
+_NARROWER: Final[dict[tuple[type, str], Any]] = {
+    (Wave, "rate"): tuple[Annotated[int, Meta(ge=1)], Annotated[int, Meta(ge=1)]]
+}
+"""What ``ledger.record_codec`` checks beyond the type, where a shape can say it."""
 _BEYOND_TYPES: Final[dict[type, Callable[[Any], None]]] = {
-    Wave: check_wave,
     Clock: check_clock,
     Object: lambda row: check_object_order(row.meta),
 }
@@ -66,7 +70,9 @@ def _shape(annotation: Any) -> Any:
 def _row_type(kind: Kind) -> type[msgspec.Struct]:
     hints = get_type_hints(kind.cls)
     own = [each.name for each in fields(kind.cls) if each.name not in COMMON_FIELDS]
-    shapes = [(name, _shape(hints[name])) for name in (*COMMON_FIELDS, *own)]
+    shapes = [
+        (name, _NARROWER.get((kind.cls, name)) or _shape(hints[name])) for name in (*COMMON_FIELDS, *own)
+    ]  # fmt: skip
     return msgspec.defstruct(
         f"{kind.cls.__name__}Row", shapes, array_like=True, tag=kind.tag, forbid_unknown_fields=True, gc=False
     )
@@ -75,6 +81,7 @@ def _row_type(kind: Kind) -> type[msgspec.Struct]:
 _ROW_TYPES: Final = {kind.cls: _row_type(kind) for kind in KINDS}
 _CHECKS: Final = {_ROW_TYPES[cls]: check for cls, check in _BEYOND_TYPES.items()}
 _KEYFRAME: Final = _ROW_TYPES[Keyframe]
+_WAVE: Final = _ROW_TYPES[Wave]
 _decoder: Final = msgspec.msgpack.Decoder(dict[str, list[Union[tuple(_ROW_TYPES.values())]]])  # type: ignore[misc]  # noqa: UP007
 _encode: Final = msgspec.msgpack.Encoder().encode
 
@@ -99,9 +106,12 @@ def rows_at_once(plain: bytes) -> dict[str, list[Any]] | None:
             return None
         for rows in tree.values():
             for row in rows:
-                check = _CHECKS.get(type(row))
-                if check is not None:
-                    check(row)
+                kind = type(row)
+                if kind is _WAVE:  # most rows; the rest of what a wave must be, its shape says
+                    if len(row.samples) % row.width:
+                        return None
+                elif kind in _CHECKS:
+                    _CHECKS[kind](row)
     except (ValueError, RecursionError):  # msgspec's errors are ValueErrors
         return None
     return tree

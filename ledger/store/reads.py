@@ -321,18 +321,19 @@ class StoreReads:
             return []
         where = f"blocks {first} to {end} of {log}"
         with faults(where), self._env.begin(buffers=True) as txn, txn.cursor(db=table) as cursor:
-            more = cursor.set_range(block_key(lid, first))
-            while more and first + len(found) < end and len(found) < LIMITS.store_read_records:
-                key_lid, seq = split_block_key(cursor.key())
-                if key_lid != lid or size > LIMITS.store_read_bytes:
+            if not cursor.set_range(block_key(lid, first)):
+                return found
+            expected, end = first, min(end, first + LIMITS.store_read_records)
+            for key, record in cursor.iternext():
+                key_lid, seq = split_block_key(key)
+                if key_lid != lid or expected >= end or size > LIMITS.store_read_bytes:
                     break
-                if seq != first + len(found):
-                    text = f"{where}: block {first + len(found)} is not held: dropped at its retention, or lost"
+                if seq != expected:
+                    text = f"{where}: block {expected} is not held: dropped at its retention, or lost"
                     raise StoreFault("store.missing", text, "fetch it from a peer")
-                record = cursor.value()
                 size += len(record)
                 found.append(take(seq, record, where))
-                more = cursor.next()
+                expected += 1
         return found
 
 

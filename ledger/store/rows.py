@@ -151,5 +151,6 @@ def header_of(_seq: int, record: memoryview, where: str) -> bytes:
 
 def unpack_block(seq: int, record: bytes | memoryview, where: str) -> StoredBlock:
     """Inverse of ``pack_block``."""
-    header_end, end = block_bounds(record, where)
-    return StoredBlock(seq, bytes(record[_BLOCK_HEAD.size : header_end]), bytes(record[header_end:end]))
+    header_end, _ = block_bounds(record, where)
+    data = bytes(record)
+    return StoredBlock(seq, data[_BLOCK_HEAD.size : header_end], data[header_end:])

@@ -186,3 +186,18 @@ def test_a_refused_record_is_our_fault_and_leaves_nothing_behind() -> None:
         encode_records({"": [PULSE, replace(PULSE, value=Decimal("NaN"))]})
     assert refusal.value.id == "payload.bad-record"
     assert encode_records({"": [PULSE]}) == before
+
+
+@given(
+    st.binary(max_size=300), st.integers(0, 600), st.integers(-3, 3), st.sampled_from([b"", b"\0", b"\1", bytes(256)])
+)
+def test_padding_is_accepted_exactly_where_pad_makes_it(frame: bytes, size: int, off: int, more: bytes) -> None:
+    body = max(0, len(frame) + off).to_bytes(4, "big") + frame + more
+    padded = body + bytes(max(0, size - len(body)))
+    claimed = padded[4 : 4 + int.from_bytes(padded[:4], "big")]
+    if pad(claimed) == padded:
+        assert unpad(padded) == claimed
+    else:
+        with pytest.raises(VerificationFailed):
+            unpad(padded)
+    assert unpad(pad(frame)) == frame

@@ -6,6 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from nacl import bindings
+from nacl.exceptions import CryptoError
 
 from ledger.canonical import pack
 from ledger.errors import PeerFault, VerificationFailed
@@ -109,3 +110,19 @@ def test_garbage_in_place_of_a_wrap_names_the_peer(data: bytes) -> None:
 def test_a_wrap_that_holds_something_else_is_refused(inside: bytes) -> None:
     with pytest.raises((PeerFault, VerificationFailed)):
         unwrap(bindings.crypto_box_seal(inside, RECEIVER.public), "or-1", INCARNATION, KEY.key_id, RECEIVER)
+
+
+@settings(max_examples=80)
+@given(st.binary(max_size=60), exactly(24), st.binary(max_size=20), st.sampled_from(["as it is", "flipped", "cut"]))
+def test_what_opens_is_what_nacl_opens(plain: bytes, nonce: bytes, data: bytes, change: str) -> None:
+    block_key = KEY._block_key
+    sealed = bindings.crypto_aead_xchacha20poly1305_ietf_encrypt(plain, data, nonce, block_key)
+    sealed = {"as it is": sealed, "flipped": sealed[:-1] + bytes([sealed[-1] ^ 1]), "cut": sealed[:-1]}[change]
+    incarnation, seq = nonce[:16], int.from_bytes(nonce[16:], "big")
+    try:
+        expected = bindings.crypto_aead_xchacha20poly1305_ietf_decrypt(sealed, data, nonce, block_key)
+    except (CryptoError, ValueError):
+        with pytest.raises(VerificationFailed):
+            KEY.open_payload(sealed, incarnation, seq, data)
+    else:
+        assert KEY.open_payload(sealed, incarnation, seq, data) == expected
