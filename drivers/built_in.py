@@ -8,4 +8,5 @@ BUILT_IN: Final = {
     "ge-dri": "drivers.ge_dri:GeDri",
     "hl7": "drivers.hl7v2:Hl7v2",
     "masimo": "drivers.masimo:Masimo",
+    "nellcor": "drivers.nellcor:Nellcor",
 }

@@ -5,6 +5,7 @@ A driver built on it says how a line is read; it asks for nothing unless it over
 
 from __future__ import annotations
 
+from collections.abc import Hashable
 from dataclasses import dataclass
 from typing import Final
 
@@ -29,6 +30,27 @@ class LineSession:
     clock: ClockOffset
     identity: Identity | None = None
     heard_at: Now | None = None
+
+
+class ShapeGuard:
+    """For lines without a checksum whose fields do not move: a line with another shape than before is doubted.
+
+    Another sensor or setting may bring another shape, a lost byte may too; only the former brings it twice.
+    """
+
+    __slots__ = ("_doubted", "_shape")
+
+    def __init__(self) -> None:
+        self._shape: Hashable = None
+        self._doubted: Hashable = None
+
+    def trusts(self, shape: Hashable) -> bool:
+        """Whether a line of this shape counts; never None."""
+        if self._shape is None or shape in (self._shape, self._doubted):
+            self._shape, self._doubted = shape, None
+            return True
+        self._doubted = shape
+        return False
 
 
 class LineDevice(Outbox):

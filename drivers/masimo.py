@@ -19,7 +19,7 @@ import msgspec
 
 from drivers.conditions import Condition, Conditions
 from drivers.contract import Heard, Now, Spec, Transport
-from drivers.line_device import LineDevice, LineSession
+from drivers.line_device import LineDevice, LineSession, ShapeGuard
 from drivers.shown_values import ShownValues
 from ledger.errors import DeviceFault
 from ledger.limits import S_NS
@@ -179,13 +179,13 @@ class Masimo(LineDevice):
         super().__init__(_LONGEST_LINE_BYTES)
         self._shown = ShownValues()
         self._conditions = Conditions()
-        self._shape: tuple[tuple[str, int], ...] | None = None
-        self._doubted: tuple[tuple[str, int], ...] | None = None
+        self._shapes = ShapeGuard()
 
     def read(self, session: LineSession, line: bytes, now: Now) -> None:
         """One line. Raises DeviceFault when it is none, or when its fields are not those of the line before."""
         told = parse_line(line)
-        self._check_shape(told)
+        if not self._shapes.trusts(told.shape):
+            raise DeviceFault("masimo.fields", "other fields or widths than in the line before")
         time = DeviceTime(told.time_s * S_NS, "local", S_NS)
         self.identified(session, Identity(at_ns=now.utc_ns, make="Masimo", model="oximeter with ASCII 1 output",
                                           serial=told.serial, protocol="ASCII 1"))  # fmt: skip
@@ -194,13 +194,6 @@ class Masimo(LineDevice):
             self.emit(numeric)
         for event in self._conditions.update(_conditions(told), now, time):
             self.emit(event)
-
-    def _check_shape(self, told: MasimoLine) -> None:
-        """Another sensor may bring other fields, a lost byte may too: only the sensor brings them twice."""
-        if self._shape is not None and told.shape not in (self._shape, self._doubted):
-            self._doubted = told.shape
-            raise DeviceFault("masimo.fields", "other fields or widths than in the line before")
-        self._shape, self._doubted = told.shape, None
 
     def _numerics(self, told: MasimoLine, time: DeviceTime, now: Now) -> Iterator[Numeric]:
         doubt = Quality.QUESTIONABLE if told.words["EXC"] & _QUESTIONABLE_BITS else Quality.GOOD

@@ -4,7 +4,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from drivers.contract import Emit, Now, Send
-from drivers.line_device import LineDevice, LineSession
+from drivers.line_device import LineDevice, LineSession, ShapeGuard
 from ledger.errors import DeviceFault
 from ledger.limits import S_NS
 from ledger.records import Clock, Gap, Identity, Link, LinkId, Numeric, Record
@@ -93,3 +93,10 @@ def test_one_by_one_is_all_at_once(pieces: list[bytes]) -> None:
     for driver in (whole, singly):
         driver.link_down(LINK, "unplugged", now(2))
     assert records(singly) == records(whole)
+
+
+def test_a_new_shape_counts_from_its_second_line_and_damage_never_does() -> None:
+    guard = ShapeGuard()
+    assert [guard.trusts(shape) for shape in "aabaccadbaa"] == [
+        True, True, False, True, False, True, False, False, False, False, True,
+    ]  # fmt: skip

@@ -1,0 +1,201 @@
+"""Nellcor pulse oximeters that print their state on the data port, a line every two seconds. It never sends.
+
+Source: "Data Port Protocol" in the operator's manuals of NPB-290, NPB-295, N-395, N-595 and N-600x. There is no
+checksum; a line counts only when its columns end where those of the line before do. Two bytes 03 would open an
+interactive menu: none is sent.
+"""
+
+from __future__ import annotations
+
+import re
+from calendar import timegm
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import datetime
+from decimal import Decimal
+from typing import ClassVar, Final
+
+import msgspec
+
+from drivers.conditions import Condition, Conditions
+from drivers.contract import Heard, Now, Spec, Transport
+from drivers.line_device import LineDevice, LineSession, ShapeGuard
+from drivers.shown_values import ShownValues
+from ledger.errors import DeviceFault
+from ledger.limits import S_NS
+from ledger.records import DeviceTime, EventKind, Identity, Numeric, Quality, Setting, Silence
+
+_LONGEST_LINE_BYTES: Final = 256
+_SAT, _RATE, _AMPLITUDE = "MDC_PULS_OXIM_SAT_O2", "MDC_PULS_OXIM_PULS_RATE", "MDCX_NELLCOR_PA"
+_HEADER: Final = re.compile(
+    rb"(?P<model>N[A-Z]{0,2}-?\d{3}\w?) +VERSION +(?P<version>[\d.]{1,20}) +CRC: ?(?P<crc>\w{1,8}) +"
+    rb"SpO2 +Limit: ?(?P<sat>\d{1,3}-\d{1,3})% +PR +Limit: ?(?P<rate>\d{1,3}-\d{1,3})BPM\b.*",
+    re.IGNORECASE,
+)
+_COLUMNS: Final = re.compile(rb"TIME +%SPO2 +BPM +PA\b.*", re.IGNORECASE)
+_DATA: Final = re.compile(
+    rb"(\d\d-[A-Z]{3}-\d\d +\d\d:\d\d:\d\d) +(\d{1,3}|---) ?(\*?) +(\d{1,3}|---) ?(\*?) +(\d{1,3}|---)"
+    rb"((?: +[A-Z]{2}){0,12})",
+    re.IGNORECASE,
+)
+_STATUS: Final[dict[str, tuple[EventKind, str, str]]] = {
+    "AO": ("mode", "", "alarm off"),
+    "AS": ("mode", "", "alarm silenced"),
+    "LB": ("technical_alarm", "", "low battery"),
+    "LM": ("physiological_alarm", _RATE, "loss of pulse with interference"),
+    "LP": ("physiological_alarm", _RATE, "loss of pulse"),
+    "MO": ("advisory", "", "interference"),
+    "PH": ("physiological_alarm", _RATE, "pulse rate high"),
+    "PL": ("physiological_alarm", _RATE, "pulse rate low"),
+    "PS": ("advisory", "", "pulse search"),
+    "SD": ("technical_alarm", "", "sensor disconnected"),
+    "SH": ("physiological_alarm", _SAT, "saturation high"),
+    "SL": ("physiological_alarm", _SAT, "saturation low"),
+    "SO": ("technical_alarm", "", "sensor off"),
+}
+_UNKNOWN_STATUS: Final[tuple[EventKind, str, str]] = ("advisory", "", "")
+_DOUBTFUL: Final = frozenset(("MO", "LM"))
+_HIGHEST: Final = {_SAT: 100, _RATE: 350, _AMPLITUDE: 255}
+
+
+class NellcorConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """A ``nellcor`` feed has no options."""
+
+
+@dataclass(frozen=True, slots=True)
+class NellcorHeader:
+    """The line that is printed above every page: who it is and its alarm limits (low, high)."""
+
+    model: str
+    version: str
+    saturation_limits: tuple[Decimal, Decimal]
+    rate_limits: tuple[Decimal, Decimal]
+
+
+@dataclass(frozen=True, slots=True)
+class NellcorLine:
+    """One line of values by code (None: dashes) and two-letter status codes; ``outside``: codes beyond their limits."""
+
+    time_s: int
+    values: dict[str, Decimal | None]
+    outside: frozenset[str]
+    status: tuple[str, ...]
+    column_ends: tuple[int, ...]
+
+
+def parse_line(line: bytes) -> NellcorHeader | NellcorLine | None:
+    """Take a line apart; None for the column headings. Raises DeviceFault ``nellcor.line``."""
+    text = line.strip()
+    if _COLUMNS.fullmatch(text):
+        return None
+    if (match := _HEADER.fullmatch(text)) is not None:
+        limits = [tuple(map(Decimal, match[name].decode("ascii").split("-"))) for name in ("sat", "rate")]
+        (sat_low, sat_high), (rate_low, rate_high) = limits
+        model, version = match["model"].decode("ascii"), match["version"].decode("ascii")
+        return NellcorHeader(model, version, (sat_low, sat_high), (rate_low, rate_high))
+    if (match := _DATA.fullmatch(text)) is None:
+        raise DeviceFault("nellcor.line", "not a line of a Nellcor oximeter", "set its data port to ASCII")
+    shown = {_SAT: match[2], _RATE: match[4], _AMPLITUDE: match[6]}
+    values = {code: None if digits == b"---" else Decimal(digits.decode("ascii")) for code, digits in shown.items()}
+    for code, value in values.items():
+        if value is not None and value > _HIGHEST[code]:
+            raise DeviceFault("nellcor.line", f"{code} is beyond {_HIGHEST[code]}")
+    outside = frozenset(code for code, mark in ((_SAT, match[3]), (_RATE, match[5])) if mark)
+    status = tuple(match[7].decode("ascii").upper().split())
+    return NellcorLine(_clock(match[1]), values, outside, status, (match.end(2), match.end(4), match.end(6)))
+
+
+def _clock(text: bytes) -> int:
+    try:
+        parsed = datetime.strptime(" ".join(text.decode("ascii").split()), "%d-%b-%y %H:%M:%S")  # noqa: DTZ007 - no zone
+    except ValueError:
+        raise DeviceFault("nellcor.line", "a date that is none") from None
+    return timegm(parsed.timetuple())
+
+
+def recognise(data: bytes) -> Heard | None:
+    """Whole lines of a Nellcor oximeter in these bytes, and the model if a header is among them."""
+    heard, model = 0, ""
+    for line in re.split(rb"[\r\n]+", data):
+        try:
+            told = parse_line(line)
+        except DeviceFault:
+            continue
+        heard += 1
+        if isinstance(told, NellcorHeader):
+            model = f"Nellcor {told.model}"
+    return Heard(heard, model) if heard else None
+
+
+class Nellcor(LineDevice):
+    """Reads lines; what was shown last, the limits and the conditions outlive a connection."""
+
+    spec: ClassVar[Spec[NellcorConfig]] = Spec(
+        name="nellcor",
+        devices=("Nellcor N-595, N-600, N-600x", "Nellcor N-395, NPB-290, NPB-295"),
+        transports=(Transport.SERIAL,),
+        config=NellcorConfig,
+        serial_lines=("9600 8N1", "19200 8N1", "2400 8N1"),
+        passive_ok=True,
+        silence_s=8.0,
+        records=frozenset({"numeric", "setting", "event", "gap", "identity", "link", "clock"}),
+        source="Nellcor N-595 and N-600x Operator's Manuals, Data Port Protocol",
+        longest_frame_bytes=_LONGEST_LINE_BYTES,
+        recognise=recognise,
+    )
+
+    def __init__(self, config: NellcorConfig) -> None:
+        super().__init__(_LONGEST_LINE_BYTES)
+        self._shown = ShownValues()
+        self._conditions = Conditions()
+        self._limits: dict[str, Decimal] = {}
+        self._shapes = ShapeGuard()
+
+    def read(self, session: LineSession, line: bytes, now: Now) -> None:
+        """One line. Raises DeviceFault when it is none of the device's."""
+        told = parse_line(line)
+        if isinstance(told, NellcorHeader):
+            self._header(session, told, now)
+        elif told is not None:
+            self._values(session, told, now)
+
+    def _header(self, session: LineSession, told: NellcorHeader, now: Now) -> None:
+        self.identified(session, Identity(at_ns=now.utc_ns, make="Nellcor", model=told.model, software=told.version,
+                                          protocol="data port, ASCII"))  # fmt: skip
+        low_high = zip(("LOW", "HIGH") * 2, (*told.saturation_limits, *told.rate_limits), ("%", "%", "/min", "/min"),
+                       ("SPO2", "SPO2", "PR", "PR"), strict=True)  # fmt: skip
+        for end, limit, unit, name in low_high:
+            code = f"MDCX_NELLCOR_{name}_LIMIT_{end}"
+            if self._limits.get(code) != limit:
+                self._limits[code] = limit
+                self.emit(Setting(at_ns=now.utc_ns, quality=Quality.UNCHECKED, code=code, value=limit, unit=unit,
+                                  device_code=f"{name} Limit {end.lower()}"))  # fmt: skip
+
+    def _values(self, session: LineSession, told: NellcorLine, now: Now) -> None:
+        if not self._shapes.trusts(told.column_ends):
+            raise DeviceFault("nellcor.columns", "columns that end elsewhere than in the line before")
+        time = DeviceTime(told.time_s * S_NS, "local", S_NS)
+        self.clocked(session, told.time_s * S_NS, now)
+        doubt = Quality.QUESTIONABLE if _DOUBTFUL & set(told.status) else Quality.GOOD
+        for (code, value), (unit, name) in zip(
+            told.values.items(), (("%", "%SpO2"), ("/min", "BPM"), ("", "PA")), strict=True
+        ):
+            quality = Quality.UNCHECKED | (doubt if value is not None else Quality.UNAVAILABLE)
+            numeric = Numeric(at_ns=now.utc_ns, device_time=time, quality=quality, code=code, value=value, unit=unit,
+                              device_code=name)  # fmt: skip
+            for record in self._shown.show(name, numeric):
+                self.emit(record)
+        for event in self._conditions.update(_conditions(told), now, time):
+            self.emit(event)
+
+
+def _conditions(told: NellcorLine) -> Iterator[Condition]:
+    silence: Silence = "audio_off" if "AO" in told.status else "audio_paused" if "AS" in told.status else "on"
+    for code in dict.fromkeys(told.status):
+        kind, source, text = _STATUS.get(code, _UNKNOWN_STATUS)
+        yield Condition(code, kind, "unknown", f"MDCX_NELLCOR_{code}", source, text, code, silence=silence)
+    for outside in sorted(told.outside):
+        name = "SpO2" if outside == _SAT else "BPM"
+        code = f"MDCX_NELLCOR_{name.upper()}_OUTSIDE_LIMITS"
+        yield Condition(f"{name}*", "physiological_alarm", "unknown", code, outside, f"{name} outside its limits",
+                        f"{name}*", silence=silence)  # fmt: skip

@@ -1,0 +1,122 @@
+from __future__ import annotations
+
+from decimal import Decimal
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from drivers.contract import Emit, Now
+from drivers.nellcor import Nellcor, NellcorConfig, NellcorHeader, NellcorLine, parse_line, recognise
+from ledger.errors import DeviceFault
+from ledger.limits import S_NS
+from ledger.records import Event, Gap, Identity, LinkId, Numeric, Quality, Record, Setting
+
+LINK = LinkId(1)
+# As the manuals print them.
+HEADER = b"NPB-295 VERSION 2.0.0.0 CRC: XXXX SpO2 Limit: 70-100% PR Limit: 60-160BPM"
+COLUMNS = b"TIME %SPO2 BPM PA Status"
+LINE = b"12-NOV-98 14:00:05 100 120 50"
+ALARM = b"12-NOV-98 14:00:07  69*  120   50  SL AS"
+SEARCH = b"12-NOV-98 14:00:09 ---   ---   ---  PS"
+
+
+def now(s: float) -> Now:
+    return Now(round(s * S_NS), round((1_790_000_000 + s) * S_NS))
+
+
+class Bench:
+    def __init__(self) -> None:
+        self.driver = Nellcor(NellcorConfig())
+        self.driver.link_up(LINK, "port", now(0))
+
+    def line(self, line: bytes, s: float = 1) -> list[Record]:
+        self.driver.receive(LINK, line + b"\r\n", now(s))
+        self.driver.wake(now(s + 2))
+        return [action.record for action in self.driver.drain() if isinstance(action, Emit)]
+
+
+def test_the_manual_s_header_and_line() -> None:
+    assert parse_line(HEADER) == NellcorHeader(
+        "NPB-295", "2.0.0.0", (Decimal(70), Decimal(100)), (Decimal(60), Decimal(160))
+    )
+    assert parse_line(COLUMNS) is None
+    told = parse_line(LINE)
+    assert isinstance(told, NellcorLine)
+    assert list(told.values.values()) == [100, 120, 50]
+    assert told.time_s == 910_879_205
+
+
+def test_identity_and_limits_are_told_once_and_when_they_change() -> None:
+    bench = Bench()
+    records = bench.line(HEADER)
+    assert [(r.model, r.software) for r in records if isinstance(r, Identity)] == [("NPB-295", "2.0.0.0")]
+    assert [r.value for r in records if isinstance(r, Setting)] == [70, 100, 60, 160]
+    assert bench.line(HEADER) == []
+    (changed,) = bench.line(HEADER.replace(b"60-160", b"50-160"))
+    assert isinstance(changed, Setting)
+    assert (changed.code, changed.value, changed.unit) == ("MDCX_NELLCOR_PR_LIMIT_LOW", Decimal(50), "/min")
+
+
+def test_values_marks_and_status() -> None:
+    records = Bench().line(ALARM)
+    values = {record.device_code: record for record in records if isinstance(record, Numeric)}
+    assert (values["%SpO2"].code, values["%SpO2"].value) == ("MDC_PULS_OXIM_SAT_O2", Decimal(69))
+    assert (values["BPM"].code, values["BPM"].value) == ("MDC_PULS_OXIM_PULS_RATE", Decimal(120))
+    assert values["PA"].value == 50
+    assert {record.quality for record in values.values()} == {Quality.UNCHECKED}
+    events = {record.alarm_id: record for record in records if isinstance(record, Event)}
+    assert {name: (event.kind, event.silence) for name, event in events.items()} == {
+        "SL": ("physiological_alarm", "audio_paused"),
+        "AS": ("mode", "audio_paused"),
+        "SpO2*": ("physiological_alarm", "audio_paused"),
+    }
+
+
+def test_a_search_withdraws_the_values_once_and_a_motion_makes_them_doubtful() -> None:
+    bench = Bench()
+    bench.line(b"12-NOV-98 14:00:07  99   120    50")
+    gone = [record for record in bench.line(SEARCH) if isinstance(record, Numeric)]
+    assert [record.value for record in gone] == [None] * 3
+    assert not [record for record in bench.line(SEARCH.replace(b":09", b":11"), 3) if isinstance(record, Numeric)]
+    moved = bench.line(b"12-NOV-98 14:00:13  97   120    50  MO", 5)
+    assert {r.quality for r in moved if isinstance(r, Numeric)} == {Quality.UNCHECKED | Quality.QUESTIONABLE}
+
+
+def test_an_unknown_status_is_kept() -> None:
+    (event,) = [r for r in Bench().line(LINE + b"  ZZ") if isinstance(r, Event)]
+    assert (event.code, event.kind, event.text) == ("MDCX_NELLCOR_ZZ", "advisory", "")
+
+
+@pytest.mark.parametrize(
+    "damaged",
+    [
+        b"12-NOV-98 14:00:09  9   120    50",
+        b"12-NOV-98 14:00:09  99   10    50",
+        b"12-NOV-98 14:00:09  99   120\xb0   50",
+        b"12-NOX-98 14:00:09  99   120    50",
+        b"12-NOV-98 14:00:09 199   120    50",
+        b"98 14:00:09  99   120    50",
+    ],
+)
+def test_a_damaged_line_gives_no_value_and_a_gap(damaged: bytes) -> None:
+    bench = Bench()
+    assert [r for r in bench.line(b"12-NOV-98 14:00:07  99   120    50") if isinstance(r, Numeric)]
+    (gap,) = bench.line(damaged, 5)
+    assert isinstance(gap, Gap)
+    assert (gap.cause, gap.lost_bytes) == ("undecodable", len(damaged))
+
+
+def test_it_recognises_its_own_lines_and_no_others() -> None:
+    heard = recognise(b"8 14:00:05 100 120 50\r\n" + HEADER + b"\r\n" + COLUMNS + b"\r\n" + LINE + b"\r\n")
+    assert heard is not None
+    assert (heard.frames, heard.device) == (3, "Nellcor NPB-295")
+    assert recognise(bytes(range(256)) * 4) is None
+
+
+@given(st.binary(max_size=200) | st.lists(st.sampled_from(ALARM.split(b" ") + HEADER.split(b" "))).map(b" ".join))
+def test_no_line_raises_anything_but_a_device_fault(line: bytes) -> None:
+    try:
+        parse_line(line)
+    except DeviceFault as fault:
+        assert fault.id.startswith("nellcor.")  # noqa: PT017 - either outcome is right
