@@ -126,10 +126,14 @@ class EmbeddedBroker:
         """Trust exactly these certificates from now on; boxes no longer trusted are disconnected."""
         boxes = self._pin(peers)
         tls = server_context(self._own, boxes)
-        if self._loop is None:
-            self._boxes, self._tls = boxes, tls
-        else:
-            self._loop.call_soon_threadsafe(self._replace_peers, boxes, tls)
+        loop = self._loop
+        try:
+            if loop is not None:
+                loop.call_soon_threadsafe(self._replace_peers, boxes, tls)
+                return
+        except RuntimeError:  # the loop was closed this moment
+            pass
+        self._boxes, self._tls = boxes, tls
 
     def attach(self, client: LocalClient | None) -> None:
         """Deliver what peers send to the owner to this client of the same process; None ends that."""

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from agent.control import Handler, Reply, Request
 from agent.control_errors import error_fields
 from agent.drill import DrillResult
+from agent.manifest_offer import manifest_handlers
 from agent.restore_document import restore_document
 from agent.status_builder import build_status
 from ledger.canonical import pack
@@ -66,6 +67,7 @@ def handlers(node: Node) -> Mapping[str, Handler]:
     return {
         "status": status, "statistics": statistics, "restore": restore, "state": state, "mend": mend,
         "drill": drill, "heads": heads, "fetch": fetch, "restored": restored,
+        **manifest_handlers(node),
     }  # fmt: skip
 
 

@@ -54,14 +54,16 @@ class RingKeys:
         return entry.wraps if entry is not None else {}
 
 
-def load_manifest(store: Store) -> Manifest | None:
-    """The highest version held, its signatures checked against itself; None before enrolment."""
-    versions = store.manifests()
-    if not versions:
-        return None
-    signed = SignedManifest.decode(versions[-1][1])
-    signed.check(None)
-    return signed.manifest
+def load_manifest(store: Store, box: str | None = None) -> Manifest | None:
+    """The highest version held, or the highest that lists ``box``, its signatures checked against itself; None when
+    there is none.
+    """
+    for _, data in reversed(store.manifests()):
+        signed = SignedManifest.decode(data)
+        if box is None or signed.manifest.lists(box):
+            signed.check(None)
+            return signed.manifest
+    return None
 
 
 def load_replicas(store: Store) -> list[Replica]:

@@ -82,12 +82,21 @@ class Drills:
 
     def start(self) -> None:
         """Begin the schedule, unless it is off or there are no peers."""
-        if self._book.keep(self.peers, self._node.now().utc_ns):
-            self._save()
         for row in self._book.rows():
             if row.failed:
                 self._alert(_FAILED, row.box, f"the last restore drill of {row.box} failed: {row.result}")
-        if self._period_ns and self.peers:
+        self.follow()
+
+    def follow(self) -> None:
+        """Drill the peers of the manifest in force: at the start, and when another comes into force."""
+        utc_ns = self._node.now().utc_ns
+        before = {row.box for row in self._book.rows()}
+        if self._book.keep(self.peers, utc_ns):
+            self._save()
+        for gone in before - set(self.peers):
+            for alert_id in (_FAILED, _OVERDUE):
+                self._node.alerts.clear(alert_id, gone, utc_ns)
+        if self._period_ns and self.peers and self._task is None:
             self._task = asyncio.get_running_loop().create_task(self._run())
 
     async def stop(self) -> None:

@@ -17,7 +17,7 @@ from ledger.errors import OrledgerError
 from ledger.instant import Now
 from ledger.limits import LIMITS
 from ledger.outbox import Warn
-from ledger.standby import Hearing, Standby, Step
+from ledger.standby import Hearing, Phase, Standby, Step
 
 if TYPE_CHECKING:
     from agent.node import Node
@@ -30,21 +30,36 @@ class Failover:
 
     def __init__(self, node: Node) -> None:
         self._node = node
-        self._started_ns = node.now().mono_ns
-        manifest, own = node.manifest, node.member.own_id
-        self._peers = [peer.id for peer in manifest.peers_of(own)]
-        boxes = [box for box in node.configuration.restore.standby_for if box in self._peers]
-        self._standbys = [Standby(box, manifest.quorum_of(box), self._started_ns) for box in boxes]
+        self._known_since_ns: dict[str, int] = {}
+        self._standbys: dict[str, Standby] = {}
         self._emission = Emission(node.configuration)
         self._tasks: set[asyncio.Task[None]] = set()
+        self.follow()
+
+    def follow(self) -> None:
+        """Watch the peers of the manifest in force: at the start, and when another comes into force."""
+        node, now = self._node, self._node.now()
+        manifest, own = node.manifest, node.member.own_id
+        peers = [peer.id for peer in manifest.peers_of(own)]
+        for gone in self._known_since_ns.keys() - set(peers):
+            node.alerts.clear("peer.silent", gone, now.utc_ns)
+            standby = self._standbys.pop(gone, None)
+            if standby is not None and standby.phase is Phase.EMITTING:
+                self._start(self._withdraw(gone))
+        self._known_since_ns = {peer: self._known_since_ns.get(peer, now.mono_ns) for peer in peers}
+        for box in node.configuration.restore.standby_for:
+            if box in self._standbys:
+                self._standbys[box].quorum = manifest.quorum_of(box)
+            elif box in self._known_since_ns:
+                self._standbys[box] = Standby(box, manifest.quorum_of(box), now.mono_ns)
 
     def step(self, now: Now) -> None:
         """Once a tick: who is silent, and what follows."""
         heard = self._node.member.gossip.heard_mono_ns
-        for peer in self._peers:
-            self._watch(peer, heard.get(peer, self._started_ns), now)
+        for peer, since_ns in self._known_since_ns.items():
+            self._watch(peer, max(since_ns, heard.get(peer, since_ns)), now)
         self._watch_vouching(now)
-        for standby in self._standbys:
+        for standby in self._standbys.values():
             match standby.step(heard.get(standby.box), now.mono_ns):
                 case Step.ASK_AND_RESTORE:
                     self._start(self._restore(standby))

@@ -39,6 +39,7 @@ from drivers import registry
 from ledger.errors import ConfigurationFault, OrledgerError, OurFault
 from ledger.instant import Now
 from ledger.limits import LIMITS, S_NS
+from ledger.manifest import Manifest
 from ledger.member import Member
 from ledger.notices import Notice
 from ledger.outbox import Warn
@@ -61,22 +62,15 @@ class Node:
         self.identity: BoxIdentity = load_box(folder)
         self.store = Store.open(folder.ledger)
         self.keyring = open_keyring(folder, self.identity)
-        manifest = load_manifest(self.store)
+        manifest = load_manifest(self.store, box.id)
         if manifest is None:
             raise ConfigurationFault("box.unenrolled", f"{folder.path} holds no manifest", "run: orledger init")
-        if (manifest.site, box.id) != (box.site, manifest.box(box.id).id):
+        if manifest.site != box.site:
             raise ConfigurationFault(
                 "config.other-site",
                 f"the configuration says {box.site}, the manifest {manifest.site}",
                 "correct $.box.site",
             )
-        if manifest.peers_of(box.id) and configuration.replication is None:
-            raise ConfigurationFault(
-                "config.no-replication",
-                "the manifest lists peers, but there is no [replication]",
-                "add [replication] listen",
-            )
-        self.manifest = manifest
         self.alerts = Alerts()
         self.statistics = Statistics()
         self.intake = Intake()
@@ -95,6 +89,7 @@ class Node:
             self.store.manifests(),
             self.store.self_value(QUOTA),
         )
+        self._followed = self.member.manifests.newest
         self.pump = Pump(
             self.member, self.store, self.keyring, self.intake, self.alerts, self.statistics, read_now, self._failed
         )
@@ -169,6 +164,21 @@ class Node:
         finally:
             ticking.cancel()
             await asyncio.gather(ticking, return_exceptions=True)
+
+    @property
+    def manifest(self) -> Manifest:
+        """The site's manifest in force here; the last that listed this box, should it have been removed."""
+        return self.member.manifest
+
+    def _follow_manifest(self) -> None:
+        """A newer manifest may have come, from a peer or an operator: whatever lists peers follows it."""
+        before, newest = self._followed, self.member.manifests.newest
+        if newest is not before:
+            self._followed = newest
+            _LOG.warning("manifest %d of %s is in force", newest.version, newest.site)
+            self.failover.follow()
+            self.drills.follow()
+            self.network.follow(before)
 
     def now(self) -> Now:
         """This moment."""
@@ -245,6 +255,7 @@ class Node:
             if closed is not None:
                 self.pump.closed(closed)
         self.pump.pump()
+        self._follow_manifest()
         self.failover.step(now)
         self._ticked = True
         self.statistics.tick_work.add(time.perf_counter_ns() - began_ns)

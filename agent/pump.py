@@ -67,7 +67,6 @@ class Pump:
         self._statistics = statistics
         self._now = now
         self._failed = failed
-        self._peers = [box.id for box in member.manifest.peers_of(member.own_id)]
         self._committer = Committer(store, self._gather, self._committed, failed)
         self._committing_to = 0
         self._spare: Sequence[Op] = ()
@@ -89,7 +88,7 @@ class Pump:
 
     def unvouched_ns(self, now: Now) -> int:
         """How long ago the oldest block closed that has not reached the level witnessed; 0 without peers."""
-        return now.mono_ns - self._unwitnessed[0][1] if self._peers and self._unwitnessed else 0
+        return now.mono_ns - self._unwitnessed[0][1] if self._peers() and self._unwitnessed else 0
 
     def overloaded(self) -> bool:
         """True when the disk is so far behind that closing more blocks would only fill memory."""
@@ -132,10 +131,13 @@ class Pump:
         elif issubclass(message.kind, Heads):
             self.wire.broadcast_heads(message.wire)
         elif issubclass(message.kind, _TO_EACH):
-            for peer in self._peers:
+            for peer in self._peers():
                 self.wire.send_to(peer, message.wire)
         else:
             self.wire.broadcast_live(message.wire)
+
+    def _peers(self) -> list[str]:
+        return [box.id for box in self._member.manifest.peers_of(self._member.own_id)]
 
     # ---- disk --------------------------------------------------------------------------------------------------
 

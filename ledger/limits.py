@@ -44,6 +44,7 @@ class Limits:
     heads_every_ns: int = 1 * S_NS
     silence_ns: int = 2 * S_NS
     network_retry_ns: int = 5 * S_NS
+    farewell_ns: int = 3 * S_NS
     unvouched_ns: int = 5 * S_NS
     standby_pause_min_ns: int = 2 * S_NS
     standby_pause_max_ns: int = 300 * S_NS

@@ -139,6 +139,8 @@ class Member:
     ) -> None:  # fmt: skip
         """Take over what the disk holds and begin a new log at once."""
         self.manifests.load(manifests)
+        if self.manifests.own is not self.manifests.newest:
+            self._tell_removed()
         if quota is not None:
             self.witness.quota.load(quota)
         self.witness.load(replicas, promises, key_ids)
@@ -334,12 +336,15 @@ class Member:
         if self.manifests.own is self.manifests.newest:
             self.writer.adopt_manifest(self.manifests.own)
         else:
-            self.out.warn(Warn(
-                "manifest.removed", "critical", "operator", self.own_id,
-                f"the site's manifest {self.manifests.newest.version} no longer lists {self.own_id}",
-                "take this box out of the room, or enrol it again",
-            ))  # fmt: skip
+            self._tell_removed()
         return True
+
+    def _tell_removed(self) -> None:
+        self.out.warn(Warn(
+            "manifest.removed", "critical", "operator", self.own_id,
+            f"the site's manifest {self.manifests.newest.version} lists {self.own_id} no longer: it records alone",
+            "take this box out of the room, or enrol it again",
+        ))  # fmt: skip
 
     def _on_fresh_heads(self, sender: str, answer: Answer, now: Now) -> None:
         for report in answer.reports:

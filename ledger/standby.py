@@ -51,7 +51,7 @@ class Standby:
     def __init__(self, box: str, quorum: Quorum, now_ns: int) -> None:
         self.box = box
         self.phase = Phase.HEARD
-        self._quorum = quorum
+        self.quorum = quorum
         self._heard_ns = now_ns
         self._restored_ns: int | None = None
         self._next_try_ns = now_ns
@@ -85,7 +85,7 @@ class Standby:
             return False
         if any(hearing.hears for hearing in others.values()):
             return False
-        return 1 + len(others) >= self._quorum.fence
+        return 1 + len(others) >= self.quorum.fence
 
     def emitted(self, now_ns: int) -> None:
         """The state was handed out; the next time this box falls silent soon after, it waits longer."""

@@ -29,6 +29,7 @@ COMMANDS: Mapping[str, tuple[str, str]] = {
     "records": ("agent.cli.records:command", "Print what was recorded."),
     "restore": ("agent.cli.restore:command", "Fetch, verify and hand over a box's latest state."),
     "run": ("agent.cli.run:command", "Run the agent."),
+    "site": ("agent.cli.site:command", "Show the site's manifest, or put a newer one into force."),
     "status": ("agent.cli.status:command", "Say how this box is; exit 0 good, 1 attention, 2 critical."),
     "verify": ("agent.cli.verify:command", "Prove a log, or show where it fails."),
 }

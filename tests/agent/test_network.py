@@ -4,12 +4,19 @@ from __future__ import annotations
 
 import asyncio
 import socket
+from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
+
+import msgspec
 
 from agent import config
 from agent.init_site import SiteBox, SiteFile, init_site
 from agent.node import Node
+from agent.tls import create_identity
+from ledger.manifest import Box, sign_manifest
 from ledger.quorum import Level
+from ledger.signing import SigningKey
 
 
 def site(tmp_path: Path, count: int) -> list[config.Configuration]:
@@ -75,6 +82,54 @@ def test_a_damaged_certificate_does_not_stop_the_recorder(tmp_path: Path) -> Non
         running = asyncio.create_task(node.run())
         await until(node, lambda: "network.down" in alert_ids(node))
         await until(node, lambda: node.pump.durable_blocks > 1)
+        node.stop()
+        assert await running == 0
+
+    asyncio.run(scenario())
+
+
+def offer(node: Node, folder: Path, change: Callable[[Box], Box]) -> None:
+    """The next manifest, with every peer changed."""
+    before = node.manifest
+    boxes = tuple(box if box.id == node.member.own_id else change(box) for box in before.boxes)
+    after = replace(before, version=before.version + 1, previous_hash=before.hash, boxes=boxes)
+    key = SigningKey((folder / "lab" / "site.seed").read_bytes())
+    assert node.member.offer_manifest(sign_manifest(after, [key]).encode())
+
+
+def test_a_peer_that_a_manifest_describes_wrongly_is_named_and_left_out_until_the_next(tmp_path: Path) -> None:
+    async def scenario() -> None:
+        configuration = site(tmp_path, 3)[0]
+        node = Node(configuration)
+        addresses = {box.id: box.address for box in node.manifest.boxes}
+        running = asyncio.create_task(node.run())
+        await until(node, lambda: node.network.mesh is not None and node.pump.durable_blocks > 1)
+        offer(node, tmp_path, lambda box: replace(box, address="nowhere") if box.id == "or-2" else box)
+        await until(node, lambda: "network.peer-unfit" in alert_ids(node))
+        assert node.network.mesh is not None
+        assert set(node.network.mesh.counters()) == {"or-1", "or-3"}
+        offer(node, tmp_path, lambda box: replace(box, address=addresses[box.id]))
+        await until(node, lambda: "network.peer-unfit" not in alert_ids(node))
+        assert set(node.network.mesh.counters()) == {"or-1", "or-2", "or-3"}
+        node.stop()
+        assert await running == 0
+
+    asyncio.run(scenario())
+
+
+def test_with_a_mosquitto_a_person_is_told_that_its_certificates_are_old(tmp_path: Path) -> None:
+    async def scenario() -> None:
+        first = site(tmp_path, 2)[0]
+        assert first.replication is not None
+        mosquitto = msgspec.structs.replace(first.replication, broker="mosquitto")
+        node = Node(msgspec.structs.replace(first, replication=mosquitto))
+        running = asyncio.create_task(node.run())
+        await until(node, lambda: node.network.mesh is not None)
+        await asyncio.sleep(0.3)
+        assert "broker.peers" not in alert_ids(node)
+        certificate = create_identity("or-2", tmp_path / "new.pem").certificate_der
+        offer(node, tmp_path, lambda box: replace(box, tls_certificate=certificate))
+        await until(node, lambda: "broker.peers" in alert_ids(node))
         node.stop()
         assert await running == 0
 

@@ -94,6 +94,12 @@ class Process:
     def running(self) -> bool:
         return self._process is not None and self._process.poll() is None
 
+    @property
+    def pid(self) -> int:
+        """Of the last start."""
+        assert self._process is not None
+        return self._process.pid
+
     def start(self) -> None:
         assert not self.running, f"{self.name} is running"
         with self.log.open("ab") as log:
