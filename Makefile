@@ -3,8 +3,9 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.installed-from-lock
+RIVALS := $(VENV)/.installed-side-by-side
 
-.PHONY: demo test torture check bench sim lock clean
+.PHONY: demo test torture check bench bench-side-by-side sim lock clean
 
 demo: $(READY)
 	$(BIN)/orledger demo
@@ -25,18 +26,24 @@ check: $(READY)
 bench: $(READY)
 	$(BIN)/python -m benchmarks
 
+# The same work on NATS JetStream, etcd and PostgreSQL: docs/benchmarks.md says what must be installed.
+bench-side-by-side: $(RIVALS)
+	$(BIN)/python -m benchmarks.side_by_side $(BENCH_ARGS)
+
 # The cluster simulation, as many seeds as wanted: make sim SEEDS=100000
 SEEDS ?= 1000
 sim: $(READY)
 	$(BIN)/python -m tests.sim --seeds $(SEEDS) $(SIM_ARGS)
 
+COMPILE = env -u PIP_FIND_LINKS -u PIP_EXTRA_INDEX_URL PIP_CONFIG_FILE=/dev/null $(BIN)/pip-compile --quiet $(LOCK_ARGS) \
+    $(1) --allow-unsafe --strip-extras --generate-hashes --no-header \
+    --no-emit-index-url --no-emit-find-links --no-emit-trusted-host --no-emit-options --output-file $(2) $(3)
+
 # Pins stay where they still fit; LOCK_ARGS=--upgrade moves them all. Reads the package index and nothing of this
 # machine's pip settings, so that the lock names no host and no path.
 lock: $(READY)
-	env -u PIP_FIND_LINKS -u PIP_EXTRA_INDEX_URL PIP_CONFIG_FILE=/dev/null $(BIN)/pip-compile --quiet $(LOCK_ARGS) \
-	    --extra dev --all-build-deps --allow-unsafe --strip-extras --generate-hashes --no-header \
-	    --no-emit-index-url --no-emit-find-links --no-emit-trusted-host --no-emit-options \
-	    --output-file requirements.lock pyproject.toml
+	$(call COMPILE,--extra dev --all-build-deps,requirements.lock,pyproject.toml)
+	$(call COMPILE,,benchmarks/requirements.lock,benchmarks/requirements.in)
 
 clean:
 	rm -rf $(VENV) build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
@@ -46,4 +53,8 @@ $(READY): requirements.lock pyproject.toml
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/pip install --quiet --require-hashes -r requirements.lock
 	$(BIN)/pip install --quiet --no-deps --no-build-isolation -e .
+	touch $@
+
+$(RIVALS): $(READY) benchmarks/requirements.lock
+	$(BIN)/pip install --quiet --require-hashes -r benchmarks/requirements.lock
 	touch $@

@@ -112,11 +112,12 @@ def _wrap(marks: _Marks) -> None:
         durable(intake, position)
         marks.durable(position)
 
-    Pump.closed = pump_closed  # type: ignore[method-assign]
-    Pump.arrived = pump_arrived  # type: ignore[method-assign]
-    Intake.durable = intake_durable  # type: ignore[method-assign]
+    Pump.closed = pump_closed  # type: ignore[method-assign, assignment]
+    Pump.arrived = pump_arrived  # type: ignore[method-assign, assignment]
+    Intake.durable = intake_durable  # type: ignore[method-assign, assignment]
 
 
 if __name__ == "__main__":
-    _wrap(_Marks(Path(sys.argv.pop(1)).open("a", buffering=1)))
-    sys.exit(main())
+    with Path(sys.argv.pop(1)).open("a", buffering=1) as marks_file:
+        _wrap(_Marks(marks_file))
+        sys.exit(main())

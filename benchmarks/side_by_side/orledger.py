@@ -35,8 +35,8 @@ from ledger.store import Store
 
 NAME = "orledger"
 FOOTNOTE = (
-    "3 boxes, mutual TLS 1.3 and signatures on, every block synced; entries by HL7 over MLLP, whose block closes at the "
-    "next 100 ms tick"
+    "3 boxes, mutual TLS 1.3 and signatures on, every block synced; entries by HL7 over MLLP, whose block closes at "
+    "the next 100 ms tick"
 )
 _BOXES = ("or-1", "or-2", "or-3")
 _WRITER, _OTHER, _STANDBY = _BOXES
@@ -48,6 +48,7 @@ _SETTLE_S = 60.0
 _POLL_S = 0.005
 _MARK_S = 0.05
 _CLOSED_S = 0.3  # until the box has seen the end of each connection: it takes no more than 32 at once
+_OWN, _MAJORITY, _ALL = (DURABLE,), (DURABLE, COPIED), (DURABLE, WITNESSED)
 _CODE = "MDC_ECG_HEART_RATE"
 
 
@@ -60,6 +61,10 @@ class _MeasuredBox(Box):
         self._arguments = (
             "-m", "benchmarks.side_by_side.measured_agent", str(self.marks_file), "--config", str(configuration), "run",
         )  # fmt: skip
+
+    def has_peers(self) -> bool:
+        """Whether it can reach a peer's broker."""
+        return self.connected_peers() > 0
 
     def marks(self) -> list[Mark]:
         """All so far."""
@@ -107,9 +112,7 @@ def _make_site(folder: Path) -> _Site:
             id=box,
             room=f"OR {box[-1]}",
             listen=f"{HOST}:{port}",
-            feed=[
-                {"name": "probe", "driver": "hl7", "mllp": {"listen": f"{HOST}:{listeners[box]}", "allow": [HOST]}}
-            ]
+            feed=[{"name": "probe", "driver": "hl7", "mllp": {"listen": f"{HOST}:{listeners[box]}", "allow": [HOST]}}]
             if box in listeners
             else [],
             restore={"standby_for": [_WRITER]} if box == _STANDBY else {},
@@ -183,12 +186,10 @@ async def _paced(site: _Site, entries: Entries, plan: Plan) -> Measured:
     await asyncio.sleep(1.0)
     marks = box.marks()
     found = latencies("aa", acks) | probed(probe)
-    for key, kinds in (("ack", (DURABLE, COPIED)), ("ack_witnessed", (DURABLE, WITNESSED))):
-        found |= latencies(key, [Ack(ack.sent_ns, _entry_reached(marks, ack, kinds)) for ack in acks])
+    found |= latencies("ack", [Ack(ack.sent_ns, _entry_reached(marks, ack, _MAJORITY)) for ack in acks])
+    found |= latencies("ack_witnessed", [Ack(ack.sent_ns, _entry_reached(marks, ack, _ALL)) for ack in acks])
     blocks = [mark for mark in marks if mark.kind == CLOSED and mark.at_ns >= acks[0].sent_ns][:-1]
-    for key, kinds in (
-        ("block_durable", (DURABLE,)), ("block", (DURABLE, COPIED)), ("block_witnessed", (DURABLE, WITNESSED)),
-    ):  # fmt: skip
+    for key, kinds in (("block_durable", _OWN), ("block", _MAJORITY), ("block_witnessed", _ALL)):
         found |= latencies(key, [Ack(block.at_ns, _block_reached(marks, block, kinds)) for block in blocks])
     return found
 
@@ -245,13 +246,13 @@ async def _fail_and_wait(site: _Site, entries: Entries) -> float:
     """Kill the writer and do nothing: ms until the standby has handed out its state by itself."""
     writer, standby = site.boxes[_WRITER], site.boxes[_STANDBY]
     state_file = Path(f"{standby.folder.path.parent}/run/{_WRITER}.state.json")
-    state_file.unlink(missing_ok=True)
+    _forget(state_file)
     last = await _warm(site, entries)
     began = now_ns()
     os.kill(writer.pid, signal.SIGKILL)
     writer.end()
     until = time.monotonic() + _SETTLE_S
-    while not (state_file.exists() and _holds(json.loads(state_file.read_text()), last)):
+    while not _file_holds(state_file, last):
         if time.monotonic() > until:
             raise SiteFault(f"{_STANDBY} never handed out the state of {_WRITER}")
         await asyncio.sleep(_POLL_S)
@@ -280,7 +281,7 @@ async def _majority_at(box: _MeasuredBox, ack: Ack) -> int:
     until = time.monotonic() + _SETTLE_S
     while True:
         try:
-            return _entry_reached(box.marks(), ack, (DURABLE, COPIED))
+            return _entry_reached(box.marks(), ack, _MAJORITY)
         except WorkFault:
             if time.monotonic() > until:
                 raise
@@ -314,7 +315,7 @@ def _first_held(marks: Sequence[Mark], acks: Sequence[Ack]) -> int | None:
     held = []
     for ack in acks:
         try:
-            held.append(_entry_reached(marks, ack, (DURABLE, COPIED)))
+            held.append(_entry_reached(marks, ack, _MAJORITY))
         except WorkFault:
             continue
     return min(held, default=None)
@@ -331,6 +332,14 @@ def _until_restored(asker: Box, last: int) -> int:
         except OrledgerError as found:
             fault = found
     raise SiteFault(f"{asker.name} never restored entry {last} of {_WRITER}: {fault}")
+
+
+def _forget(state_file: Path) -> None:
+    state_file.unlink(missing_ok=True)
+
+
+def _file_holds(state_file: Path, last: int) -> bool:
+    return state_file.exists() and _holds(json.loads(state_file.read_text()), last)
 
 
 def _holds(document: Mapping[str, Any], last: int) -> bool:
@@ -359,8 +368,7 @@ async def _restore_of_length(folder: Path, blocks: int) -> float:
             box.start()
         for box in holders.values():
             await asyncio.to_thread(wait_for, f"{box.name} answers", box.answers, _SETTLE_S)
-            await asyncio.to_thread(wait_for, f"{box.name} is connected", lambda box=box: box.connected_peers() > 0,
-                                    _SETTLE_S)  # fmt: skip
+            await asyncio.to_thread(wait_for, f"{box.name} is connected", box.has_peers, _SETTLE_S)
         took = []
         for _ in range(READS):
             began = time.perf_counter()
@@ -373,5 +381,3 @@ async def _restore_of_length(folder: Path, blocks: int) -> float:
 
 def _say(began: float, what: str) -> None:
     print(f"   {NAME}: {what} after {time.monotonic() - began:.0f} s", flush=True)
-
-

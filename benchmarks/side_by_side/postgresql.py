@@ -93,7 +93,9 @@ class PostgreSql:
             command = [str(_program("postgres")), "-D", str(home / "data"), "-p", str(self._ports[name]), "-k", ""]
             self._daemons[name] = Daemon(name, command, folder / f"{name}.log", user=self._user)
         home = self._homes[self._primary]
-        await self._run("initdb", "--no-sync", "-D", str(home / "data"), "-A", "trust", "-U", _USER, "-E", "UTF8", "--no-locale")
+        await self._run(
+            "initdb", "--no-sync", "-D", str(home / "data"), "-A", "trust", "-U", _USER, "-E", "UTF8", "--no-locale"
+        )
         with (home / "data" / "postgresql.conf").open("a") as file:
             file.write(_CONFIGURATION)
         self._daemons[self._primary].start()
@@ -205,7 +207,9 @@ class PostgreSql:
 
     async def _copy(self, name: str) -> None:
         data = self._homes[name] / "data"
-        await self._run("pg_basebackup", "--no-sync", "-D", str(data), "-c", "fast", "-d", self._conninfo(self._primary, name))
+        await self._run(
+            "pg_basebackup", "--no-sync", "-D", str(data), "-c", "fast", "-d", self._conninfo(self._primary, name)
+        )
         (data / "standby.signal").touch()
         with (data / "postgresql.auto.conf").open("w") as file:
             file.write(f"primary_conninfo = '{self._conninfo(self._primary, name)}'\n")

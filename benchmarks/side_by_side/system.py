@@ -34,7 +34,8 @@ class Plan:
 @dataclass(frozen=True, slots=True)
 class Failure:
     """One SIGKILL of the leader. ``copy_s``: until the newest acknowledged entry came from any survivor's copy;
-    ``latest_s``: until a read that is promised to be the newest returned it; ``write_s``: until a majority had the next.
+    ``latest_s``: until a read that is promised to be the newest returned it; ``write_s``: until a majority had
+    the next.
     """
 
     copy_s: float
@@ -74,7 +75,7 @@ async def measure(system: System, folder: Path, plan: Plan) -> Measured:
         _say(system, began, "three members run")
         with Probe(folder) as probe:
             acks = await paced(system.append, entries, plan.seconds)
-        found |= latencies("ack", acks) | probed(probe)
+        found |= latencies("ack", acks) | latencies("block", acks) | probed(probe)
         _say(system, began, "paced")
         for in_flight in plan.in_flight:
             found[f"rate_{in_flight}"] = await flat_out(system.append, entries, in_flight, plan.flat_out_s)
@@ -133,4 +134,3 @@ def summary(failures: Sequence[Failure]) -> Measured:
 
 def _say(system: System, began: float, what: str) -> None:
     print(f"   {system.name}: {what} after {time.monotonic() - began:.0f} s", flush=True)
-
