@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
@@ -19,7 +19,7 @@ from agent.feed_recorder import FeedRecorder
 from agent.feed_status import FeedState, FeedStatus
 from agent.held_sends import HeldSends
 from agent.intake import Intake, RecordTooLarge
-from agent.losses import Loss
+from agent.losses import Loss, LossCause
 from agent.silence import SilenceWatch, Span, span
 from drivers.contract import Close, Driver, Emit, Message, Now, Send
 from drivers.transports.links import Clock, LinkTransport
@@ -142,6 +142,16 @@ class Feed:
             counters=dict(self._counters),
             gaps_since_start=dict(self._recorder.gaps.by_cause),
         )
+
+    @property
+    def lost(self) -> Mapping[LossCause, int]:
+        """Records lost since the start, by cause."""
+        return self._recorder.lost
+
+    @property
+    def newest_loss_ns(self) -> Mapping[LossCause, int]:
+        """When the last was lost (boot clock), by cause."""
+        return self._recorder.newest_loss_ns
 
     # ---- from the transport
 

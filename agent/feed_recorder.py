@@ -24,6 +24,8 @@ class FeedRecorder:
     def __init__(self, feed: str, intake: Intake, now: Clock, *, keep_raw: bool, limits: Limits = LIMITS) -> None:
         self.counters: Counter[str] = Counter()
         self.gaps = GapBook(limits.gaps_remembered)
+        self.lost: Counter[LossCause] = Counter()
+        self.newest_loss_ns: dict[LossCause, int] = {}
         self._feed = feed
         self._intake = intake
         self._now = now
@@ -59,6 +61,8 @@ class FeedRecorder:
     def lose(self, record: Record, cause: LossCause) -> None:
         """This record cannot be written: tell so when there is room."""
         self.counters["records_lost"] += 1
+        self.lost[cause] += 1
+        self.newest_loss_ns[cause] = self._now().mono_ns
         self._losses.add(loss_of((record,), cause))
 
     def flush(self) -> None:

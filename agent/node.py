@@ -34,6 +34,7 @@ from agent.recorder import Recorder
 from agent.relay import Relay
 from agent.restorer import Restorer
 from agent.sd_notify import Notifier
+from agent.self_check import SelfCheck
 from agent.statistics import Statistics
 from drivers import registry
 from ledger.errors import ConfigurationFault, OrledgerError, OurFault
@@ -103,6 +104,7 @@ class Node:
         self.failover = Failover(self)
         self.drills = Drills(self)
         self.feeds: list[Feed] = []
+        self._self_check = SelfCheck(self.alerts, read_quality, self.feeds)
         self.recording = False
         self.started_ns = read_now().mono_ns
         self._notifier = Notifier()
@@ -257,6 +259,7 @@ class Node:
         self.pump.pump()
         self._follow_manifest()
         self.failover.step(now)
+        self._self_check.step(now)
         self._ticked = True
         self.statistics.tick_work.add(time.perf_counter_ns() - began_ns)
 

@@ -92,6 +92,10 @@ class Limits:
     store_read_bytes: int = 1 * MIB
     checkpoint_every_blocks: int = 600
     keyframes_kept: int = 12
+    # what a box says of itself
+    self_check_every_ns: int = 1 * S_NS
+    clock_unsynchronised_ns: int = 300 * S_NS
+    loss_shown_ns: int = 3_600 * S_NS
     # disk and retention (docs/architecture.md, "Disk and retention")
     prune_blocks: int = 200
     housekeeping_every_ns: int = 1 * S_NS
