@@ -9,4 +9,5 @@ BUILT_IN: Final = {
     "hl7": "drivers.hl7v2:Hl7v2",
     "masimo": "drivers.masimo:Masimo",
     "nellcor": "drivers.nellcor:Nellcor",
+    "nonin": "drivers.nonin:Nonin",
 }

@@ -1,0 +1,284 @@
+"""Nonin OEM III, Xpod and instruments built on them: plethysmogram, values and conditions. It never sends.
+
+Source: Nonin, OEM III Module Specification and Technical Information, serial data formats #2 and #7.
+"""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import ClassVar, Final, Literal
+
+import msgspec
+
+from drivers.conditions import Condition, Conditions
+from drivers.contract import Heard, Message, Now, Outbox, Spec, Transport
+from drivers.fixed_frames import FixedFrames, Skipped
+from drivers.gaps import GapCollector
+from drivers.nonin.packet import (
+    FRAME_BYTES,
+    PACKET_FRAMES,
+    RATE_HZ,
+    DataFormat,
+    Frame,
+    Packet,
+    Reading,
+    Status,
+    is_frame_2,
+    is_frame_7,
+    parse_frame,
+    parse_packet,
+)
+from drivers.shown_values import ShownValues
+from ledger.errors import OurFault
+from ledger.limits import S_NS
+from ledger.records import EventKind, Identity, Link, LinkId, LinkState, Numeric, Quality, Wave
+
+_IS_FRAME: Final = {2: is_frame_2, 7: is_frame_7}
+_SAT, _RATE = "MDC_PULS_OXIM_SAT_O2", "MDC_PULS_OXIM_PULS_RATE"
+_STANDARD: Final = {"SpO2": _SAT, "HR": _RATE}
+_AS_CODE: Final = str.maketrans(" -", "__")
+_REPEAT_NS: Final = 1 * S_NS
+_CENTRE: Final[dict[int, int]] = {2: 0, 7: 32_768}
+_CONDITIONS: Final[tuple[tuple[Status, EventKind, str], ...]] = (
+    (Status.SENSOR_DISCONNECTED, "technical_alarm", "sensor disconnected"),
+    (Status.SENSOR_ALARM, "technical_alarm", "sensor alarm"),
+    (Status.OUT_OF_TRACK, "advisory", "out of track: no good pulses in a row"),
+    (Status.ARTIFACT, "advisory", "artifact"),
+)
+_PERFUSION: Final = {Status.RED: "low perfusion", Status.RED | Status.GREEN: "marginal perfusion"}
+
+
+class NoninConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """Options of a ``nonin`` feed.
+
+    ``data_format``: the serial data format that the oximeter is strapped or set to, 2 or 7. Raises ValueError naming
+    the option.
+    """
+
+    data_format: Literal[2, 7] = 2
+
+
+@dataclass(slots=True)
+class _Session:
+    link: LinkId
+    peer: str
+    frames: FixedFrames
+    packet: list[Frame] = field(default_factory=list)
+    index: int = 0
+    begun_index: int = 0
+    last: Now | None = None
+    sync_phase: int | None = None
+    heard_index: int = 0
+    identified: int | None = None
+
+
+def recognise(data: bytes) -> Heard | None:
+    """Frames of either format in these bytes."""
+    for data_format, is_frame in _IS_FRAME.items():
+        found = [item for item in FixedFrames(FRAME_BYTES, is_frame, 6).feed(data) if isinstance(item, bytes)]
+        if found:
+            return Heard(len(found), f"Nonin oximeter, serial data format {data_format}")
+    return None
+
+
+class Nonin(Outbox):
+    """Reads frames; what was shown last and the conditions outlive a connection."""
+
+    spec: ClassVar[Spec[NoninConfig]] = Spec(
+        name="nonin",
+        devices=("Nonin OEM III, Xpod, WristOx2 3150 (formats 2 and 7)", "Nonin 9600 and others built on OEM III"),
+        transports=(Transport.SERIAL,),
+        config=NoninConfig,
+        serial_lines=("9600 8N1",),
+        passive_ok=True,
+        silence_s=2.0,
+        records=frozenset({"numeric", "wave", "event", "gap", "identity", "link"}),
+        source="Nonin, OEM III Module Specification and Technical Information",
+        longest_frame_bytes=2 * PACKET_FRAMES * FRAME_BYTES,
+        recognise=recognise,
+    )
+
+    def __init__(self, config: NoninConfig) -> None:
+        super().__init__()
+        self._format: DataFormat = config.data_format
+        self._session: _Session | None = None
+        self._gaps = GapCollector()
+        self._shown = ShownValues()
+        self._told: dict[str, Numeric] = {}
+        self._told_ns = 0
+        self._conditions = Conditions()
+
+    # What the shell calls -------------------------------------------------------------------------------------
+
+    def link_up(self, link: LinkId, peer: str, now: Now) -> None:
+        """The port is open."""
+        self._session = _Session(link, peer, FixedFrames(FRAME_BYTES, _IS_FRAME[self._format]))
+        self._told.clear()
+
+    def receive(self, link: LinkId, data: bytes | Message, now: Now) -> None:
+        """Bytes of the line. Raises OurFault for a Message: no transport of this driver makes one."""
+        if isinstance(data, Message):
+            raise OurFault("nonin.message", "a serial driver was handed a framed message")
+        session = self._session
+        if session is None or session.link != link:
+            return
+        for item in session.frames.feed(data):
+            if isinstance(item, Skipped):
+                self._lost(session, item.lost_bytes, now)
+            else:
+                self._frame(session, parse_frame(item, self._format), now)
+
+    def link_down(self, link: LinkId, reason: str, now: Now) -> None:
+        """The port is gone; say what was begun and never ended."""
+        session = self._session
+        if session is None or session.link != link:
+            return
+        self._flush_wave(session, now)
+        left = session.frames.abandon()
+        if left:
+            self._gaps.add("framing", now, left, "cut by the end of the connection")
+        for gap in self._gaps.take(now, everything=True):
+            self.emit(gap)
+        self._session = None
+
+    def wake(self, now: Now) -> None:
+        """Tell the gaps that are due."""
+        for gap in self._gaps.take(now):
+            self.emit(gap)
+
+    def deadline_ns(self) -> int | None:
+        """When ``wake`` is wanted."""
+        return self._gaps.deadline_ns()
+
+    # Frames and packets ---------------------------------------------------------------------------------------
+
+    def _lost(self, session: _Session, lost_bytes: int, now: Now) -> None:
+        """Frames are missing: what was gathered ends here, and the next one is a new beginning."""
+        self._gaps.add("checksum", now, lost_bytes, "no frames of the format", since=session.last)
+        self._flush_wave(session, session.last or now)
+        if session.last is not None:
+            missing = max(1, lost_bytes // FRAME_BYTES)
+            elapsed = (now.mono_ns - session.last.mono_ns) * RATE_HZ // S_NS - 1
+            session.index += elapsed if elapsed > missing + PACKET_FRAMES else missing
+        session.last = None
+
+    def _frame(self, session: _Session, frame: Frame, now: Now) -> None:
+        self._skip_silence(session, now)
+        if frame.status & Status.SYNC or len(session.packet) == PACKET_FRAMES:
+            self._flush_wave(session, now)
+        if frame.status & Status.SYNC:
+            self._align(session)
+        if not session.packet:
+            session.begun_index = session.index
+        session.packet.append(frame)
+        session.index += 1
+        session.heard_index = session.index
+        session.last = now
+        if len(session.packet) == PACKET_FRAMES and session.packet[0].status & Status.SYNC:
+            self._packet(session, session.packet, now)
+            self._flush_wave(session, now)
+
+    @staticmethod
+    def _align(session: _Session) -> None:
+        """Every 25th frame bears SYNC: after a loss that mends the estimate, but for whole packets."""
+        if session.sync_phase is None:
+            session.sync_phase = session.index % PACKET_FRAMES
+        ahead = (session.sync_phase - session.index) % PACKET_FRAMES
+        back = PACKET_FRAMES - ahead
+        session.index += ahead if ahead <= back or session.index - back < session.heard_index else -back
+
+    def _skip_silence(self, session: _Session, now: Now) -> None:
+        """The line was dumb for over a second: whole frames went by unheard."""
+        if session.last is not None and now.mono_ns - session.last.mono_ns > S_NS:
+            self._flush_wave(session, session.last)
+            session.index += (now.mono_ns - session.last.mono_ns) * RATE_HZ // S_NS - 1
+
+    def _flush_wave(self, session: _Session, now: Now) -> None:
+        frames = session.packet
+        if not frames:
+            return
+        session.packet = []
+        centre = _CENTRE[self._format]
+        unheard = all(frame.status & Status.SENSOR_DISCONNECTED for frame in frames)
+        self.emit(
+            Wave(
+                at_ns=now.utc_ns - len(frames) * S_NS // RATE_HZ,
+                quality=Quality.UNAVAILABLE if unheard else Quality.GOOD,
+                code="MDC_PULS_OXIM_PLETH",
+                unit="",
+                rate=(RATE_HZ, 1),
+                index=session.begun_index,
+                width=2,
+                samples=struct.pack(f"<{len(frames)}h", *(frame.sample - centre for frame in frames)),
+                scale=1.0,
+                offset=float(centre),
+                marks=tuple(_marks(frames)),
+            )
+        )
+
+    def _packet(self, session: _Session, frames: list[Frame], now: Now) -> None:
+        packet = parse_packet(bytes(frame.data for frame in frames))
+        status = frames[-1].status
+        self._identify(session, packet, now)
+        doubt = status & (Status.OUT_OF_TRACK | Status.ARTIFACT)
+        repeat = now.mono_ns - self._told_ns >= _REPEAT_NS
+        self._told_ns = now.mono_ns if repeat else self._told_ns
+        for reading in packet.readings:
+            self._show(reading, Quality.QUESTIONABLE if doubt else Quality.GOOD, now, repeat=repeat)
+        for event in self._conditions.update(_conditions(status, packet), now):
+            self.emit(event)
+
+    def _identify(self, session: _Session, packet: Packet, now: Now) -> None:
+        if session.identified == packet.revision:
+            return
+        state: LinkState = "identified" if session.identified is None else "changed"
+        session.identified = packet.revision
+        self.emit(
+            Identity(at_ns=now.utc_ns, make="Nonin", model="oximeter on OEM III",
+                     software=f"revision {packet.revision}", protocol=f"serial data format {self._format}")
+        )  # fmt: skip
+        self.emit(Link(at_ns=now.utc_ns, link=session.link, state=state, peer=session.peer))
+
+    def _show(self, reading: Reading, quality: Quality, now: Now, *, repeat: bool) -> None:
+        """A value three times a second says nothing new: it is told when it changes, and once a second."""
+        rate = "HR" in reading.name
+        code = _STANDARD.get(reading.name) or "MDCX_NONIN_" + reading.name.translate(_AS_CODE)
+        numeric = Numeric(
+            at_ns=now.utc_ns,
+            quality=quality if reading.value is not None else Quality.UNAVAILABLE,
+            code=code,
+            value=reading.value,
+            unit="/min" if rate else "%",
+            device_code=reading.name,
+        )
+        before = self._told.get(reading.name)
+        if not repeat and before is not None and (before.value, before.quality) == (numeric.value, numeric.quality):
+            return
+        self._told[reading.name] = numeric
+        for record in self._shown.show(reading.name, numeric):
+            self.emit(record)
+
+
+def _marks(frames: list[Frame]) -> Iterator[tuple[int, str]]:
+    before = False
+    for number, frame in enumerate(frames):
+        artifact = bool(frame.status & Status.ARTIFACT)
+        if artifact and not before:
+            yield number, "artifact"
+        before = artifact
+
+
+def _conditions(status: Status, packet: Packet) -> Iterator[Condition]:
+    for bit, kind, text in _CONDITIONS:
+        if status & bit:
+            code = f"MDCX_NONIN_STATUS_{bit:02X}"
+            yield Condition(f"status.{bit:02X}", kind, "unknown", code, "", text, bit.name or "")
+    perfusion = _PERFUSION.get(status & (Status.RED | Status.GREEN))
+    if perfusion is not None:
+        yield Condition("perfusion", "advisory", "unknown", "MDCX_NONIN_PERFUSION", "", perfusion, perfusion)
+    if packet.low_battery:
+        yield Condition(
+            "battery", "technical_alarm", "unknown", "MDCX_NONIN_LOW_BATTERY", "", "low battery", "STAT2.01"
+        )
