@@ -10,4 +10,5 @@ BUILT_IN: Final = {
     "masimo": "drivers.masimo:Masimo",
     "nellcor": "drivers.nellcor:Nellcor",
     "nonin": "drivers.nonin:Nonin",
+    "medibus": "drivers.medibus:Medibus",
 }

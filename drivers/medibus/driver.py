@@ -1,0 +1,368 @@
+"""Dräger ventilators and anaesthesia machines on their serial MEDIBUS or MEDIBUS.X interface.
+
+Source: Dräger, MEDIBUS Protocol Definition (90 28 258) and MEDIBUS for Intensive Care Devices (90 28 329).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from typing import ClassVar, Final
+
+from drivers.clock_offset import ClockOffset, ClockStep
+from drivers.contract import Message, Now, Outbox, Spec, Transport
+from drivers.gaps import GapCollector
+from drivers.medibus.alarms import ActiveLists
+from drivers.medibus.codes import speaks_x
+from drivers.medibus.config import MedibusConfig, candidates
+from drivers.medibus.dialogue import SILENCE_NS, Dialogue
+from drivers.medibus.frame import MAX_RESPONSE_BYTES, Command, Deframer, Fast, Fault, Flow, Item, Response, command
+from drivers.medibus.realtime import RealtimeFault, RealtimeReader, StreamConfig, parse_config
+from drivers.medibus.recognise import recognise
+from drivers.medibus.request import CORRUPT_ANSWER, CORRUPT_CODE, TX_ALLOWED, Code
+from drivers.medibus.slow import (
+    MEASURED_BYTES,
+    SETTING_BYTES,
+    parse_alarms,
+    parse_date_time,
+    parse_identity,
+    parse_texts,
+    parse_values,
+)
+from drivers.medibus.values import Values
+from drivers.medibus.waves import WaveTracks
+from ledger.errors import DeviceFault, OurFault
+from ledger.limits import S_NS
+from ledger.records import Gap, GapCause, Identity, Link, LinkId, LinkState, Record
+
+_UNREAD_REMEMBERED: Final = 32
+_FAST_BYTES: Final = bytes(range(0x80, 0x100))
+_VALUE_PAGES: Final = {
+    Code.MEASURED_CP1, Code.MEASURED_CP2, Code.LOW_LIMITS_CP1, Code.HIGH_LIMITS_CP1, Code.LOW_LIMITS_CP2,
+    Code.HIGH_LIMITS_CP2, Code.SETTINGS,
+}  # fmt: skip
+_ALARM_PAGES: Final = {Code.ALARMS_CP1, Code.ALARMS_CP2, Code.ALARMS_CP3}
+
+
+@dataclass(slots=True)
+class _Session:
+    """What is known of one connection."""
+
+    link: LinkId
+    peer: str
+    dialogue: Dialogue | None
+    deframer: Deframer = field(default_factory=Deframer)
+    reader: RealtimeReader = field(default_factory=RealtimeReader)
+    waves: WaveTracks = field(default_factory=WaveTracks)
+    clock: ClockOffset = field(default_factory=lambda: ClockOffset(S_NS))
+    offered: tuple[StreamConfig, ...] = ()
+    chosen: tuple[StreamConfig, ...] = ()
+    identified: bool = False
+    told: set[str] = field(default_factory=set)
+    heard_at: Now | None = None
+    answered_at: Now | None = None
+    fast_at: Now | None = None
+    clock_at: Now | None = None
+    waves_silent_since: Now | None = None
+
+
+class Medibus(Outbox):
+    """Asks for values, limits, alarms, settings, texts and waves, answers what the device asks, records what comes.
+
+    The values recorded last and the alarms outlive a connection, so that what ended meanwhile is told after it.
+    """
+
+    spec: ClassVar[Spec[MedibusConfig]] = Spec(
+        name="medibus",
+        devices=(
+            "Dräger Evita 2, Evita 4, EvitaXL, Savina",
+            "Dräger Evita V500, V600, V800, Babylog VN500 (MEDIBUS.X)",
+            "Dräger Primus, Apollo, Fabius, Perseus, Atlan",
+        ),
+        transports=(Transport.SERIAL,),
+        config=MedibusConfig,
+        serial_lines=("19200 8E1", "9600 8E1", "19200 8N1", "38400 8N1"),
+        tx_allowed=TX_ALLOWED,
+        passive_ok=True,
+        client_slots=1,
+        silence_s=3.0,
+        records=frozenset({"numeric", "setting", "wave", "event", "gap", "identity", "link", "clock"}),
+        source="Dräger MEDIBUS Protocol Definition 90 28 258 and MEDIBUS for Intensive Care Devices 90 28 329",
+        longest_frame_bytes=MAX_RESPONSE_BYTES,
+        recognise=recognise,
+        probe_requests=(command(Code.INITIALISE), command(Code.IDENTIFY)),
+    )
+
+    def __init__(self, config: MedibusConfig) -> None:
+        super().__init__()
+        self._config = config
+        self._session: _Session | None = None
+        self._values = Values()
+        self._lists = ActiveLists(self._values.limits)
+        self._gaps = GapCollector()
+        self._x = config.dialect == "medibus-x"
+
+    # What the shell calls -------------------------------------------------------------------------------------
+
+    def link_up(self, link: LinkId, peer: str, now: Now) -> None:
+        """The port is open: call the device, unless we only listen."""
+        dialogue = None if self._config.listen_only else self._dialogue()
+        self._session = _Session(link, peer, dialogue)
+        if dialogue is not None:
+            self._say(link, dialogue.start(now.mono_ns))
+
+    def receive(self, link: LinkId, data: bytes | Message, now: Now) -> None:
+        """Bytes of the line. Raises OurFault for a Message: no transport of this driver makes one."""
+        if isinstance(data, Message):
+            raise OurFault("medibus.message", "a serial driver was handed a framed message")
+        session = self._session
+        if session is None or session.link != link:
+            return
+        if data.translate(None, _FAST_BYTES):
+            session.heard_at = now
+            if session.dialogue is not None:
+                session.dialogue.heard(now.mono_ns)
+        for item in session.deframer.feed(data):
+            self._take(session, item, now)
+            self._proceed(session, now)
+
+    def link_down(self, link: LinkId, reason: str, now: Now) -> None:
+        """The port is gone; say what was begun and never ended."""
+        session = self._session
+        if session is None or session.link != link:
+            return
+        self._emit_all(session.waves.flush())
+        fault = session.deframer.abandon()
+        if fault is not None:
+            self._gaps.add(fault.cause, now, fault.lost_bytes, "cut by the end of the connection")
+        self._emit_all(self._gaps.take(now, everything=True))
+        self._session = None
+
+    def wake(self, now: Now) -> None:
+        """Tell the gaps that are due and say what is due."""
+        self._emit_all(self._gaps.take(now))
+        if self._session is not None:
+            self._proceed(self._session, now)
+
+    def deadline_ns(self) -> int | None:
+        """When ``wake`` is wanted."""
+        session = self._session
+        deadlines = [self._gaps.deadline_ns()]
+        if session is not None and session.dialogue is not None:
+            deadlines.append(session.dialogue.deadline_ns())
+        return min((deadline for deadline in deadlines if deadline is not None), default=None)
+
+    # Sending --------------------------------------------------------------------------------------------------
+
+    def _dialogue(self) -> Dialogue:
+        config = self._config
+        periods_s = {
+            Code.ALARMS_CP1: config.alarms_s,
+            Code.ALARMS_CP2: config.alarms_s,
+            Code.MEASURED_CP1: config.numerics_s,
+            Code.MEASURED_CP2: config.numerics_s,
+            Code.SETTINGS: config.settings_s,
+            Code.TEXTS: config.settings_s,
+            Code.LOW_LIMITS_CP1: config.limits_s,
+            Code.HIGH_LIMITS_CP1: config.limits_s,
+            Code.LOW_LIMITS_CP2: config.limits_s,
+            Code.HIGH_LIMITS_CP2: config.limits_s,
+            Code.DATE_TIME: config.clock_s,
+        }
+        return Dialogue(periods_s, want_waves=bool(config.waves), multiplier=config.wave_multiplier)
+
+    def _say(self, link: LinkId, frames: Iterable[bytes]) -> None:
+        for frame in frames:
+            self.send(link, frame)
+
+    def _proceed(self, session: _Session, now: Now) -> None:
+        if session.dialogue is None:
+            return
+        due = session.dialogue.due(now.mono_ns)
+        if due.lost:
+            self._lost_link(session, now, "")
+        if due.waves_silent:
+            self._waves_stopped(session, now)
+        self._say(session.link, due.frames)
+
+    # Receiving ------------------------------------------------------------------------------------------------
+
+    def _take(self, session: _Session, item: Item, now: Now) -> None:
+        if isinstance(item, Fast):
+            self._fast(session, item.data, now)
+        elif isinstance(item, Response):
+            self._response(session, item, now)
+        elif isinstance(item, Command):
+            self._command(session, item, now)
+        elif isinstance(item, Flow):
+            if session.dialogue is not None:
+                self._say(session.link, session.dialogue.flow(item, now.mono_ns))
+        else:
+            self._fault(session, item, now)
+
+    def _fault(self, session: _Session, fault: Fault, now: Now) -> None:
+        self._gaps.add(fault.cause, now, fault.lost_bytes)
+        if fault.was_command and session.dialogue is not None:
+            self.send(session.link, CORRUPT_ANSWER)
+
+    def _command(self, session: _Session, command: Command, now: Now) -> None:
+        dialogue = session.dialogue
+        if command.code in (Code.INITIALISE, Code.STOP):
+            if dialogue is not None and dialogue.running:
+                what = "ended" if command.code == Code.STOP else "began anew"
+                self._lost_link(session, now, f"the device {what} the communication")
+        elif command.code == Code.REALTIME_CHANGED:
+            self._forget_waves(session)
+        elif command.code == Code.CONFIGURE_REALTIME and dialogue is None:
+            self._overheard_choice(session, command.argument)
+        if dialogue is not None:
+            self._say(session.link, dialogue.command(command.code, now.mono_ns))
+
+    def _response(self, session: _Session, response: Response, now: Now) -> None:
+        code, dialogue = response.code, session.dialogue
+        session.answered_at = now
+        try:
+            self._read(session, response, now)
+        except DeviceFault as fault:
+            self._gaps.add("undecodable", now, len(response.data), fault.text)
+        if dialogue is None:
+            return
+        if code == CORRUPT_CODE:
+            self._say(session.link, dialogue.misunderstood(now.mono_ns))
+        else:
+            self._say(session.link, dialogue.answered(code, now.mono_ns))
+
+    def _read(self, session: _Session, response: Response, now: Now) -> None:
+        code, data, page = response.code, response.data, f"{response.code:02X}"
+        if code in _VALUE_PAGES:
+            width = SETTING_BYTES if code == Code.SETTINGS else MEASURED_BYTES
+            self._emit_all(self._values.take(page, parse_values(data, width), now, x=self._x))
+        elif code in _ALARM_PAGES:
+            self._emit_all(self._lists.alarms(page, parse_alarms(data), now, x=self._x))
+        elif code == Code.TEXTS:
+            self._emit_all(self._lists.texts(page, parse_texts(data), now))
+        elif code == Code.DATE_TIME:
+            self._date_time(session, data, now)
+        elif code == Code.IDENTIFY:
+            self._identify(session, data, now)
+        elif code == Code.REALTIME_CONFIG:
+            self._offer(session, parse_config(data), now)
+        elif code == Code.CONFIGURE_REALTIME and session.chosen:
+            self._configure_waves(session, session.chosen, self._config.wave_multiplier)
+        elif data:
+            self._tell_once(
+                session, "undecodable", f"the answers to command {page} are not decoded, only kept raw", now
+            )
+
+    def _identify(self, session: _Session, data: bytes, now: Now) -> None:
+        device = parse_identity(data)
+        if device is None:
+            self._tell_once(session, "undecodable", "the device does not say who it is", now)
+            return
+        if self._config.dialect == "auto" and self._x != speaks_x(device.name):
+            self._x = not self._x
+        if self._x and session.dialogue is not None:
+            session.dialogue.also_ask(Code.ALARMS_CP3, self._config.alarms_s)
+        protocol = f"MEDIBUS {device.protocol}".strip() + (f", device id {device.number}" if device.number else "")
+        identity = Identity(
+            at_ns=now.utc_ns, make="Dräger", model=device.name, software=device.software, protocol=protocol
+        )
+        self.emit(identity)
+        state: LinkState = "changed" if session.identified else "identified"
+        session.identified = True
+        self.emit(Link(at_ns=now.utc_ns, link=session.link, state=state, peer=session.peer))
+
+    def _date_time(self, session: _Session, data: bytes, now: Now) -> None:
+        if not data:
+            return  # the device has no clock to tell
+        outcome = session.clock.observe(parse_date_time(data) * S_NS, now)
+        if isinstance(outcome, ClockStep):
+            moved = f"the device's clock moved by {outcome.step_ns / S_NS:+.0f} s"
+            self._gaps.add("clock_jump", now, None, moved, since=session.clock_at)
+        elif outcome is not None:
+            self.emit(outcome)
+        session.clock_at = now
+
+    # Waves ----------------------------------------------------------------------------------------------------
+
+    def _offer(self, session: _Session, offered: tuple[StreamConfig, ...], now: Now) -> None:
+        session.offered = offered
+        by_code = {config.code: config for config in offered}
+        chosen: list[StreamConfig] = []
+        for name in self._config.waves:
+            found = next((by_code[code] for code in candidates(name) if code in by_code), None)
+            if found is None:
+                self._tell_once(session, "silence", f"{name} was asked for, but the device has no such wave", now)
+            elif found not in chosen:
+                chosen.append(found)
+        session.chosen = tuple(chosen)
+        if session.dialogue is not None:
+            session.dialogue.offered([config.code for config in chosen])
+        elif chosen:
+            self._configure_waves(session, session.chosen, self._config.wave_multiplier)
+
+    def _overheard_choice(self, session: _Session, argument: bytes) -> None:
+        """Another computer chooses waves; only with the device's offer is it known what they mean."""
+        by_code = {config.code: config for config in session.offered}
+        text = argument.decode("ascii", "replace").upper()
+        pairs = [(text[at : at + 2], text[at + 2 : at + 4]) for at in range(0, len(text), 4)]
+        if pairs and all(code in by_code for code, _ in pairs) and len({multiplier for _, multiplier in pairs}) == 1:
+            try:
+                multiplier = int(pairs[0][1], 16)
+            except ValueError:
+                return
+            self._configure_waves(session, tuple(by_code[code] for code, _ in pairs), max(1, multiplier))
+
+    def _configure_waves(self, session: _Session, streams: tuple[StreamConfig, ...], multiplier: int) -> None:
+        self._emit_all(session.waves.configure(streams, multiplier, x=self._x))
+        session.reader.reset()
+
+    def _forget_waves(self, session: _Session) -> None:
+        self._emit_all(session.waves.forget())
+        session.reader.reset()
+
+    def _fast(self, session: _Session, data: bytes, now: Now) -> None:
+        if not session.waves.configured:
+            self._tell_once(session, "undecodable", "waves came whose order is not known; they are only kept raw", now)
+            return
+        for found in session.reader.feed(data):
+            if isinstance(found, RealtimeFault):
+                self._gaps.add("framing", now, found.lost_bytes, "waves")
+                session.waves.fault()
+                continue
+            if session.waves_silent_since is not None:
+                self._silence(session.waves_silent_since, now, "waves came again")
+                session.waves_silent_since = None
+            session.fast_at = now
+            if session.dialogue is not None:
+                session.dialogue.heard_fast(now.mono_ns)
+            self._emit_all(session.waves.take(found, now))
+
+    def _waves_stopped(self, session: _Session, now: Now) -> None:
+        self._emit_all(session.waves.flush())
+        if session.waves_silent_since is None and session.fast_at is not None:
+            self._silence(session.fast_at, now, "no waves came; asked again")
+            session.waves_silent_since = now
+
+    # What is missing ------------------------------------------------------------------------------------------
+
+    def _lost_link(self, session: _Session, now: Now, detail: str) -> None:
+        """All that was agreed on is forgotten. That nothing at all came is the shell's to tell."""
+        self._forget_waves(session)
+        heard = max((at.mono_ns for at in (session.heard_at, session.fast_at) if at is not None), default=0)
+        if detail or now.mono_ns - heard < SILENCE_NS:
+            since = session.answered_at or now
+            self._silence(since, now, detail or "the device gave no answer; called anew")
+
+    def _silence(self, since: Now, now: Now, detail: str) -> None:
+        self.emit(Gap(at_ns=now.utc_ns, cause="silence", since_ns=since.utc_ns, until_ns=now.utc_ns, detail=detail))
+
+    def _tell_once(self, session: _Session, cause: GapCause, detail: str, now: Now) -> None:
+        if detail in session.told or len(session.told) >= _UNREAD_REMEMBERED:
+            return
+        session.told.add(detail)
+        self.emit(Gap(at_ns=now.utc_ns, cause=cause, since_ns=now.utc_ns, until_ns=now.utc_ns, detail=detail))
+
+    def _emit_all(self, records: Iterable[Record]) -> None:
+        for record in records:
+            self.emit(record)
