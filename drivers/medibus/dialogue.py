@@ -13,7 +13,7 @@ from typing import Final
 
 from drivers.medibus.frame import Flow, command
 from drivers.medibus.realtime import enable_streams
-from drivers.medibus.request import Code, answer, configure_realtime
+from drivers.medibus.request import CORRUPT_ANSWER, Code, answer, configure_realtime
 from ledger.limits import MS_NS, S_NS
 
 SILENCE_NS: Final = 3 * S_NS
@@ -23,6 +23,7 @@ SETTLE_NS: Final = 200 * MS_NS
 ENABLE_EVERY_NS: Final = 5 * S_NS
 WAVE_SILENCE_NS: Final = 2 * S_NS
 WAVE_RETRY_NS: Final = 10 * S_NS
+GARBLED_RETRY_NS: Final = 1 * S_NS
 TRIES: Final = 3
 _MAX_HELD: Final = 64
 
@@ -162,6 +163,20 @@ class Dialogue:
             self._waves.step = "flowing"
             self._waves.enable_due_ns = self._waves.heard_ns = mono_ns
         return []
+
+    def answer_corrupt(self) -> list[bytes]:
+        """What to answer to a command that could not be read."""
+        return self._gate([CORRUPT_ANSWER])
+
+    def garbled(self, mono_ns: int) -> None:
+        """A response came that could not be read. A value is asked for again in its turn, all else after a second."""
+        if self._asked is None:
+            return
+        if self._asked.code in self._periods_ns or self._asked.code == Code.NOP:
+            self._asked = None
+        else:
+            self._asked.tries -= 1
+            self._asked.at_ns = min(self._asked.at_ns, mono_ns - RESPONSE_NS + GARBLED_RETRY_NS)
 
     def misunderstood(self, mono_ns: int) -> list[bytes]:
         """The device could not read our command: say it again."""

@@ -19,7 +19,7 @@ from drivers.medibus.dialogue import SILENCE_NS, Dialogue
 from drivers.medibus.frame import MAX_RESPONSE_BYTES, Command, Deframer, Fast, Fault, Flow, Item, Response, command
 from drivers.medibus.realtime import RealtimeFault, RealtimeReader, StreamConfig, parse_config
 from drivers.medibus.recognise import recognise
-from drivers.medibus.request import CORRUPT_ANSWER, CORRUPT_CODE, TX_ALLOWED, Code
+from drivers.medibus.request import CORRUPT_CODE, TX_ALLOWED, Code
 from drivers.medibus.slow import (
     MEASURED_BYTES,
     SETTING_BYTES,
@@ -56,7 +56,6 @@ class _Session:
     waves: WaveTracks = field(default_factory=WaveTracks)
     clock: ClockOffset = field(default_factory=lambda: ClockOffset(S_NS))
     offered: tuple[StreamConfig, ...] = ()
-    chosen: tuple[StreamConfig, ...] = ()
     identified: bool = False
     told: set[str] = field(default_factory=set)
     heard_at: Now | None = None
@@ -202,8 +201,12 @@ class Medibus(Outbox):
 
     def _fault(self, session: _Session, fault: Fault, now: Now) -> None:
         self._gaps.add(fault.cause, now, fault.lost_bytes)
-        if fault.was_command and session.dialogue is not None:
-            self.send(session.link, CORRUPT_ANSWER)
+        if session.dialogue is None:
+            return
+        if fault.was == "command":
+            self._say(session.link, session.dialogue.answer_corrupt())
+        elif fault.was == "response":
+            session.dialogue.garbled(now.mono_ns)
 
     def _command(self, session: _Session, command: Command, now: Now) -> None:
         dialogue = session.dialogue
@@ -247,8 +250,6 @@ class Medibus(Outbox):
             self._identify(session, data, now)
         elif code == Code.REALTIME_CONFIG:
             self._offer(session, parse_config(data), now)
-        elif code == Code.CONFIGURE_REALTIME and session.chosen:
-            self._configure_waves(session, session.chosen, self._config.wave_multiplier)
         elif data:
             self._tell_once(
                 session, "undecodable", f"the answers to command {page} are not decoded, only kept raw", now
@@ -295,11 +296,10 @@ class Medibus(Outbox):
                 self._tell_once(session, "silence", f"{name} was asked for, but the device has no such wave", now)
             elif found not in chosen:
                 chosen.append(found)
-        session.chosen = tuple(chosen)
         if session.dialogue is not None:
             session.dialogue.offered([config.code for config in chosen])
-        elif chosen:
-            self._configure_waves(session, session.chosen, self._config.wave_multiplier)
+        # Now and not when the device confirms: streams that were let flow before flow at once.
+        self._configure_waves(session, tuple(chosen), self._config.wave_multiplier)
 
     def _overheard_choice(self, session: _Session, argument: bytes) -> None:
         """Another computer chooses waves; only with the device's offer is it known what they mean."""

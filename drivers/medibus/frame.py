@@ -60,11 +60,11 @@ class Fast:
 
 @dataclass(frozen=True, slots=True)
 class Fault:
-    """Bytes that are no frame. ``was_command``: it looked like a command, which must be answered as corrupt."""
+    """Bytes that are no frame. ``was``: a command must be answered as corrupt; a response comes no second time."""
 
     cause: Literal["checksum", "framing", "oversize"]
     lost_bytes: int
-    was_command: bool = False
+    was: Literal["command", "response", "unknown"] = "unknown"
 
 
 Item = Command | Response | Fast | Flow | Fault
@@ -138,7 +138,7 @@ class Deframer:
 
     def _begin_command(self, found: list[Item]) -> None:
         if self._command is not None:
-            found.append(Fault("framing", len(self._command), was_command=True))
+            found.append(Fault("framing", len(self._command), "command"))
         elif self._response is None:
             self._tell_stray(found)
         self._command = bytearray((ESC,))
@@ -152,12 +152,14 @@ class Deframer:
 
     def _give_up(self, cause: Literal["framing", "oversize"], found: list[Item]) -> None:
         lost = len(self._response or b"") + len(self._command or b"")
-        found.append(Fault(cause, lost, was_command=self._response is None))
+        found.append(Fault(cause, lost, "command" if self._response is None else "response"))
         self._response = self._command = None
 
-    def _tell_stray(self, found: list[Item]) -> None:
+    def _tell_stray(self, found: list[Item], *, ended: bool = False) -> None:
         if self._stray:
-            found.append(Fault("framing", self._stray))
+            # A whole line without a beginning is most likely a response that lost its SOH.
+            whole = ended and self._stray >= _SHORTEST - 1
+            found.append(Fault("framing", self._stray, "response" if whole else "unknown"))
             self._stray = 0
 
     def _end(self, found: list[Item]) -> None:
@@ -170,13 +172,13 @@ class Deframer:
             fault = _fault(frame)
             found.append(fault or Response(frame[1], frame[2:-2]))
         else:
-            self._tell_stray(found)
+            self._tell_stray(found, ended=True)
 
 
 def _fault(frame: bytes) -> Fault | None:
-    is_command = frame[0] == ESC
+    was: Literal["command", "response"] = "command" if frame[0] == ESC else "response"
     if len(frame) < _SHORTEST or not _CHECK.fullmatch(frame[-2:]):
-        return Fault("framing", len(frame) + 1, was_command=is_command)
+        return Fault("framing", len(frame) + 1, was)
     if int(frame[-2:], 16) != sum8(frame[:-2]):
-        return Fault("checksum", len(frame) + 1, was_command=is_command)
+        return Fault("checksum", len(frame) + 1, was)
     return None
