@@ -78,7 +78,7 @@ class Medibus(Outbox):
             "Dräger Evita V500, V600, V800, Babylog VN500 (MEDIBUS.X)",
             "Dräger Primus, Apollo, Fabius, Perseus, Atlan",
         ),
-        transports=(Transport.SERIAL,),
+        transports=(Transport.SERIAL, Transport.TCP),
         config=MedibusConfig,
         serial_lines=("19200 8E1", "9600 8E1", "19200 8N1", "38400 8N1"),
         tx_allowed=TX_ALLOWED,
