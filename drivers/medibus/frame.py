@@ -133,8 +133,8 @@ class Deframer:
             self._response += run
             if len(self._response) > MAX_RESPONSE_BYTES:
                 self._give_up("oversize", found)
-        elif run != b"\n":  # some devices end lines with CR LF
-            self._stray += len(run)
+        else:
+            self._stray += len(run) - run.count(b"\n")  # some devices end lines with CR LF
 
     def _begin_command(self, found: list[Item]) -> None:
         if self._command is not None:
