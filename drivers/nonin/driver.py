@@ -70,7 +70,7 @@ class _Session:
     begun_index: int = 0
     last: Now | None = None
     sync_phase: int | None = None
-    heard_index: int = 0
+    flushed_index: int = 0
     identified: int | None = None
 
 
@@ -166,15 +166,14 @@ class Nonin(Outbox):
 
     def _frame(self, session: _Session, frame: Frame, now: Now) -> None:
         self._skip_silence(session, now)
-        if frame.status & Status.SYNC or len(session.packet) == PACKET_FRAMES:
-            self._flush_wave(session, now)
         if frame.status & Status.SYNC:
             self._align(session)
+        if frame.status & Status.SYNC or len(session.packet) == PACKET_FRAMES:
+            self._flush_wave(session, now)
         if not session.packet:
             session.begun_index = session.index
         session.packet.append(frame)
         session.index += 1
-        session.heard_index = session.index
         session.last = now
         if len(session.packet) == PACKET_FRAMES and session.packet[0].status & Status.SYNC:
             self._packet(session, session.packet, now)
@@ -187,7 +186,10 @@ class Nonin(Outbox):
             session.sync_phase = session.index % PACKET_FRAMES
         ahead = (session.sync_phase - session.index) % PACKET_FRAMES
         back = PACKET_FRAMES - ahead
-        session.index += ahead if ahead <= back or session.index - back < session.heard_index else -back
+        is_free = session.index - len(session.packet) - back >= session.flushed_index
+        step = -back if back < ahead and is_free else ahead
+        session.begun_index += step
+        session.index += step
 
     def _skip_silence(self, session: _Session, now: Now) -> None:
         """The line was dumb for over a second: whole frames went by unheard."""
@@ -200,6 +202,7 @@ class Nonin(Outbox):
         if not frames:
             return
         session.packet = []
+        session.flushed_index = session.begun_index + len(frames)
         centre = _CENTRE[self._format]
         unheard = all(frame.status & Status.SENSOR_DISCONNECTED for frame in frames)
         self.emit(
