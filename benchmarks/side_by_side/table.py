@@ -76,6 +76,7 @@ def rows(plan: Plan) -> list[Row | str]:
         Row("copy", "… from any copy that answers, no promise", "ms", ("round_trip_ms",)),
         Row("automatic", "… handed out by the standby, after 2 s of silence", "ms", ("round_trip_ms",)),
         Row("write", "next entry on a majority (orledger: box restarted)", "ms", write),
+        Row("write_aa", "… to the restarted box's first HL7 AA (own disk only)", "ms", ("python_start_ms",)),
         Row("moved", "… through another box, whose log never stopped", "ms", write),
     ]
     for length in plan.lengths:
