@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.installed-from-lock
 RIVALS := $(VENV)/.installed-side-by-side
 
-.PHONY: demo test torture check bench bench-side-by-side sim lock clean
+.PHONY: demo test torture check bench bench-side-by-side sim fuzz lock clean
 
 demo: $(READY)
 	$(BIN)/orledger demo
@@ -34,6 +34,11 @@ bench-side-by-side: $(RIVALS)
 SEEDS ?= 1000
 sim: $(READY)
 	$(BIN)/python -m tests.sim --seeds $(SEEDS) $(SIM_ARGS)
+
+# Damaged input for every driver, or one: make fuzz DRIVER=ge-dri FUZZ=100000
+FUZZ ?= 1000000
+fuzz: $(READY)
+	$(BIN)/python -m tests.fuzz --inputs $(FUZZ) $(if $(DRIVER),--driver $(DRIVER)) $(FUZZ_ARGS)
 
 COMPILE = env -u PIP_FIND_LINKS -u PIP_EXTRA_INDEX_URL PIP_CONFIG_FILE=/dev/null $(BIN)/pip-compile --quiet $(LOCK_ARGS) \
     $(1) --allow-unsafe --strip-extras --generate-hashes --no-header \

@@ -1,7 +1,8 @@
 """How fast drivers decode, on one core: what a driver takes in, against what its device sends.
 
-Run: python -m benchmarks.bench_drivers. Each case is a stream and the seconds that it takes its device to send it; add
-one by a function that returns a ``Case``. Bytes are built here, not by the drivers or the simulator.
+Run: python -m benchmarks.bench_drivers. Every driver is fed its captures of tests/captures, at their own pace; beside
+them stand busier cases, each a stream and the seconds that it takes its device to send it: add one by a function that
+returns a ``Case``. Their bytes are built here, not by the drivers or the simulator.
 """
 
 from __future__ import annotations
@@ -12,17 +13,28 @@ import sys
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import msgspec
 
 from benchmarks import report
 from benchmarks.report import Line
+from drivers import registry
+from drivers.capture import CapturedMessage, CaptureItem, CaptureReader
+from drivers.capture_file import open_capture
 from drivers.contract import Driver, Emit, Now
 from drivers.ge_dri import GeDri, GeDriConfig
 from drivers.hl7v2 import Hl7Config, Hl7v2
+from drivers.replay import Replay
 from ledger.limits import S_NS
-from ledger.records import LinkId, Numeric, Wave
+from ledger.records import Gap, Link, LinkId, Numeric, Raw, Wave
 
 LINK = LinkId(1)
 START_S = 1_790_000_000
+CAPTURES = Path(__file__).parents[1] / "tests" / "captures"
+REPLAY_S = 1.0
+"""Each capture is decoded again and again for so long."""
 BUDGET = 0.01
 """Decoding may take this part of a core for one device: a room has several, and the recorder 5 % for all it does."""
 
@@ -133,10 +145,68 @@ def run(case: Case) -> list[Line]:
     ]
 
 
+@dataclass(slots=True)
+class _Sum:
+    """What all captures of one driver come to."""
+
+    device_s: float = 0.0
+    took_s: float = 0.0
+    size: int = 0
+    samples: int = 0
+    values: int = 0
+
+
+def _replayed(capture: CaptureReader, total: _Sum) -> None:
+    """Decode one capture again and again for a while."""
+    header, items = capture.header, list(capture)
+    kind: Any = registry.get(header.driver)
+    config = msgspec.convert(header.options, kind.spec.config)
+    received = [item for item in items if not isinstance(item, Gap | Link) and not _is_sent(item)]
+    size = sum(len(item.message.body if isinstance(item, CapturedMessage) else item.data) for item in received)
+    until_s = time.process_time() + REPLAY_S
+    while time.process_time() < until_s:
+        playing = Replay(kind(config), header.t0_ns)
+        started_s = time.process_time()
+        records = [
+            action.record for step in playing.steps(items) for action in step.actions if isinstance(action, Emit)
+        ]
+        total.took_s += time.process_time() - started_s
+        total.device_s += (items[-1].at_ns - items[0].at_ns) / S_NS
+        total.size += size
+        for record in records:
+            if isinstance(record, Wave):
+                total.samples += len(record.samples) // record.width
+            elif isinstance(record, Numeric):
+                total.values += 1
+
+
+def _is_sent(item: CaptureItem) -> bool:
+    return isinstance(item, Raw) and item.direction == ">"
+
+
+def captures() -> list[Line]:
+    """Every driver that has captures: what they cost to decode."""
+    sums: dict[str, _Sum] = {}
+    for path in sorted(CAPTURES.glob("*.orcap*")):
+        with open_capture(path) as reader:
+            driver = reader.header.driver
+            _replayed(reader, sums.setdefault(driver, _Sum()))
+    lines = []
+    for driver, total in sorted(sums.items()):
+        share = total.took_s / total.device_s * 100
+        lines += [
+            Line(f"captures {driver}: live device", share, "% of a core", BUDGET * 100),
+            Line(f"captures {driver}: bytes", total.size / total.took_s / 1e6, "MB/s"),
+            Line(f"captures {driver}: samples", total.samples / total.took_s / 1e6, "M samples/s"),
+            Line(f"captures {driver}: values", total.values / total.took_s, "values/s"),
+        ]
+    return lines
+
+
 def main() -> int:
     """Every case; 1 if one takes more than its budget."""
     options = report.parser(__doc__).parse_args()
-    return report.finish([line for case in CASES for line in run(case())], options.json)
+    return report.finish([*captures(), *(line for case in CASES for line in run(case()))], options.json)
 
 
 if __name__ == "__main__":

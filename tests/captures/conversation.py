@@ -19,6 +19,7 @@ LINK = LinkId(1)
 _US_NS = 1_000
 _MOST_BYTES_A_PIECE = {Transport.TCP: 1_460}
 _BYTES_A_PIECE = 120
+_LONGEST_PAUSE_S = 3_600.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,7 +101,7 @@ class Conversation:
 
     def _next_ns(self) -> int:
         due_s = self.device.next_due_s(self.now_ns / S_NS)
-        due_us = int(min(due_s, self.plan.seconds + 1) * 1_000_000) + 1
+        due_us = int(min(due_s, self.now_ns / S_NS + _LONGEST_PAUSE_S) * 1_000_000) + 1
         times = [max(due_us * _US_NS, self.now_ns + _US_NS)]
         deadline_ns = self.driver.deadline_ns()
         if deadline_ns is not None:

@@ -27,3 +27,13 @@ def _plan(name: str, patient: Patient, seconds: float, options: dict[str, Any], 
     line = FaultLine(tuple(map(parse_fault, faults)))
     monitor = S5Monitor(patient, told.t0_ns / S_NS, S5Config(carescape=carescape), line)
     return Plan(name, told, monitor, seconds, BYTE_US)
+
+
+def refit(stream: bytes) -> bytes:
+    """The same with right checksums: the last byte of what stands between two flags is the sum of those before it."""
+    parts = []
+    for part in stream.split(b"\x7e"):
+        plain = part.replace(b"\x7d\x5e", b"\x7e").replace(b"\x7d\x5d", b"\x7d")[:-1]
+        summed = plain + bytes((sum(plain) & 0xFF,)) if part else b""
+        parts.append(summed.replace(b"\x7d", b"\x7d\x5d").replace(b"\x7e", b"\x7d\x5e"))
+    return b"\x7e".join(parts)

@@ -1,0 +1,140 @@
+"""Every driver against a small number of damaged inputs; ``make fuzz`` gives it as many as wanted."""
+
+from __future__ import annotations
+
+import random
+import re
+from collections.abc import Sequence
+from typing import Any, ClassVar
+
+import msgspec
+import pytest
+
+from drivers import registry
+from drivers.built_in import BUILT_IN
+from drivers.capture import CaptureHeader
+from drivers.contract import Message, Now, Outbox, Sendable, Spec, Transport
+from drivers.ge_dri import GeDri, GeDriConfig
+from ledger.records import LinkId
+from tests.fuzz import campaign
+from tests.fuzz.campaign import INPUTS_A_RUN, Input, Run, execute, planned, tracks
+from tests.fuzz.minimise import failure, told
+from tests.fuzz.shell import Violation
+
+RUNS = 3
+
+
+@pytest.mark.parametrize("run", range(RUNS))
+@pytest.mark.parametrize("driver", BUILT_IN)
+def test_no_damage_harms_a_driver_for_longer_than_a_frame(driver: str, run: int) -> None:
+    damaged = planned(driver, f"suite/{run}", INPUTS_A_RUN)
+    if failure(damaged) is not None:
+        pytest.fail(told(damaged))
+
+
+@pytest.mark.parametrize("driver", BUILT_IN)
+def test_what_is_declared_as_sendable_is_not_just_anything(driver: str) -> None:
+    rng = random.Random(driver)
+    spec = registry.get(driver).spec
+    for size in (0, 64, 256):
+        assert not any(spec.may_send(rng.randbytes(size)) for _ in range(200))
+
+
+class Fragile(Outbox):
+    """Has one fault for each letter."""
+
+    spec: ClassVar[Spec[Any]] = Spec(
+        name="fragile",
+        devices=("none",),
+        transports=(Transport.SERIAL,),
+        config=msgspec.Struct,
+        tx_allowed=(Sendable(re.compile(rb"ok"), "all is well"),),
+        longest_frame_bytes=64,
+    )
+
+    def __init__(self, config: object = None) -> None:
+        super().__init__()
+        self.hoard: list[bytes] = []
+
+    def link_up(self, link: LinkId, peer: str, now: Now) -> None:
+        self.send(link, b"ok")
+
+    def link_down(self, link: LinkId, reason: str, now: Now) -> None: ...
+
+    def receive(self, link: LinkId, data: bytes | Message, now: Now) -> None:
+        assert isinstance(data, bytes)
+        if b"\xffR" in data:
+            raise ValueError("raised")
+        if b"\xffS" in data:
+            self.send(link, b"STOP")
+        if b"\xffH" in data:
+            self.hoard.append(bytes(64 << 20))
+
+
+def _run_with(monkeypatch: pytest.MonkeyPatch, inputs: Sequence[bytes]) -> str:
+    monkeypatch.setattr("tests.fuzz.campaign.driver_of", lambda header: Fragile())
+    monkeypatch.setattr("tests.fuzz.campaign._often", lambda driver, index: (frozenset(), 0))
+    return told(Run("meta", tracks("ge-dri")[0], tuple(Input("receive", data=data) for data in inputs), 0))
+
+
+@pytest.mark.parametrize(
+    ("fault", "word"), [(b"R", "ValueError: raised"), (b"S", "never declared: b'STOP'"), (b"H", "bytes more than")]
+)
+def test_a_driver_with_a_fault_is_found_out_and_the_shortest_input_told(
+    monkeypatch: pytest.MonkeyPatch, fault: bytes, word: str
+) -> None:
+    text = _run_with(monkeypatch, [b"harmless", b"before\xff" + fault + b"after", b"harmless too"])
+    assert word in text
+    assert repr(b"\xff" + fault) in text
+    assert "harmless" not in text
+    assert "seed 'meta'" in text
+
+
+class Stuck(GeDri):
+    """Reads nothing any more after a certain byte; ``for_good``: not even on a new link."""
+
+    for_good = False
+    deaf = False
+
+    def link_up(self, link: LinkId, peer: str, now: Now) -> None:
+        self.deaf = self.deaf and self.for_good
+        super().link_up(link, peer, now)
+
+    def receive(self, link: LinkId, data: bytes | Message, now: Now) -> None:
+        self.deaf = self.deaf or data == b"\xff"
+        if not self.deaf:
+            super().receive(link, data, now)
+
+
+class StuckForGood(Stuck):
+    for_good = True
+
+
+@pytest.mark.parametrize(
+    ("kind", "what", "word"),
+    [(Stuck, "receive", "does not find its way back"), (StuckForGood, "reconnect", "no longer reads")],
+)
+def test_a_driver_that_stays_confused_is_found_out(
+    monkeypatch: pytest.MonkeyPatch, kind: type[Stuck], what: str, word: str
+) -> None:
+    track = tracks("ge-dri")[0]
+    codes = campaign._often("ge-dri", 0)
+    made: list[Stuck] = []
+
+    def first_is_stuck(header: CaptureHeader) -> GeDri:
+        config = msgspec.convert(header.options, GeDriConfig)
+        made.append(kind(config))
+        return made[0] if len(made) == 1 else GeDri(config)
+
+    monkeypatch.setattr(campaign, "driver_of", first_is_stuck)
+    monkeypatch.setattr(campaign, "_often", lambda driver, index: codes)
+    if what == "reconnect":
+        monkeypatch.setattr(campaign, "_resynchronise", lambda shell, run: None)
+    with pytest.raises(Violation, match=word):
+        execute(Run("stuck", track, (Input("receive", data=b"\xff"),), 0))
+
+
+@pytest.mark.parametrize("driver", BUILT_IN)
+def test_nothing_that_is_not_declared_leaves_in_any_capture(driver: str) -> None:
+    for track in tracks(driver):
+        execute(Run("sound", track, (), 0))  # raises for whatever is not
