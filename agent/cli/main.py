@@ -25,6 +25,7 @@ COMMANDS: Mapping[str, tuple[str, str]] = {
     "checkpoint": ("agent.cli.checkpoint:command", "Print the newest signed checkpoint of a log."),
     "demo": ("agent.cli.demo:command", "Run three boxes with simulated devices and lose one."),
     "drill": ("agent.cli.drill:command", "Restore every peer into nowhere: proof that it could be done."),
+    "drivers": ("agent.cli.drivers:command", "Show the drivers, their devices, and what they may send."),
     "init": ("agent.cli.init:command", "Make the keys and the manifest of a new site or box."),
     "records": ("agent.cli.records:command", "Print what was recorded."),
     "restore": ("agent.cli.restore:command", "Fetch, verify and hand over a box's latest state."),
