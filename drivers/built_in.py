@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Final
 
 BUILT_IN: Final = {
+    "cms50": "drivers.cms50:Cms50",
     "ge-dri": "drivers.ge_dri:GeDri",
     "hl7": "drivers.hl7v2:Hl7v2",
     "masimo": "drivers.masimo:Masimo",

@@ -19,15 +19,24 @@ class FixedFrames:
     """Takes bytes, gives frames of ``frame_bytes``. A place counts as a frame's only once ``in_row`` of them follow
     each other from there; from then on each one is given as it comes, until one is not ``is_frame``.
 
-    A chance likeness is so told from a frame. Bounded: keeps less than ``in_row`` frames.
+    A chance likeness is so told from a frame. For frames without a checksum, ``begins`` tells whether a byte can begin
+    one: a frame is then given only once such a byte follows it, so that one with a byte too many or too few is not
+    taken for one. Bounded: keeps less than ``in_row`` frames and a byte.
     """
 
-    __slots__ = ("_buffer", "_frame_bytes", "_in_row", "_is_frame", "_locked", "_lost_bytes")
+    __slots__ = ("_begins", "_buffer", "_frame_bytes", "_in_row", "_is_frame", "_locked", "_lost_bytes")
 
-    def __init__(self, frame_bytes: int, is_frame: Callable[[bytes], bool], in_row: int = 3) -> None:
+    def __init__(
+        self,
+        frame_bytes: int,
+        is_frame: Callable[[bytes], bool],
+        in_row: int = 3,
+        begins: Callable[[int], bool] | None = None,
+    ) -> None:
         self._frame_bytes = frame_bytes
         self._is_frame = is_frame
         self._in_row = in_row
+        self._begins = begins
         self._buffer = bytearray()
         self._locked = False
         self._lost_bytes = 0
@@ -36,13 +45,13 @@ class FixedFrames:
         """Take bytes; return the frames they complete and what was skipped before them, in order."""
         self._buffer += data
         buffer, size, at = bytes(self._buffer), self._frame_bytes, 0
+        ahead = 0 if self._begins is None else 1
         found: list[bytes | Skipped] = []
-        while len(buffer) - at >= (size if self._locked else size * self._in_row):
-            frame = buffer[at : at + size]
-            if self._locked and self._is_frame(frame):
-                found.append(frame)
+        while len(buffer) - at >= (size if self._locked else size * self._in_row) + ahead:
+            if self._locked and self._is_whole(buffer, at):
+                found.append(buffer[at : at + size])
                 at += size
-            elif not self._locked and self._begins(buffer, at):
+            elif not self._locked and self._is_row(buffer, at):
                 self._locked = True
                 found += self._skipped()
             elif self._locked:
@@ -63,9 +72,12 @@ class FixedFrames:
         self._locked = False
         return lost
 
-    def _begins(self, buffer: bytes, at: int) -> bool:
-        size = self._frame_bytes
-        return all(self._is_frame(buffer[at + n * size : at + (n + 1) * size]) for n in range(self._in_row))
+    def _is_whole(self, buffer: bytes, at: int) -> bool:
+        end = at + self._frame_bytes
+        return self._is_frame(buffer[at:end]) and (self._begins is None or self._begins(buffer[end]))
+
+    def _is_row(self, buffer: bytes, at: int) -> bool:
+        return all(self._is_whole(buffer, at + number * self._frame_bytes) for number in range(self._in_row))
 
     def _skipped(self) -> list[Skipped]:
         lost, self._lost_bytes = self._lost_bytes, 0

@@ -58,3 +58,14 @@ def test_a_chance_likeness_is_no_frame() -> None:
 def test_endless_noise_is_told_of_in_pieces() -> None:
     found = finder().feed(bytes(5_000))
     assert [item.lost_bytes for item in found if isinstance(item, Skipped)] == [1_024] * 4
+
+
+def test_without_a_checksum_the_next_beginning_confirms_a_frame() -> None:
+    def looks_right(frame: bytes) -> bool:
+        return frame[0] >= 0x80 and max(frame[1:]) < 0x80
+
+    whole = [bytes((0x80, n, n, n)) for n in range(6)]
+    longer = whole[3][:2] + b"\x11" + whole[3][2:]
+    found = FixedFrames(SIZE, looks_right, IN_ROW, begins=lambda byte: byte >= 0x80)
+    wire = b"".join(whole[:3]) + longer + b"".join(whole) + b"\x80"
+    assert found.feed(wire) == [*whole[:3], Skipped(len(longer)), *whole]

@@ -1,0 +1,258 @@
+"""Contec CMS50D, CMS50D+, CMS50E and their like: plethysmogram, saturation, pulse rate.
+
+With firmware 7 the oximeter must be asked to begin and be kept alive; old firmware sends by itself, asked nothing.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass, field
+from decimal import Decimal
+from typing import ClassVar, Final, Literal
+
+import msgspec
+
+from drivers.cms50.frame import (
+    FLAGS,
+    NEW_FRAME_BYTES,
+    OLD_FRAME_BYTES,
+    RATE_HZ,
+    Beat,
+    begins_new,
+    begins_old,
+    is_new_frame,
+    is_old_frame,
+    parse_new,
+    parse_old,
+)
+from drivers.conditions import Condition, Conditions
+from drivers.contract import Heard, Message, Now, Outbox, Sendable, Spec, Transport
+from drivers.fixed_frames import FixedFrames, Skipped
+from drivers.gaps import GapCollector
+from drivers.shown_values import ShownValues
+from ledger.errors import OurFault
+from ledger.limits import S_NS
+from ledger.records import Identity, Link, LinkId, Numeric, Quality, Wave
+
+START: Final = bytes.fromhex("7d81a1808080808080")
+KEEP_ALIVE: Final = bytes.fromhex("7d81af808080808080")
+_KEEP_ALIVE_NS: Final = 4 * S_NS
+_ASK_AGAIN_NS: Final = 2 * S_NS
+_WAVE_SAMPLES: Final = 30
+_VALUES_NS: Final = 1 * S_NS
+_IN_A_ROW: Final = 4
+_LONGEST_BYTES: Final = _WAVE_SAMPLES * 2 * NEW_FRAME_BYTES
+
+
+class Cms50Config(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """Options of a ``cms50`` feed.
+
+    ``firmware``: "7" for oximeters at 115200 baud that must be asked, "old" for those at 19200 8O1 that send by
+    themselves. Raises ValueError naming the option.
+    """
+
+    firmware: Literal["7", "old"] = "7"
+
+
+@dataclass(slots=True)
+class _Session:
+    link: LinkId
+    peer: str
+    frames: FixedFrames
+    beats: list[Beat] = field(default_factory=list)
+    index: int = 0
+    last: Now | None = None
+    values_due_ns: int = 0
+    ask_due_ns: int | None = None
+    identified: bool = False
+
+
+def recognise(data: bytes) -> Heard | None:
+    """Frames of either firmware in these bytes."""
+    for name, size, is_frame in (
+        ("firmware 7", NEW_FRAME_BYTES, is_new_frame),
+        ("old firmware", OLD_FRAME_BYTES, is_old_frame),
+    ):
+        found = [item for item in FixedFrames(size, is_frame, 10).feed(data) if isinstance(item, bytes)]
+        if found:
+            return Heard(len(found), f"Contec CMS50, {name}")
+    return None
+
+
+def _frames(*, new: bool) -> FixedFrames:
+    if new:
+        return FixedFrames(NEW_FRAME_BYTES, is_new_frame, _IN_A_ROW, begins_new)
+    return FixedFrames(OLD_FRAME_BYTES, is_old_frame, _IN_A_ROW, begins_old)
+
+
+class Cms50(Outbox):
+    """Reads frames; what was shown last and the conditions outlive a connection."""
+
+    spec: ClassVar[Spec[Cms50Config]] = Spec(
+        name="cms50",
+        devices=("Contec CMS50D+, CMS50E, CMS50F (firmware 7)", "Contec CMS50D, CMS50D+, CMS50E (older firmware)"),
+        transports=(Transport.SERIAL,),
+        config=Cms50Config,
+        serial_lines=("115200 8N1", "19200 8O1"),
+        tx_allowed=(
+            Sendable(re.compile(re.escape(START), re.DOTALL), "begin to send live values"),
+            Sendable(re.compile(re.escape(KEEP_ALIVE), re.DOTALL), "go on sending"),
+        ),
+        passive_ok=True,
+        client_slots=1,
+        silence_s=3.0,
+        records=frozenset({"numeric", "wave", "event", "gap", "identity", "link"}),
+        source="public descriptions of the CMS50D+ protocols, firmware 4.6 and 7.0",
+        longest_frame_bytes=_LONGEST_BYTES,
+        recognise=recognise,
+        probe_requests=(START,),
+    )
+
+    def __init__(self, config: Cms50Config) -> None:
+        super().__init__()
+        self._asks = config.firmware == "7"
+        self._session: _Session | None = None
+        self._gaps = GapCollector()
+        self._shown = ShownValues()
+        self._conditions = Conditions()
+
+    # What the shell calls -------------------------------------------------------------------------------------
+
+    def link_up(self, link: LinkId, peer: str, now: Now) -> None:
+        """The port is open: ask for live values where that is needed."""
+        self._session = _Session(link, peer, _frames(new=self._asks), values_due_ns=now.mono_ns)
+        if self._asks:
+            self._ask(self._session, START, now, _ASK_AGAIN_NS)
+
+    def receive(self, link: LinkId, data: bytes | Message, now: Now) -> None:
+        """Bytes of the line. Raises OurFault for a Message: no transport of this driver makes one."""
+        if isinstance(data, Message):
+            raise OurFault("cms50.message", "a serial driver was handed a framed message")
+        session = self._session
+        if session is None or session.link != link:
+            return
+        for item in session.frames.feed(data):
+            if isinstance(item, Skipped):
+                self._lost(session, item.lost_bytes, now)
+                continue
+            beat = parse_new(item) if self._asks else parse_old(item)
+            if beat is None:
+                self._stopped(session, now)
+            else:
+                self._beat(session, beat, now)
+
+    def link_down(self, link: LinkId, reason: str, now: Now) -> None:
+        """The port is gone; say what was begun and never ended."""
+        session = self._session
+        if session is None or session.link != link:
+            return
+        self._flush_wave(session)
+        left = session.frames.abandon()
+        if left:
+            self._gaps.add("framing", now, left, "cut by the end of the connection")
+        for gap in self._gaps.take(now, everything=True):
+            self.emit(gap)
+        self._session = None
+
+    def wake(self, now: Now) -> None:
+        """Tell the gaps that are due, and keep the oximeter sending."""
+        for gap in self._gaps.take(now):
+            self.emit(gap)
+        session = self._session
+        if session is None or session.ask_due_ns is None or session.ask_due_ns > now.mono_ns:
+            return
+        if session.last is not None and now.mono_ns - session.last.mono_ns < _ASK_AGAIN_NS:
+            self._ask(session, KEEP_ALIVE, now, _KEEP_ALIVE_NS)
+        else:
+            self._ask(session, START, now, _ASK_AGAIN_NS)
+
+    def deadline_ns(self) -> int | None:
+        """When ``wake`` is wanted."""
+        asked = self._session.ask_due_ns if self._session is not None else None
+        return min((due for due in (self._gaps.deadline_ns(), asked) if due is not None), default=None)
+
+    def _ask(self, session: _Session, request: bytes, now: Now, again_ns: int) -> None:
+        self.send(session.link, request)
+        session.ask_due_ns = now.mono_ns + again_ns
+
+    # Frames ---------------------------------------------------------------------------------------------------
+
+    def _lost(self, session: _Session, lost_bytes: int, now: Now) -> None:
+        self._gaps.add("framing", now, lost_bytes, "no frames of the protocol", since=session.last)
+        self._flush_wave(session)
+        if session.last is not None:
+            session.index += max(1, (now.mono_ns - session.last.mono_ns) * RATE_HZ // S_NS - 1)
+            session.last = None
+
+    def _stopped(self, session: _Session, now: Now) -> None:
+        """The oximeter says that it sends no more: the finger was taken out, or it was switched off."""
+        self._flush_wave(session)
+        for numeric in self._shown.withdraw(now.utc_ns):
+            self.emit(numeric)
+        self._gaps.add("device_gap", now, None, "the oximeter stopped sending; asked again")
+        if self._asks:
+            session.ask_due_ns = now.mono_ns + _ASK_AGAIN_NS
+
+    def _beat(self, session: _Session, beat: Beat, now: Now) -> None:
+        self._identify(session, now)
+        if session.last is not None and now.mono_ns - session.last.mono_ns > S_NS:
+            self._flush_wave(session)
+            session.index += (now.mono_ns - session.last.mono_ns) * RATE_HZ // S_NS - 1
+        session.beats.append(beat)
+        session.index += 1
+        session.last = now
+        if len(session.beats) == _WAVE_SAMPLES:
+            self._flush_wave(session)
+        if now.mono_ns >= session.values_due_ns:
+            session.values_due_ns = now.mono_ns + _VALUES_NS
+            self._values(beat, now)
+        for event in self._conditions.update(map(_condition, sorted(beat.flags)), now):
+            self.emit(event)
+
+    def _identify(self, session: _Session, now: Now) -> None:
+        if session.identified:
+            return
+        session.identified = True
+        protocol = "firmware 7" if self._asks else "firmware before 7"
+        self.emit(Identity(at_ns=now.utc_ns, make="Contec", model="CMS50", protocol=protocol))
+        self.emit(Link(at_ns=now.utc_ns, link=session.link, state="identified", peer=session.peer))
+
+    def _flush_wave(self, session: _Session) -> None:
+        beats, session.beats = session.beats, []
+        if not beats or session.last is None:
+            return
+        self.emit(
+            Wave(
+                at_ns=session.last.utc_ns - len(beats) * S_NS // RATE_HZ,
+                quality=Quality.UNCHECKED,
+                code="MDC_PULS_OXIM_PLETH",
+                unit="",
+                rate=(RATE_HZ, 1),
+                index=session.index - len(beats),
+                width=2,
+                samples=b"".join(beat.sample.to_bytes(2, "little") for beat in beats),
+                scale=1.0,
+                offset=0.0,
+            )
+        )
+
+    def _values(self, beat: Beat, now: Now) -> None:
+        doubt = Quality.QUESTIONABLE if beat.flags & {"searching", "finger_out", "probe_error"} else Quality.GOOD
+        for name, code, value, unit in (
+            ("SpO2", "MDC_PULS_OXIM_SAT_O2", beat.saturation, "%"),
+            ("PR", "MDC_PULS_OXIM_PULS_RATE", beat.pulse_rate, "/min"),
+            ("PI", "MDCX_CONTEC_PI", beat.perfusion_index, ""),
+            ("strength", "MDCX_CONTEC_STRENGTH", beat.strength, ""),
+        ):
+            if value is None and name not in self._shown and name == "PI":
+                continue  # most models have none
+            shown = None if value is None else Decimal(value)
+            quality = Quality.UNCHECKED | (doubt if shown is not None else Quality.UNAVAILABLE)
+            numeric = Numeric(at_ns=now.utc_ns, quality=quality, code=code, value=shown, unit=unit, device_code=name)
+            for record in self._shown.show(name, numeric):
+                self.emit(record)
+
+
+def _condition(flag: str) -> Condition:
+    kind: Literal["technical_alarm", "advisory"] = "technical_alarm" if flag == "probe_error" else "advisory"
+    return Condition(flag, kind, "unknown", f"MDCX_CONTEC_{flag.upper()}", "", FLAGS[flag], flag)

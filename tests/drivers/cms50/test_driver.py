@@ -1,0 +1,89 @@
+"""Driver and simulated oximeter share no code."""
+
+from __future__ import annotations
+
+from itertools import pairwise
+from typing import Literal
+
+import pytest
+
+from drivers.cms50 import Cms50, Cms50Config
+from drivers.cms50.driver import KEEP_ALIVE, START, recognise
+from drivers.contract import Emit, Now, Send
+from firmware_sim.cms50 import Cms50Oximeter
+from firmware_sim.faults import FaultLine, parse_fault
+from firmware_sim.patient import Patient
+from ledger.limits import S_NS
+from ledger.records import Event, Gap, LinkId, Numeric, Record, Wave
+
+LINK = LinkId(1)
+STEPS_A_SECOND = 30
+
+
+def session(seconds: int, *faults: str, firmware: Literal["7", "old"] = "7") -> tuple[list[Record], list[bytes]]:
+    oximeter = Cms50Oximeter(Patient(1), firmware, FaultLine(tuple(map(parse_fault, faults))))
+    driver, records, sent = Cms50(Cms50Config(firmware=firmware)), list[Record](), list[bytes]()
+    for step in range(seconds * STEPS_A_SECOND):
+        at_s = step / STEPS_A_SECOND
+        now = Now(round(at_s * S_NS), round((1_790_000_000 + at_s) * S_NS))
+        if step == 0:
+            driver.link_up(LINK, "sim", now)
+        for frame in oximeter.poll(at_s):
+            driver.receive(LINK, frame, now)
+        due = driver.deadline_ns()
+        if due is not None and due <= now.mono_ns:
+            driver.wake(now)
+        for action in driver.drain():
+            if isinstance(action, Send):
+                sent.append(action.data)
+                oximeter.receive(action.data, at_s)
+            elif isinstance(action, Emit):
+                records.append(action.record)
+    return records, sent
+
+
+@pytest.mark.parametrize("firmware", ["7", "old"])
+def test_every_sample_and_values_of_a_quiet_line(firmware: Literal["7", "old"]) -> None:
+    records, sent = session(20, firmware=firmware)
+    assert not [record for record in records if isinstance(record, Gap | Event)]
+    waves = [record for record in records if isinstance(record, Wave)]
+    assert all(b.index == a.index + len(a.samples) // 2 for a, b in pairwise(waves))
+    assert waves[-1].index >= 18 * 60
+    truth = Patient(1).at(18.0)
+    last = {record.device_code: record.value for record in records if isinstance(record, Numeric)}
+    assert truth.spo2 is not None
+    assert abs(float(last["SpO2"] or 0) - truth.spo2) < 3
+    assert sent == ([] if firmware == "old" else [START, *[KEEP_ALIVE] * 5])
+
+
+def test_an_oximeter_that_restarted_is_asked_again() -> None:
+    records, sent = session(30, "reboot@10+6")
+    assert sent.count(START) >= 2
+    assert [record for record in records if isinstance(record, Wave) and record.at_ns > (1_790_000_000 + 22) * S_NS]
+
+
+def test_an_oximeter_that_stops_withdraws_its_values_and_leaves_a_gap() -> None:
+    driver = Cms50(Cms50Config())
+    driver.link_up(LINK, "sim", Now(0, S_NS))
+    beats = bytes.fromhex("01e085b396c1e1ffff") * 10
+    driver.receive(LINK, beats + bytes.fromhex("0d8080808080808080") + b"\x01", Now(S_NS, 2 * S_NS))
+    driver.wake(Now(3 * S_NS, 4 * S_NS))
+    actions = driver.drain()
+    records = [action.record for action in actions if isinstance(action, Emit)]
+    assert [r.value for r in records if isinstance(r, Numeric) and r.device_code == "SpO2"] == [97, None]
+    assert [record.cause for record in records if isinstance(record, Gap)] == ["device_gap"]
+    assert [action.data for action in actions if isinstance(action, Send)] == [START, START]
+
+
+def test_noise_makes_gaps_and_no_false_flags() -> None:
+    records, _ = session(20, "noise@4+10:0.003", firmware="old")
+    assert [record for record in records if isinstance(record, Gap)]
+    assert len([record for record in records if isinstance(record, Event)]) <= 4
+
+
+def test_it_recognises_both_and_nothing_else() -> None:
+    assert recognise(bytes.fromhex("01e085b396c1e1ffff") * 12) is not None
+    heard = recognise(bytes((0x85, 40, 5, 70, 98)) * 12)
+    assert heard is not None
+    assert "old" in heard.device
+    assert recognise(bytes(range(256)) * 4) is None
