@@ -4,17 +4,18 @@ verifies and commits. The rules are ``ledger.rebuild``'s.
 
 from __future__ import annotations
 
-import threading
-from collections import Counter, deque
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from bisect import bisect_left
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import partial
 
-from agent.rebuild_sources import Source, fault_text
+from agent.rebuild_fetching import Fetching
+from agent.rebuild_sources import OwnStore, Source, fault_text
+from agent.rebuild_summary import Built, Missing, Refused, Summary
 from agent.rebuild_target import Target
+from ledger.audit import CHUNK_BLOCKS
 from ledger.block import Header, decode_signed_header, header_signature_is_valid
 from ledger.certificate import Certificate
-from ledger.errors import OrledgerError, OurFault, PeerFault, VerificationFailed
+from ledger.errors import OrledgerError, PeerFault, VerificationFailed
 from ledger.log import LogId
 from ledger.manifest import Manifest
 from ledger.notices import Start
@@ -27,82 +28,18 @@ from ledger.rebuild import (
     Shares,
     begins_lawfully,
     fill,
+    header_at,
     prove_heads,
 )
 from ledger.replica import Replica
+from ledger.selection import AnyHeader, Selection, cases_of
 
-_REFUSALS_TOLD = 64
-_EMPTY_ANSWERS = 3
 _PRUNED = "block.pruned"
 
 
-@dataclass(frozen=True, slots=True)
-class Span:
-    """Blocks closed from ``from_ns`` to before ``to_ns`` (UTC); None is open."""
-
-    from_ns: int | None = None
-    to_ns: int | None = None
-
-    @property
-    def is_everything(self) -> bool:
-        """True when nothing is left out."""
-        return self.from_ns is None and self.to_ns is None
-
-    def holds(self, closed_ns: int) -> bool:
-        """True for a block closed within."""
-        after = self.from_ns is None or closed_ns >= self.from_ns
-        return after and (self.to_ns is None or closed_ns < self.to_ns)
-
-
-@dataclass(frozen=True, slots=True)
-class Refused:
-    """What a source gave and was not kept."""
-
-    source: str
-    log: LogId
-    seq: int
-    why: str
-
-
-@dataclass(frozen=True, slots=True)
-class Missing:
-    """Blocks ``first`` to ``end`` - 1 that are not there now, or only their headers."""
-
-    log: LogId
-    first: int
-    end: int
-    why: str
-
-
-@dataclass(slots=True)
-class Built:
-    """One log as it stands in the folder now."""
-
-    log: LogId
-    replica: Replica
-    had: int
-    witnessed: int = 0
-
-
-@dataclass(slots=True)
-class Summary:
-    """What a rebuild did."""
-
-    logs: list[Built] = field(default_factory=list)
-    given: Counter[str] = field(default_factory=Counter)
-    refused: deque[Refused] = field(default_factory=lambda: deque(maxlen=_REFUSALS_TOLD))
-    missing: list[Missing] = field(default_factory=list)
-    signatures: int = 0
-    roots: int = 0
-    payloads: int = 0
-
-    @property
-    def blocks(self) -> int:
-        """Blocks in the folder now."""
-        return sum(built.replica.size for built in self.logs)
-
-
 Progress = Callable[[int, int], None]
+Durable = Callable[[LogId, int], None]
+"""Told (log, number) of each of the audit's chunks once it is whole, durable, and will not change."""
 _Handle = Callable[[int, Blocks], None]
 
 
@@ -116,27 +53,35 @@ class Rebuild:
         sources: Sequence[Source],
         manifests: Mapping[bytes, Manifest],
         progress: Progress,
+        durable: Durable = lambda _log, _number: None,
     ) -> None:
         self._box = box
         self._target = target
         self._sources = {source.name: source for source in sources}
         self._manifests = manifests
         self._progress = progress
+        self._durable = durable
         self._done = 0
         self._total = 0
         self.summary = Summary()
 
-    def run(self, found: Found, kept: Callable[[LogId], Iterable[Certificate]], span: Span) -> Summary:
-        """Everything that is held anywhere. Raises StoreFault when the folder cannot be written."""
+    def run(self, found: Found, kept: Callable[[LogId], Iterable[Certificate]], selection: Selection) -> Summary:
+        """All headers of the logs that the selection concerns, and the payloads it means.
+
+        Raises StoreFault when the folder cannot be written.
+        """
         self._find_beginnings(found)
-        logs = [log for log in found.in_order() if self._is_wanted(found, log, span)]
+        concerned = {log: self._concerns(selection, found, log) for log in found.in_order()}
+        logs = [log for log, is_concerned in concerned.items() if is_concerned]
+        self.summary.skipped += [log for log, is_concerned in concerned.items() if not is_concerned]
         self._total = sum(max(found.logs[log].sizes.values(), default=0) for log in logs)
         for log in logs:
-            self._log(found, log, kept(log), span)
+            self._log(found, log, kept(log), selection)
         for log in found.unread():
             holders = found.logs[log]
             claimed = holders.named.size if holders.named is not None else max(holders.sizes.values(), default=0)
             self._miss(log, 0, claimed, "no source gave a first block that proves itself")
+        self._target.flush()
         return self.summary
 
     # ---- finding -----------------------------------------------------------------------------------------------
@@ -176,32 +121,55 @@ class Rebuild:
             raise VerificationFailed("log.no-start", f"{log} does not begin with a lawful start notice")
         return header
 
-    def _is_wanted(self, found: Found, log: LogId, span: Span) -> bool:
-        if span.to_ns is not None and found.firsts[log].closed_ns >= span.to_ns:
+    def _concerns(self, selection: Selection, found: Found, log: LogId) -> bool:
+        """False only when the log is known to hold nothing of the selection."""
+        if selection.to_ns is not None and found.firsts[log].closed_ns >= selection.to_ns:
             return False
-        if span.from_ns is None:
+        size = max(found.logs[log].sizes.values(), default=0)
+        if selection.from_ns is not None:
+            last = self._header(found, log, size - 1)
+            if last is not None and last.closed_ns < selection.from_ns:
+                return False
+        return selection.case_id is None or self._may_hold_case(selection.case_id, log, size)
+
+    def _may_hold_case(self, case_id: bytes, log: LogId, size: int) -> bool:
+        """Looked up where this box holds the whole log itself; else its headers must be fetched to know."""
+        own = next((source for source in self._sources.values() if isinstance(source, OwnStore)), None)
+        if own is None or own.length(log) < size:
             return True
-        last = self._header(found, log, max(found.logs[log].sizes.values(), default=0) - 1)
-        return last is None or last.closed_ns >= span.from_ns
+        holds = False
+        for seq, signed_header in enumerate(own.headers(log)):
+            try:
+                header = header_at(log, seq, signed_header)
+            except PeerFault:
+                return True  # damaged here: what it says is for the others to tell
+            cases = cases_of(header) if header is not None else set()
+            self.summary.met(cases)
+            holds = holds or case_id in cases
+        return holds
 
     # ---- one log -----------------------------------------------------------------------------------------------
 
-    def _log(self, found: Found, log: LogId, kept: Iterable[Certificate], span: Span) -> None:
+    def _log(self, found: Found, log: LogId, kept: Iterable[Certificate], selection: Selection) -> None:
         holders, first = found.logs[log], found.firsts[log]
         proven = prove_heads(self._manifests[first.manifest_hash], log, holders, kept)
-        replica = self._target.replicas.get(log) or Replica(log, first.manifest_hash)
+        replica = self._target.replicas.setdefault(log, Replica(log, first.manifest_hash))
         built = Built(log, replica, replica.size, proven.witnessed_size)
         self.summary.logs.append(built)
         self._done += replica.size
         builder = LogBuilder(replica, self._manifests, proven, self._before(found, first))
         sizes = {name: size for name, size in holders.sizes.items() if name in self._sources}
         end = max((*proven.roots, *((holders.named.size,) if holders.named is not None else ()), 0))
-        self._fetch(built, builder, Shares(replica.size, sizes), headers_only=not span.is_everything)
+        self._fetch(built, builder, Shares(replica.size, sizes), headers_only=not selection.is_everything)
         self.summary.signatures += builder.signatures
         self.summary.roots += builder.roots
         if replica.size < end:
             self._miss(log, replica.size, end, "no source that answered gave them whole")
-        thin = builder.lacking if built.had == 0 and span.is_everything else self._thin(log, span)
+        if built.had == 0 and selection.is_everything:
+            self.summary.meant += replica.size
+            thin: Sequence[int] = builder.lacking
+        else:
+            thin = self._thin(built, selection)
         self._fill(log, thin, sizes)
 
     def _before(self, found: Found, first: Header) -> Manifest | None:
@@ -213,21 +181,39 @@ class Rebuild:
         return self._manifests.get(before.manifest_hash)
 
     def _fetch(self, built: Built, builder: LogBuilder, shares: Shares, *, headers_only: bool) -> None:
+        told = -(-built.had // CHUNK_BLOCKS)
+
         def keep(first: int, blocks: Blocks) -> None:
+            nonlocal told
             ops = builder.take(first, blocks)
-            self._target.commit(ops)
+            whole = range(told, built.replica.size // CHUNK_BLOCKS)
+            chunks = [] if headers_only else [number for number in whole if not _lacks(builder.lacking, number)]
+            told = max(told, whole.stop)
+            self._target.commit(ops, partial(self._tell, built.log, chunks))
             self._done += len(blocks)
             self.summary.payloads += sum(1 for _, payload in blocks if payload)
 
         self._drive(built.log, shares, keep, headers_only=headers_only)
+        self._target.flush()
 
-    def _drive(self, log: LogId, shares: Shares, keep: _Handle, *, headers_only: bool) -> None:
+    def _tell(self, log: LogId, chunks: Iterable[int]) -> None:
+        for number in chunks:
+            self._durable(log, number)
+
+    def _drive(
+        self, log: LogId, shares: Shares, keep: _Handle, *, headers_only: bool, skip_what_nobody_gives: bool = False
+    ) -> None:
         """Fetch with one thread per source until all is kept or nobody can give more."""
-        fetching = _Fetching(shares)
+        fetching = Fetching(shares)
         for name in shares.sources:
             fetching.start(self._sources[name], log, headers_only=headers_only, refuse=self._refuse)
         try:
-            while (ready := fetching.next()) is not None:
+            while True:
+                ready = fetching.next()
+                if ready is None:
+                    if skip_what_nobody_gives and fetching.skip():
+                        continue
+                    return
                 name, first, blocks = ready
                 try:
                     keep(first, blocks)
@@ -243,47 +229,60 @@ class Rebuild:
 
     # ---- payloads ----------------------------------------------------------------------------------------------
 
-    def _thin(self, log: LogId, span: Span) -> list[int]:
-        """Blocks within the span whose payload is not in the folder."""
-        store, found = self._target.store, []
-        for block in store.blocks(log, 0, store.length(log)):
-            if block.payload:
-                continue
-            header = decode_signed_header(block.signed_header)
-            if header.payload_bytes and span.holds(header.closed_ns):
-                found.append(block.seq)
-        return found
+    def _thin(self, built: Built, selection: Selection) -> list[int]:
+        """Blocks of the selection whose payload is not in the folder; those left out on purpose are counted."""
+        lacking = bytearray(built.replica.size)
+        looks_for_case = selection.case_id is not None
+
+        def headers() -> Iterator[AnyHeader]:
+            for seq, signed_header, payload in self._target.store.blocks(built.log, 0, built.replica.size):
+                header = _own_header(built.log, seq, signed_header)
+                if header.payload_bytes and not payload:
+                    lacking[seq] = 1
+                if looks_for_case:
+                    self.summary.met(cases_of(header))
+                yield header
+
+        chosen = []
+        for each in selection.choose(headers()):
+            self.summary.meant += each.is_meant
+            chosen.append(each.seq)
+        thin = [seq for seq in chosen if lacking[seq]]
+        built.left_out = lacking.count(1) - len(thin)
+        self._total += len(thin)
+        return thin
 
     def _fill(self, log: LogId, thin: Sequence[int], sizes: Mapping[str, int]) -> None:
         """Payloads that the first source did not hold, from the others; what nobody holds is told."""
-        for first, end in _runs(thin):
+        for wanted in _runs(thin):
+            first, end = wanted[0], wanted[-1] + 1
             shares = Shares(first, {name: min(size, end) for name, size in sizes.items() if size > first})
-            self._drive(log, shares, partial(self._keep_payloads, log), headers_only=False)
-            left = list(self._lacking(log, first, end))
+            meant = frozenset(wanted)
+            keep = partial(self._keep_payloads, log, meant)
+            self._drive(log, shares, keep, headers_only=False, skip_what_nobody_gives=True)
+            self._target.flush()
+            blocks = self._target.store.blocks(log, first, end)
+            left = [block.seq for block in blocks if not block.payload and block.seq in meant]
             if left:
                 why = "payloads were pruned at every source that answered (older than the retention, or full disks)"
                 self._miss(log, left[0], left[-1] + 1, why)
 
-    def _keep_payloads(self, log: LogId, first: int, blocks: Blocks) -> None:
+    def _keep_payloads(self, log: LogId, wanted: frozenset[int], first: int, blocks: Blocks) -> None:
+        self._target.flush()
         held = list(self._target.store.blocks(log, first, first + len(blocks)))
         ops: list[Op] = []
         lacking = 0
         for mine, given in zip(held, blocks, strict=True):
-            header = decode_signed_header(mine.signed_header)
-            if mine.payload or not header.payload_bytes:
+            if mine.payload or mine.seq not in wanted:
                 continue
-            op = fill(header, mine.signed_header, given)
+            op = fill(log, _own_header(log, mine.seq, mine.signed_header), mine.signed_header, given)
             lacking += op is None
             ops += [op] if op is not None else []
         self._target.commit(ops)
         self.summary.payloads += len(ops)
+        self._done += len(ops)
         if lacking:
             raise PeerFault(_PRUNED, f"{lacking} payloads are not held there")
-
-    def _lacking(self, log: LogId, first: int, end: int) -> Iterable[int]:
-        for block in self._target.store.blocks(log, first, end):
-            if not block.payload and decode_signed_header(block.signed_header).payload_bytes:
-                yield block.seq
 
     # ---- telling -----------------------------------------------------------------------------------------------
 
@@ -295,92 +294,27 @@ class Rebuild:
         self.summary.missing.append(Missing(log, first, end, why))
 
 
-class _Fetching:
-    """The threads that fetch one log's shares; every touch of ``shares`` is under one lock."""
-
-    def __init__(self, shares: Shares) -> None:
-        self._shares = shares
-        self._changed = threading.Condition()
-        self._stopped = False
-        self._bug: Exception | None = None
-
-    def start(
-        self,
-        source: Source,
-        log: LogId,
-        *,
-        headers_only: bool,
-        refuse: Callable[[str, LogId, int, OrledgerError], None],
-    ) -> None:
-        def work() -> None:
-            empty = 0
-            while empty < _EMPTY_ANSWERS and (wanted := self._take(source.name)) is not None:
-                first, end = wanted
-                blocks: Blocks = ()
-                try:
-                    blocks = source.blocks(log, first, end, headers_only=headers_only)
-                except OrledgerError as fault:
-                    refuse(source.name, log, first, fault)
-                except Exception as bug:  # noqa: BLE001 - told by the thread that waits for these blocks
-                    self._bug = bug
-                empty = 0 if blocks else empty + 1
-                self._gave(source.name, first, blocks, gone=empty == _EMPTY_ANSWERS)
-
-        threading.Thread(target=work, name=f"rebuild-{source.name}", daemon=True).start()
-
-    def _gave(self, name: str, first: int, blocks: Blocks, *, gone: bool) -> None:
-        with self._changed:
-            self._shares.gave(name, first, blocks)
-            if gone:
-                self._shares.gone(name)
-            self._changed.notify_all()
-
-    def _take(self, name: str) -> tuple[int, int] | None:
-        with self._changed:
-            while not self._stopped:
-                wanted = self._shares.take(name)
-                if wanted is not None:
-                    return wanted
-                self._changed.wait()
-        return None
-
-    def next(self) -> tuple[str, int, Blocks] | None:
-        """The next piece in order; None once all is kept, or nobody can give more."""
-        with self._changed:
-            while True:
-                if self._bug is not None:
-                    raise OurFault("restore.bug", f"fetching failed: {self._bug!r}", "report this") from self._bug
-                if (ready := self._shares.ready()) is not None:
-                    return ready
-                if self._shares.is_whole or self._shares.is_stuck:
-                    return None
-                self._changed.wait()
-
-    def accepted(self) -> None:
-        with self._changed:
-            self._shares.accepted()
-            self._changed.notify_all()
-
-    def rejected(self) -> None:
-        with self._changed:
-            self._shares.rejected()
-            self._changed.notify_all()
-
-    def stop(self) -> None:
-        with self._changed:
-            self._stopped = True
-            self._changed.notify_all()
+def _own_header(log: LogId, seq: int, signed_header: bytes) -> AnyHeader:
+    """A header that this rebuild kept, read again."""
+    header = header_at(log, seq, signed_header)
+    if header is None:
+        raise VerificationFailed("restore.other-block", f"the folder holds another block in place of {seq:,} of {log}")
+    return header
 
 
-def _runs(seqs: Sequence[int]) -> Iterable[tuple[int, int]]:
-    """Ranges (first, end) that hold these numbers, gaps of less than a piece within them, a piece each at most."""
-    first: int | None = None
-    last = 0
+def _lacks(lacking: Sequence[int], chunk: int) -> bool:
+    """True when one of these blocks, in order, is of that chunk of the audit."""
+    at = bisect_left(lacking, chunk * CHUNK_BLOCKS)
+    return at < len(lacking) and lacking[at] < (chunk + 1) * CHUNK_BLOCKS
+
+
+def _runs(seqs: Sequence[int]) -> Iterator[list[int]]:
+    """These numbers in runs with gaps of less than a piece within them."""
+    run: list[int] = []
     for seq in seqs:
-        if first is not None and seq - first >= PIECE_BLOCKS:
-            yield first, last + 1
-            first = None
-        first = seq if first is None else first
-        last = seq
-    if first is not None:
-        yield first, last + 1
+        if run and seq - run[-1] >= PIECE_BLOCKS:
+            yield run
+            run = []
+        run.append(seq)
+    if run:
+        yield run

@@ -36,6 +36,14 @@ class OwnStore:
         self.name = name
         self._store = store
 
+    def length(self, log: LogId) -> int:
+        """How many blocks of it are held here."""
+        return self._store.length(log)
+
+    def headers(self, log: LogId) -> Iterable[bytes]:
+        """Its signed headers, in order."""
+        return self._store.headers(log, 0, self._store.length(log))
+
     def blocks(self, log: LogId, first: int, end: int, *, headers_only: bool) -> Blocks:
         """As ``Source`` says."""
         found: list[tuple[bytes, bytes]] = []

@@ -6,7 +6,9 @@ It holds no identity: no process can record in it. The store itself is the recor
 from __future__ import annotations
 
 import secrets
-from collections.abc import Iterable
+from collections import deque
+from collections.abc import Callable, Iterable
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 
 from agent.box_files import BoxFolder
@@ -20,6 +22,7 @@ from ledger.sealing import KEY_BYTES
 from ledger.store import Store
 
 _REBUILD = "rebuild"
+_COMMITS_UNDER_WAY = 2
 
 
 class Target:
@@ -42,6 +45,8 @@ class Target:
             self.store.close()
             raise OperatorFault("restore.target", f"{path} is no rebuild of {box}", "name a new folder")
         self.store.commit([PutSelf(_REBUILD, box.encode())])
+        self._committer = ThreadPoolExecutor(1, "rebuild-commit")
+        self._under_way: deque[Future[None]] = deque()
         self.replicas: dict[LogId, Replica] = {replica.log: replica for replica in load_replicas(self.store)}
 
     def take_manifests(self, manifests: Iterable[tuple[int, bytes]]) -> None:
@@ -56,10 +61,25 @@ class Target:
             write_durably(ring_key, secrets.token_bytes(KEY_BYTES))
         Keyring(self.folder.keyring, ring_key.read_bytes()).add_all(entries)
 
-    def commit(self, ops: list[Op]) -> None:
-        """Keep these durably."""
+    def commit(self, ops: list[Op], durable: Callable[[], None] = lambda: None) -> None:
+        """Keep these, on a thread of their own, which calls ``durable`` once they are; ``flush`` before reading.
+
+        At most two commits are under way. Raises StoreFault when one of them failed.
+        """
+        while len(self._under_way) >= _COMMITS_UNDER_WAY:
+            self._under_way.popleft().result()
+        self._under_way.append(self._committer.submit(self._commit, ops, durable))
+
+    def _commit(self, ops: list[Op], durable: Callable[[], None]) -> None:
         self.store.commit(ops)
+        durable()
+
+    def flush(self) -> None:
+        """Everything given is durable. Raises StoreFault when it cannot be."""
+        while self._under_way:
+            self._under_way.popleft().result()
 
     def close(self) -> None:
-        """Close the store."""
+        """Close the store; what was given and can be kept is kept."""
+        self._committer.shutdown(wait=True)
         self.store.close()

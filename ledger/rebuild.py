@@ -134,6 +134,10 @@ class Shares:
         if piece.first >= piece.end:
             self._at += 1
 
+    def skip(self) -> None:
+        """Nobody gives the next piece: leave it out and go on behind it."""
+        self._at += 1
+
     def rejected(self) -> None:
         """What ``ready`` gave does not prove itself: another source is asked."""
         piece = self._pieces[self._at]
@@ -383,7 +387,7 @@ def check_payload(log: LogId, header: AnyHeader, payload: bytes) -> None:
         raise VerificationFailed("block.bad-payload", f"payload of block {header.seq:,} of {log} is not what it signed")
 
 
-def fill(header: Header, signed_header: bytes, given: tuple[bytes, bytes]) -> FillPayload | None:
+def fill(log: LogId, header: AnyHeader, signed_header: bytes, given: tuple[bytes, bytes]) -> FillPayload | None:
     """The operation that gives a kept block the payload it lacks; None when this source does not hold it either.
 
     Raises VerificationFailed when what it gave is another block or payload.
@@ -393,5 +397,5 @@ def fill(header: Header, signed_header: bytes, given: tuple[bytes, bytes]) -> Fi
         raise VerificationFailed("restore.other-block", f"another block was sent in place of {header.seq:,}")
     if not payload:
         return None
-    check_payload(header.log, header, payload)
-    return FillPayload(header.log, header.seq, payload)
+    check_payload(log, header, payload)
+    return FillPayload(log, header.seq, payload)

@@ -7,22 +7,27 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
 from agent.cli.context import Settings, common_options, document, json_text, pass_settings
-from agent.cli.status_text import duration
+from agent.cli.restore_box_text import Outcome, summary_document, summary_lines
+from agent.cli.restore_selection import nothing_meant, parse_selection
 from ledger.errors import AgentUnreachable, NoPeer, OperatorFault, VerificationFailed
 
 if TYPE_CHECKING:
     from agent.reading import Reader
-    from agent.rebuild import Span, Summary
     from agent.rebuild_sources import Source
+    from agent.rebuild_summary import Summary
+    from agent.rebuild_target import Target
+    from agent.verifier import Audit
     from ledger.audit import AuditReport
+    from ledger.log import LogId
+    from ledger.manifest import Manifest
     from ledger.rebuild import Found
+    from ledger.selection import Selection
 
 _NICE = 10
 _JSON_EVERY_S = 1.0
@@ -36,32 +41,36 @@ _FETCH_TIMEOUT_S = 30.0
 )
 @click.option("--from", "from_", metavar="UTC", help="Payloads only from this time on, like 2026-11-23T08:00:00Z.")
 @click.option("--to", metavar="UTC", help="Payloads only from before this time.")
-@click.option("--every-signature", is_flag=True, help="In the final audit check each signature; links prove the same.")
+@click.option("--case", metavar="ID", help="Payloads only of this case: its id, 32 hexadecimal digits.")
+@click.option("--every-signature", is_flag=True, help="In the audit check each signature; links prove the same.")
 @common_options
 @pass_settings
 def box_command(
-    settings: Settings, *, box: str, out: Path, from_: str | None, to: str | None, every_signature: bool
-) -> int:
+    settings: Settings, *, box: str, out: Path, from_: str | None, to: str | None, case: str | None,
+    every_signature: bool,
+) -> int:  # fmt: skip
     """Rebuild all logs of BOX in DIR: from this box's own store and from every peer at once.
 
-    Killed or cut off, the same command goes on where it was. Exit code 0 when all is there and proves itself, 76 when
-    something is bad, 69 when something is missing.
+    With --from, --to or --case the payloads of that part alone, and every header of the logs it lies in. Killed or cut
+    off, the same command goes on where it was; without these options it fetches what they left out. Exit code 0 when
+    all is there and proves itself, 76 when something is bad, 69 when something is missing or nothing fits.
     """
-    from agent.reading import open_reader, utc_ns
-    from agent.rebuild import Span
+    from agent.reading import open_reader
 
-    span = Span(utc_ns(from_) if from_ else None, utc_ns(to) if to else None)
+    selection = parse_selection(from_, to, case)
     os.nice(_NICE)
     began = time.perf_counter()
     with open_reader(Path(settings.configuration().box.data_dir)) as reader:
         known = [each.id for each in reader.manifest.boxes]
         if box not in known:
             raise OperatorFault("box.unknown", f"{box!r} is no box of this site", f"one of: {', '.join(known)}")
-        summary, asked = _rebuild(settings, reader, box, out, span)
-    fetched_s = time.perf_counter() - began
-    report = _audit(settings, out, box, every_signature=every_signature)
-    recorded = _record(settings, summary, report, asked)
-    done = Outcome(box, out, summary, report, asked, recorded, fetched_s, time.perf_counter() - began)
+        work = _Work(settings, reader, box, out, selection, every_signature=every_signature)
+        summary, report = work.run()
+    if not summary.meant and not summary.missing and report.is_good:
+        raise nothing_meant(box, selection, summary, out)
+    recorded = _record(settings, summary, report, work.asked)
+    seconds = time.perf_counter() - began
+    done = Outcome(box, out, selection, summary, report, work.asked, recorded, work.fetched_s, seconds)
     if settings.json:
         click.echo(json_text(summary_document(done)))
     else:
@@ -71,29 +80,66 @@ def box_command(
     return NoPeer.exit_code if summary.missing else 0
 
 
-def _rebuild(settings: Settings, reader: Reader, box: str, out: Path, span: Span) -> tuple[Summary, tuple[str, ...]]:
-    from agent.rebuild import Rebuild
-    from agent.rebuild_target import Target
-    from ledger.certificate import Certificate
-    from ledger.manifest import SignedManifest
+class _Work:
+    """One run: sources found, blocks fetched, and the folder audited, most of it while blocks still come."""
 
-    own = settings.configuration().box.id
-    signed = reader.store.manifests()
-    manifests = {made.hash: made for made in (SignedManifest.decode(data).manifest for _, data in signed)}
-    found, sources = _sources(settings, reader, own, box)
-    target = Target(out, box)
-    try:
-        target.take_manifests(signed)
-        if reader.keyring is not None:
-            target.take_keys(reader.keyring.entries_of(box))
-        with _progress(settings) as progress:
-            work = Rebuild(box, target, sources, manifests, progress)
-            summary = work.run(
-                found, lambda log: [Certificate.decode(data) for _, data in reader.store.checkpoints(log)], span
-            )
-    finally:
-        target.close()
-    return summary, tuple(source.name for source in sources)
+    def __init__(
+        self, settings: Settings, reader: Reader, box: str, out: Path, selection: Selection, *, every_signature: bool
+    ) -> None:
+        from ledger.manifest import SignedManifest
+
+        self.asked: tuple[str, ...] = ()
+        self.fetched_s = 0.0
+        self._settings = settings
+        self._reader = reader
+        self._box = box
+        self._out = out
+        self._selection = selection
+        self._every_signature = every_signature
+        self._signed = reader.store.manifests()
+        self._manifests: dict[bytes, Manifest] = {}
+        for _, data in self._signed:
+            manifest = SignedManifest.decode(data).manifest
+            self._manifests[manifest.hash] = manifest
+
+    def run(self) -> tuple[Summary, AuditReport]:
+        """Raises as the sources, the target and the audit do."""
+        from agent.cli.verify import progress_bar
+        from agent.rebuild_target import Target
+        from agent.verifier import Audit, Task
+
+        began = time.perf_counter()
+        found, sources = _sources(self._settings, self._reader, self._settings.configuration().box.id, self._box)
+        self.asked = tuple(source.name for source in sources)
+        target = Target(self._out, self._box)
+        try:
+            target.take_manifests(self._signed)
+            if self._reader.keyring is not None:
+                target.take_keys(self._reader.keyring.entries_of(self._box))
+            with Audit(Task(self._out, self._box, self._every_signature)) as audit:
+                summary = self._rebuild(target, found, sources, audit)
+                self.fetched_s = time.perf_counter() - began
+                with progress_bar(self._settings) as progress:
+                    return summary, audit.finish(progress)
+        finally:
+            target.close()
+
+    def _rebuild(self, target: Target, found: Found, sources: list[Source], audit: Audit) -> Summary:
+        from agent.rebuild import Rebuild
+        from ledger.audit import chunk_ahead
+        from ledger.certificate import Certificate
+
+        def durable(log: LogId, number: int) -> None:
+            manifest_hash = target.replicas[log].manifest_hash
+            public = self._manifests[manifest_hash].box(log.box).signing_public
+            audit.ahead(chunk_ahead(log, number, public, manifest_hash, every_signature=self._every_signature))
+
+        def kept(log: LogId) -> list[Certificate]:
+            return [Certificate.decode(data) for _, data in self._reader.store.checkpoints(log)]
+
+        with _progress(self._settings) as progress:
+            work = Rebuild(self._box, target, sources, self._manifests, progress, durable)
+            return work.run(found, kept, self._selection)
 
 
 def _sources(settings: Settings, reader: Reader, own: str, box: str) -> tuple[Found, list[Source]]:
@@ -122,14 +168,6 @@ def _sources(settings: Settings, reader: Reader, own: str, box: str) -> tuple[Fo
     return found, sources
 
 
-def _audit(settings: Settings, out: Path, box: str, *, every_signature: bool) -> AuditReport:
-    from agent.cli.verify import progress_bar
-    from agent.verifier import Task, verify
-
-    with progress_bar(settings) as progress:
-        return verify(Task(out, box, every_signature), progress)
-
-
 def _record(settings: Settings, summary: Summary, report: AuditReport, asked: tuple[str, ...]) -> int | None:
     """Put the restore on this box's chain; the block that says so, None when no agent runs here."""
     from agent.rebuild_sources import log_arguments
@@ -146,93 +184,6 @@ def _record(settings: Settings, summary: Summary, report: AuditReport, asked: tu
     except AgentUnreachable:
         return None
     return int(answer["recorded_in_block"])
-
-
-@dataclass(frozen=True, slots=True)
-class Outcome:
-    """A rebuild that ended: what it did, what the audit of the folder says, who was asked, where it was recorded."""
-
-    box: str
-    out: Path
-    summary: Summary
-    report: AuditReport
-    asked: tuple[str, ...]
-    recorded: int | None
-    fetched_s: float
-    seconds: float
-
-
-def summary_document(done: Outcome) -> dict[str, object]:
-    """What a rebuild did, as JSON."""
-    from agent.rebuild_sources import log_arguments
-
-    summary, report = done.summary, done.report
-    return document(
-        "restore-box",
-        box=done.box,
-        out=str(done.out),
-        asked=list(done.asked),
-        blocks=summary.blocks,
-        logs=[
-            {
-                **log_arguments(built.log), "blocks": built.replica.size, "had": built.had,
-                "witnessed": min(built.witnessed, built.replica.size),
-            }
-            for built in summary.logs
-        ],
-        given=dict(summary.given),
-        refused=[
-            {"source": each.source, "log": str(each.log), "seq": each.seq, "why": each.why} for each in summary.refused
-        ],
-        missing=[
-            {"log": str(each.log), "first": each.first, "end": each.end, "why": each.why} for each in summary.missing
-        ],
-        verified={
-            "good": report.is_good,
-            "signatures": summary.signatures + sum(log.signatures for log in report.logs),
-            "roots": summary.roots,
-            "payloads": sum(log.payloads for log in report.logs),
-            "decoded": sum(log.decoded for log in report.logs),
-            "findings": [finding.what for finding in report.all_findings()],
-        },
-        recorded_in_block=done.recorded,
-        fetch_s=round(done.fetched_s, 3),
-        audit_s=round(report.seconds, 3),
-        seconds=round(done.seconds, 3),
-    )  # fmt: skip
-
-
-def summary_lines(done: Outcome) -> list[str]:
-    """What a rebuild did, for a person."""
-    summary, report = done.summary, done.report
-    had = sum(built.had for built in summary.logs)
-    fenced = sum(1 for built in summary.logs if built.log.fenced)
-    given = ", ".join(f"{name} {count:,}" for name, count in sorted(summary.given.items())) or "nobody gave any"
-    lines = [
-        f"asked {', '.join(done.asked)}: {len(summary.logs)} logs of {done.box}, {fenced} of them fenced epochs",
-        f"{summary.blocks:,} blocks" + (f", {had:,} of them from before" if had else "") + f"; now: {given}; "
-        f"{duration(done.fetched_s)}",
-    ]
-    lines += [f"REFUSED what {each.source} gave from block {each.seq:,} of {each.log}: {each.why}"
-              for each in summary.refused]  # fmt: skip
-    lines += [f"MISSING {each.log} blocks {each.first:,} to {each.end - 1:,}: {each.why}" for each in summary.missing]
-    lines += [f"{finding.severity.upper()} {finding.what}. Next: {finding.next_step}"
-              for finding in report.all_findings()]  # fmt: skip
-    payloads, decoded = (sum(getattr(log, name) for log in report.logs) for name in ("payloads", "decoded"))
-    verdict = "all of it proves itself" if report.is_good else "SOMETHING DOES NOT PROVE ITSELF"
-    lines.append(
-        f"verified every link, {payloads:,} payloads ({decoded:,} decoded), {summary.roots} signed or cosigned roots: "
-        f"{verdict}"
-    )
-    said = (
-        f" (recorded in block {done.recorded:,})"
-        if done.recorded is not None
-        else " (not recorded on a chain: no agent runs)"
-    )
-    lines.append(
-        f"RESTORED to {done.out} in {duration(done.seconds)}{said}. Next: orledger records --data-dir {done.out}"
-    )
-    return lines
 
 
 @contextmanager

@@ -5,9 +5,11 @@ Pure: reads through a protocol, may be spread over processes chunk by chunk (``c
 
 from ledger.audit.chunk import Checked, Chunk, KeyFor, check_chunk
 from ledger.audit.findings import AuditReport, Finding, LogReport, Severity, Vouched
+from ledger.audit.log_audit import CHUNK_BLOCKS, chunk_ahead, completed
 from ledger.audit.store_audit import AuditSource, Options, audit_store
 
 __all__ = [
+    "CHUNK_BLOCKS",
     "AuditReport",
     "AuditSource",
     "Checked",
@@ -20,4 +22,6 @@ __all__ = [
     "Vouched",
     "audit_store",
     "check_chunk",
+    "chunk_ahead",
+    "completed",
 ]

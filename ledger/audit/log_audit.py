@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Protocol
 
 from ledger.audit.chunk import BadBlock, Blocks, Checked, Chunk, Mark, check_link, readable_header
@@ -21,6 +21,33 @@ from ledger.store import Beginning
 from ledger.tree import SUBTREE_LEAVES, Frontier
 
 CHUNK_BLOCKS = 2_048
+
+
+def chunk_ahead(log: LogId, index: int, public: bytes, manifest_hash: bytes, *, every_signature: bool) -> Chunk:
+    """The log's chunk of that number, to be checked before the log's end and its rows are known; see ``completed``."""
+    first = index * CHUNK_BLOCKS
+    return Chunk(log, first, first + CHUNK_BLOCKS, public, manifest_hash, every_signature, frozenset({0}), frozenset())
+
+
+def completed(ahead: Checked, chunk: Chunk, source: Blocks) -> Checked | None:
+    """What a check made ahead says of ``chunk``, with the marks that were not known then; None when it does not do.
+
+    Nothing may have been written to these blocks since. Raises StoreFault.
+    """
+    signed = frozenset(seq for seq in chunk.signed_at if chunk.first <= seq < chunk.end)
+    before = ahead.chunk
+    same = replace(before, signed_at=chunk.signed_at, marks=chunk.marks) == chunk
+    if ahead.bad is not None or not same or not (chunk.every_signature or signed <= before.signed_at):
+        return None
+    marks = []
+    for size in sorted(chunk.marks):
+        block = source.block(chunk.log, size - 1)
+        if block is None:
+            return None
+        header = readable_header(chunk, size - 1, block.signed_header)
+        marks.append(Mark(size, header.closed_ns, header.keyframe_seq))
+    ahead.chunk, ahead.marks = chunk, marks
+    return ahead
 
 
 class LogSource(Blocks, Protocol):

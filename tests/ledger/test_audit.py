@@ -12,7 +12,18 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from ledger.audit import AuditReport, Finding, Options, Severity, audit_store
+from ledger.audit import (
+    AuditReport,
+    Checked,
+    Chunk,
+    Finding,
+    Options,
+    Severity,
+    audit_store,
+    check_chunk,
+    chunk_ahead,
+    completed,
+)
 from ledger.block import decode_signed_header, sign_header
 from ledger.certificate import Certificate
 from ledger.evidence import equivocation_proof
@@ -493,3 +504,32 @@ def test_a_record_s_lengths_are_checked(audited: Audited) -> None:
         audited.put(table, key, head + record[6:])
         bad = audited.only_bad()
         assert (bad.log, bad.seq, bad.party) == (log, 6, "disk")
+
+
+# ---- checked ahead ---------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("quick", [False, True])
+@pytest.mark.parametrize("damaged", [False, True])
+def test_chunks_checked_ahead_give_the_same_report(
+    audited: Audited, monkeypatch: pytest.MonkeyPatch, quick: bool, damaged: bool
+) -> None:
+    monkeypatch.setattr("ledger.audit.log_audit.CHUNK_BLOCKS", 8)
+    if damaged:
+        audited.rewrite_header(audited.log(), 9, closed_ns=1)
+    completions = []
+
+    def ahead(chunk: Chunk) -> Checked:
+        whole = chunk_ahead(
+            chunk.log, chunk.first // 8, chunk.public, chunk.manifest_hash, every_signature=not quick
+        )  # fmt: skip
+        done = completed(check_chunk(audited.store, audited.key_for, whole), chunk, audited.store)
+        completions.append(done is not None)
+        return done or check_chunk(audited.store, audited.key_for, chunk)
+
+    options = Options(every_signature=not quick)
+    report = audit_store(audited.store, audited.key_for, options, lambda chunks: map(ahead, chunks))
+    assert report == audited.audit(quick=quick)
+    assert report.is_good is not damaged
+    assert any(completions)
+    assert not all(completions), "a log's last chunk was not whole then"

@@ -116,19 +116,77 @@ def test_kill_9_of_a_rebuild_loses_nothing(dead: tuple[LabSite, set[int]], tmp_p
     _assert_proves_itself(out)
 
 
-def test_a_time_range_holds_every_header_and_only_its_payloads(dead: tuple[LabSite, set[int]], tmp_path: Path) -> None:
+def test_a_part_by_time_is_verified_tells_what_it_leaves_out_and_is_completed_later(
+    dead: tuple[LabSite, set[int]], tmp_path: Path
+) -> None:
     site, _ = dead
+    out = tmp_path / "or-1"
     from_ns, to_ns = _middle(site["or-1"])
-    told = _restore(site["or-2"], tmp_path / "or-1", "--from", utc_text(from_ns), "--to", utc_text(to_ns))
-    held = 0
-    with closing(Store.open(tmp_path / "or-1" / "ledger", readonly=True)) as store:
-        for log, _ in store.logs("or-1"):
-            for block in store.blocks(log, 0, store.length(log)):
-                closed_ns = decode_signed_header(block.signed_header).closed_ns
-                assert bool(block.payload) == (from_ns <= closed_ns < to_ns)
-                held += bool(block.payload)
-    assert held
-    assert told["verified"]["payloads"] == held
+    told = _restore(site["or-2"], out, "--from", utc_text(from_ns), "--to", utc_text(to_ns))
+    own = chains(site["or-1"], "or-1")
+    expected: dict[LogId, set[int]] = {}
+    for log, headers in _headers(out).items():
+        assert headers == own[log]
+        decoded = [decode_signed_header(header) for header in headers]
+        meant = [header for header in decoded if from_ns <= header.closed_ns < to_ns]
+        lead_in = set(range(meant[0].keyframe_seq, meant[0].seq)) if meant else set()
+        expected[log] = lead_in | {header.seq for header in meant}
+    held = _held_payloads(out)
+    assert held == expected
+    assert any(held.values())
+    assert told["verified"]["payloads"] == sum(map(len, held.values()))
+    assert told["left_out"]["payloads"] == sum(len(own[log]) - len(seqs) for log, seqs in held.items())
+    assert told["left_out"]["payloads"] > 0
+    assert set(told["left_out"]["logs"]) == {str(log) for log in own.keys() - held.keys()}
+    assert told["recorded_in_block"] is not None
+
+    whole = _restore(site["or-2"], out)
+    assert whole["left_out"] == {"payloads": 0, "by_log": [], "logs": []}
+    assert _held_payloads(out) == {log: set(range(len(headers))) for log, headers in own.items()}
+    _assert_proves_itself(out)
+
+
+def _held_payloads(data: Path) -> dict[LogId, set[int]]:
+    with closing(Store.open(data / "ledger", readonly=True)) as store:
+        return {
+            log: {block.seq for block in store.blocks(log, 0, store.length(log)) if block.payload}
+            for log, _ in store.logs("or-1")
+        }
+
+
+def test_kill_9_of_a_part_by_time_goes_on(dead: tuple[LabSite, set[int]], tmp_path: Path) -> None:
+    site, _ = dead
+    out, whole = tmp_path / "killed", tmp_path / "whole"
+    from_ns, to_ns = _middle(site["or-1"])
+    part = ("--from", utc_text(from_ns), "--to", utc_text(to_ns))
+    command = [sys.executable, "-m", "agent", "--config", str(site["or-2"].config), "restore", "box", "or-1", *part]
+    for number in range(3):
+        with subprocess.Popen([*command, "--out", str(out)], cwd=PROJECT, stdout=subprocess.DEVNULL) as process:
+            time.sleep(0.4 + 0.25 * number)  # somewhere: before the folder, within headers, payloads, the audit
+            process.kill()
+    again = _restore(site["or-2"], out, *part)
+    once = _restore(site["or-2"], whole, *part)
+    assert _held_payloads(out) == _held_payloads(whole)
+    assert again["left_out"] == once["left_out"]
+
+
+@pytest.mark.parametrize(
+    ("options", "code", "what"),
+    [
+        (["--from", "2001-01-01T00:00:00Z", "--to", "2001-01-02T00:00:00Z"], 69, "no block of or-1"),
+        (["--case", "00" * 16], 69, "cases met: none"),
+        (["--from", "2001-01-01"], 64, "does not say that it is UTC"),
+        (["--from", "2001-01-02T00:00:00Z", "--to", "2001-01-01T00:00:00Z"], 64, "is not before"),
+        (["--case", "the last one"], 64, "32 hexadecimal digits"),
+    ],
+)
+def test_a_part_that_is_none_says_why(
+    dead: tuple[LabSite, set[int]], tmp_path: Path, options: list[str], code: int, what: str
+) -> None:
+    site, _ = dead
+    done = site["or-2"].cli("restore", "box", "or-1", "--out", str(tmp_path / "none"), *options)
+    assert done.returncode == code, done.stderr
+    assert what in done.stderr
 
 
 def _middle(box: Box) -> tuple[int, int]:
