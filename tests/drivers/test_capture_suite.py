@@ -114,11 +114,11 @@ def test_cut_off_anywhere_it_is_a_beginning_of_the_whole(
 
 def test_the_driver_sends_what_was_sent(capture: tuple[CaptureHeader, list[CaptureItem]]) -> None:
     header, items = capture
-    driver = driver_of(header)
-    replay = Replay(driver, header.t0_ns)
+    replay = Replay(driver_of(header), header.t0_ns)
     for _ in replay.steps(items):
         pass
-    if driver.spec.tx_allowed and not any(sent.captured for sent in replay.sent.values()):
+    sent_now = any(sent.replayed for sent in replay.sent.values())
+    if sent_now and not any(sent.captured for sent in replay.sent.values()):
         assert header.source, "only an export of a log, whose driver keeps what it received alone, may lack sends"
         return
     assert {link: sent.differs_at for link, sent in replay.sent.items()} == dict.fromkeys(replay.sent)
