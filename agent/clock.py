@@ -9,7 +9,7 @@ from __future__ import annotations
 import ctypes
 import functools
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 from drivers.contract import Now
@@ -56,6 +56,16 @@ class _Timex(ctypes.Structure):
 def read_now() -> Now:
     """Boot time and UTC, for deadlines and stamps."""
     return Now(time.clock_gettime_ns(time.CLOCK_BOOTTIME), time.time_ns())
+
+
+def tick_phase_ns(boxes: Iterable[str], own_id: str) -> int:
+    """How long after each full 100 ms of UTC this box ticks: the group's boxes one after another, evenly spread.
+
+    So a block finds its peers' disks free, and not busy with blocks of their own (docs/adr/0010). Correctness does not
+    depend on it: boxes whose clocks differ only lose the advantage.
+    """
+    names = sorted(boxes)
+    return LIMITS.tick_ns * names.index(own_id) // len(names)
 
 
 def read_pair() -> Now:

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import queue
+import threading
 import time
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from typing import Protocol
 
 from ledger.errors import OrledgerError, OurFault
@@ -40,7 +41,9 @@ class Committer:
         self._gather = gather
         self._done = done
         self._failed = failed
-        self._thread = ThreadPoolExecutor(1, thread_name_prefix="commit")
+        # Not an executor: what its futures and semaphore cost is paid between a block's arrival and its commit.
+        self._jobs: queue.SimpleQueue[Callable[[], None] | None] = queue.SimpleQueue()
+        self._thread: threading.Thread | None = None
         self._idle = asyncio.Event()
         self._idle.set()
         self._broken = False
@@ -60,26 +63,46 @@ class Committer:
         ops = self._gather()
         if ops:
             self._idle.clear()
-            self._thread.submit(self._work, ops, loop)
+            self._submit(lambda: self._commit(ops, loop), loop)
         else:
             self._idle.set()
 
-    def _work(self, ops: Sequence[Op], loop: asyncio.AbstractEventLoop) -> None:
-        """On the thread. The loop hears first, then room is made: answers do not wait for that, only the next does."""
+    def _submit(self, job: Callable[[], None], loop: asyncio.AbstractEventLoop) -> None:
+        if self._thread is None:
+            self._thread = threading.Thread(target=self._work, name="commit", daemon=True)
+            self._thread.start()
+        self._jobs.put(lambda: self._guarded(job, loop))
+
+    # On the thread.
+
+    def _work(self) -> None:
+        while (job := self._jobs.get()) is not None:
+            job()
+
+    def _commit(self, ops: Sequence[Op], loop: asyncio.AbstractEventLoop) -> None:
+        began_ns = time.perf_counter_ns()
+        self._store.commit(ops)
+        loop.call_soon_threadsafe(self._committed, time.perf_counter_ns() - began_ns, loop)
+
+    def _prepare(self) -> None:
+        self._has_room = self._store.prepare()
+
+    def _guarded(self, job: Callable[[], None], loop: asyncio.AbstractEventLoop) -> None:
         try:
-            began_ns = time.perf_counter_ns()
-            self._store.commit(ops)
-            loop.call_soon_threadsafe(self._committed, time.perf_counter_ns() - began_ns, loop)
-            self._has_room = self._store.prepare()
+            job()
         except OrledgerError as error:
             loop.call_soon_threadsafe(self._break, error)
         except Exception as error:  # noqa: BLE001 - whatever it is, nothing may be signed after it
             fault = OurFault("commit.crashed", f"the commit failed: {error!r}", "report this")
             loop.call_soon_threadsafe(self._break, fault)
 
+    # On the loop again.
+
     def _committed(self, elapsed_ns: int, loop: asyncio.AbstractEventLoop) -> None:
+        """The answers leave first, then room is made: the two threads would compete, and only the next commit waits."""
         if not self._broken:
             self._done(elapsed_ns)
+            self._submit(self._prepare, loop)
             self._commit_next(loop)
 
     def _break(self, error: OrledgerError) -> None:
@@ -97,4 +120,7 @@ class Committer:
 
     def close(self) -> None:
         """End the thread; call after ``drain``."""
-        self._thread.shutdown()
+        if self._thread is not None:
+            self._jobs.put(None)
+            self._thread.join()
+            self._thread = None

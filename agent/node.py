@@ -14,7 +14,7 @@ from pathlib import Path
 
 from agent.alerts import Alerts
 from agent.box_files import BoxFolder, BoxIdentity, load_box, open_keyring
-from agent.clock import StallDetector, read_now, read_pair, read_quality
+from agent.clock import StallDetector, read_now, read_pair, read_quality, tick_phase_ns
 from agent.commands import handlers
 from agent.config import Configuration
 from agent.control import ControlServer
@@ -24,6 +24,7 @@ from agent.failover import Failover
 from agent.feed import Feed, loop_schedule
 from agent.feed_build import build_feed
 from agent.feed_config import feed_setups
+from agent.garbage import Garbage
 from agent.housekeeping import Housekeeping
 from agent.intake import Intake
 from agent.mender import Mender
@@ -114,6 +115,7 @@ class Node:
         self._failure: OrledgerError | None = None
         self._ticked = False
         self._stalls = StallDetector()
+        self._garbage = Garbage()
 
     # ---- life --------------------------------------------------------------------------------------------------
 
@@ -161,6 +163,7 @@ class Node:
             self.housekeeping.start()
             self.drills.start()
             self.page.start()
+            self._garbage.settle(self.now())
             self._notifier.ready(f"recording as {self.configuration.box.id}")
             await stop.wait()
         finally:
@@ -214,6 +217,7 @@ class Node:
         await self.network.stop()
         self.pump.close()
         self.store.close()
+        self._garbage.release()
 
     def _failed(self, error: OrledgerError) -> None:
         """Nothing more may be signed: say why and end; the service manager starts a new log."""
@@ -231,24 +235,32 @@ class Node:
 
     async def _tick_forever(self) -> None:
         loop = asyncio.get_running_loop()
-        tick_s = LIMITS.tick_ns / S_NS
-        due = loop.time() + tick_s - time.time() % tick_s
+        tick_s, boxes = LIMITS.tick_ns / S_NS, [box.id for box in self.manifest.boxes]
+        phase_s = tick_phase_ns(boxes, self.member.own_id) / S_NS
+        pause_s = tick_s / len(boxes) / 2  # before the next box ticks
+
+        def next_due() -> float:
+            return loop.time() + tick_s - (time.time() - phase_s) % tick_s
+
+        due = next_due()
         while True:
             await asyncio.sleep(due - loop.time())
             began = time.perf_counter_ns()
             self.statistics.tick_late.add(int((loop.time() - due) * S_NS))
             self._tick(began)
+            await asyncio.sleep(due + pause_s - loop.time())
+            self._between_ticks()
             due += tick_s
             if due < loop.time():
-                due = loop.time() + tick_s - time.time() % tick_s
+                due = next_due()
 
     def _tick(self, began_ns: int) -> None:
+        """Close a block, if there is anything to record; all else can wait until it has left."""
         now = read_pair()
         stalled = self._stalls.observe(now)
         if stalled is not None:
             _LOG.warning("stood still for %.1f s", (stalled.until_ns - stalled.since_ns) / S_NS)
             self.recorder.own_record(stalled)
-        self.member.step(now)
         if self.pump.overloaded():
             self.alerts.take(_DISK_SLOW, now.utc_ns)
         else:
@@ -256,12 +268,18 @@ class Node:
             closed = self.recorder.tick(now, self.intake.take())
             if closed is not None:
                 self.pump.closed(closed)
+        self._ticked = True
+        self.statistics.tick_work.add(time.perf_counter_ns() - began_ns)
+
+    def _between_ticks(self) -> None:
+        """Fences, gossip, catch-up, failover and Python's own chores: when no block of this tick is on its way."""
+        now = read_now()
+        self.member.step(now)
         self.pump.pump()
         self._follow_manifest()
         self.failover.step(now)
         self._self_check.step(now)
-        self._ticked = True
-        self.statistics.tick_work.add(time.perf_counter_ns() - began_ns)
+        self._garbage.collect(now)
 
     def _block_durable(self) -> None:
         if self.statistics.first_record_ns is None:

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from itertools import pairwise
+from random import Random
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from agent.clock import StallDetector, StepDetector, quality_of, read_now, read_pair, read_quality
+from agent.clock import StallDetector, StepDetector, quality_of, read_now, read_pair, read_quality, tick_phase_ns
 from drivers.contract import Now
 from ledger.block import ClockQuality, ClockState
 from ledger.limits import LIMITS
@@ -106,3 +108,13 @@ def test_a_clock_that_is_set_is_not_a_process_that_stood_still() -> None:
     detector = StallDetector()
     assert detector.observe(START) is None
     assert detector.observe(Now(START.mono_ns + 100_000_000, START.utc_ns + 3_600_000_000_000)) is None
+
+
+@given(st.sets(st.text(min_size=1, max_size=4), min_size=1, max_size=8), st.randoms(use_true_random=False))
+def test_the_boxes_of_a_group_tick_evenly_spread_over_the_tick(boxes: set[str], order: Random) -> None:
+    listed = list(boxes)
+    order.shuffle(listed)
+    phases = sorted(tick_phase_ns(listed, box) for box in boxes)
+    assert phases[0] == 0
+    gaps = [after - before for before, after in pairwise([*phases, LIMITS.tick_ns])]
+    assert max(gaps) - min(gaps) <= 1

@@ -16,6 +16,8 @@ class SlowStore:
         self.batches: list[list[Op]] = []
         self.go_on = threading.Event()
         self.fault: Exception | None = None
+        self.room = threading.Event()
+        self.room.set()
 
     def commit(self, operations: Sequence[Op]) -> object:
         self.go_on.wait(5)
@@ -25,7 +27,7 @@ class SlowStore:
         return None
 
     def prepare(self) -> bool:
-        return True
+        return self.room.wait(5)
 
 
 class Waiting:
@@ -98,5 +100,24 @@ def test_a_bug_in_the_store_ends_the_log_too() -> None:
         await committer.drain()
         committer.close()
         assert [error.id for error in waiting.failed] == ["commit.crashed"]
+
+    asyncio.run(scenario())
+
+
+def test_answers_do_not_wait_for_room_to_be_made_but_the_next_commit_does() -> None:
+    async def scenario() -> None:
+        store, waiting, answered = SlowStore(), Waiting(), asyncio.Event()
+        store.go_on.set()
+        store.room.clear()
+        committer = Committer(store, waiting.gather, lambda _ns: answered.set(), waiting.failed.append)
+        for name in ("a", "b"):
+            waiting.ops.append(op(name))
+            committer.poke()
+        await answered.wait()
+        assert store.batches == [[op("a")]]
+        store.room.set()
+        await committer.drain()
+        committer.close()
+        assert store.batches == [[op("a")], [op("b")]]
 
     asyncio.run(scenario())
