@@ -274,9 +274,10 @@ class Medibus(Outbox):
         self.emit(Link(at_ns=now.utc_ns, link=session.link, state=state, peer=session.peer))
 
     def _date_time(self, session: _Session, data: bytes, now: Now) -> None:
-        if not data:
-            return  # the device has no clock to tell
-        outcome = session.clock.observe(parse_date_time(data) * S_NS, now)
+        device_s = parse_date_time(data) if data else None
+        if device_s is None:
+            return  # it has no clock, or one that tells no seconds: nothing to follow it by
+        outcome = session.clock.observe(device_s * S_NS, now)
         if isinstance(outcome, ClockStep):
             moved = f"the device's clock moved by {outcome.step_ns / S_NS:+.0f} s"
             self._gaps.add("clock_jump", now, None, moved, since=session.clock_at)

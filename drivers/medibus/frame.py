@@ -88,12 +88,18 @@ def response(code: int, data: bytes = b"") -> bytes:
 
 
 class Deframer:
-    """Takes a byte stream apart. A broken frame costs itself and, if it was embedded, the one around it."""
+    """Takes a byte stream apart. One response may lie in another, a command in either.
 
-    __slots__ = ("_command", "_response", "_stray")
+    A response that is interrupted by another is taken up again after it; if yet another begins at that place, the first
+    was cut off.
+    """
+
+    __slots__ = ("_command", "_interrupted", "_response", "_resumed", "_stray")
 
     def __init__(self) -> None:
+        self._interrupted: bytearray | None = None
         self._response: bytearray | None = None
+        self._resumed = False
         self._command: bytearray | None = None
         self._stray = 0
 
@@ -119,8 +125,9 @@ class Deframer:
 
     def abandon(self) -> Fault | None:
         """The stream ended: what was begun will never be whole."""
-        lost = len(self._response or b"") + len(self._command or b"") + self._stray
-        self._response = self._command = None
+        held = (self._interrupted, self._response, self._command)
+        lost = sum(len(frame or b"") for frame in held) + self._stray
+        self._interrupted = self._response = self._command = None
         self._stray = 0
         return Fault("framing", lost) if lost else None
 
@@ -128,11 +135,14 @@ class Deframer:
         if self._command is not None:
             self._command += run
             if len(self._command) > MAX_COMMAND_BYTES:
-                self._give_up("oversize", found)
+                found.append(Fault("oversize", len(self._command), "command"))
+                self._command = None
         elif self._response is not None:
             self._response += run
+            self._resumed = False
             if len(self._response) > MAX_RESPONSE_BYTES:
-                self._give_up("oversize", found)
+                found.append(Fault("oversize", len(self._response), "response"))
+                self._resume()
         else:
             self._stray += len(run) - run.count(b"\n")  # some devices end lines with CR LF
 
@@ -144,16 +154,21 @@ class Deframer:
         self._command = bytearray((ESC,))
 
     def _begin_response(self, found: list[Item]) -> None:
-        if self._command is not None or self._response is not None:
-            self._give_up("framing", found)
-        else:
+        if self._command is not None:
+            found.append(Fault("framing", len(self._command), "command"))
+            self._command = None
+        if self._response is None:
             self._tell_stray(found)
+        elif self._resumed or self._interrupted is not None:
+            found.append(Fault("framing", len(self._response), "response"))
+        else:
+            self._interrupted = self._response
         self._response = bytearray((SOH,))
+        self._resumed = False
 
-    def _give_up(self, cause: Literal["framing", "oversize"], found: list[Item]) -> None:
-        lost = len(self._response or b"") + len(self._command or b"")
-        found.append(Fault(cause, lost, "command" if self._response is None else "response"))
-        self._response = self._command = None
+    def _resume(self) -> None:
+        self._response, self._interrupted = self._interrupted, None
+        self._resumed = self._response is not None
 
     def _tell_stray(self, found: list[Item], *, ended: bool = False) -> None:
         if self._stray:
@@ -168,7 +183,8 @@ class Deframer:
             fault = _fault(frame)
             found.append(fault or Command(frame[1], frame[2:-2]))
         elif self._response is not None:
-            frame, self._response = bytes(self._response), None
+            frame = bytes(self._response)
+            self._resume()
             fault = _fault(frame)
             found.append(fault or Response(frame[1], frame[2:-2]))
         else:

@@ -13,13 +13,14 @@ from ledger.records import Quality
 
 MEASURED_BYTES: Final = 4
 SETTING_BYTES: Final = 5
-_CODE: Final = re.compile(r"[0-9A-Fa-f]{2}")
+_CODE: Final = re.compile(r"[0-9A-Fa-f ][0-9A-Fa-f]")
 _NUMBER: Final = re.compile(r"[+-]?(?:\d+\.?\d*|\.\d+)")
 _PLACEHOLDER: Final = re.compile(r"[-+*./_?]*")
 _IDENTITY: Final = re.compile(
     rb"([\x20-\x26\x28-\x7e]{0,8})(?:'([^']{0,64})')?\s*([^:]{0,16})(?::(.{0,16}))?", re.DOTALL
 )
-_DATE_TIME: Final = re.compile(r"([ \d]\d):([ \d]\d):([ \d]\d)([ \d]\d)-([A-Za-z]{3})-([ \d]\d)")
+# Fields are two wide, some devices pad with blanks; EvitaXL has been seen without seconds, and with English months.
+_DATE_TIME: Final = re.compile(r"\s*(\d?\d):(\d\d| \d)(?::(\d\d| \d))?\s*(\d{1,2})-([A-Za-z]{3})-\s?(\d{4}|\d{1,2})\s*")
 _MONTHS: Final = {
     "JAN": 1, "FEB": 2, "MAR": 3, "MRZ": 3, "APR": 4, "MAI": 5, "MAY": 5, "JUN": 6, "JUL": 7, "AUG": 8, "SEP": 9,
     "OKT": 10, "OCT": 10, "NOV": 11, "DEZ": 12, "DEC": 12,
@@ -55,9 +56,7 @@ def parse_values(data: bytes, width: int) -> list[tuple[str, str]]:
     if len(text) % segment:
         raise DeviceFault("medibus.bad-response", f"{len(text)} B of values are not a multiple of {segment}")
     found = [(text[at : at + 2], text[at + 2 : at + segment]) for at in range(0, len(text), segment)]
-    for code, _ in found:
-        _check_code(code)
-    return [(code.upper(), value) for code, value in found]
+    return [(_code(code), value) for code, value in found]
 
 
 def parse_value(text: str) -> tuple[Decimal | str | None, Quality]:
@@ -77,9 +76,7 @@ def parse_alarms(data: bytes) -> list[Alarm]:
     found = []
     for at in range(0, len(data), _ALARM_BYTES):
         segment = data[at : at + _ALARM_BYTES]
-        code = segment[1:3].decode("ascii", "replace")
-        _check_code(code)
-        found.append(Alarm(code.upper(), segment[0] - 0x30, _phrase(segment[3:])))
+        found.append(Alarm(_code(segment[1:3].decode("ascii", "replace")), segment[0] - 0x30, _phrase(segment[3:])))
     return found
 
 
@@ -88,13 +85,12 @@ def parse_texts(data: bytes) -> list[tuple[str, str]]:
     found = []
     at = 0
     while at < len(data):
-        code = data[at : at + 2].decode("ascii", "replace")
-        _check_code(code)
+        code = _code(data[at : at + 2].decode("ascii", "replace"))
         length = data[at + 2] - 0x30 if at + 2 < len(data) else -1
         end = at + 3 + length
         if length < 0 or end >= len(data) or data[end] != _ETX:
             raise DeviceFault("medibus.bad-response", f"text message {code} is not as long as it says")
-        found.append((code.upper(), _phrase(data[at + 3 : end])))
+        found.append((code, _phrase(data[at + 3 : end])))
         at = end + 1
     return found
 
@@ -110,23 +106,28 @@ def parse_identity(data: bytes) -> Device | None:
     return Device(number, name, software, protocol)
 
 
-def parse_date_time(data: bytes) -> int:
-    """Seconds since 1970 of the device's own clock, whose zone nobody tells. Raises DeviceFault."""
-    match = _DATE_TIME.fullmatch(data.decode("ascii", "replace").strip("\r\n"))
+def parse_date_time(data: bytes) -> int | None:
+    """Seconds since 1970 of the device's own clock, whose zone nobody tells; None if it tells no seconds.
+
+    Raises DeviceFault ``medibus.bad-response``.
+    """
+    match = _DATE_TIME.fullmatch(data.decode("ascii", "replace"))
     month = _MONTHS.get(match.group(5).upper()) if match else None
     if match is None or month is None:
         raise DeviceFault("medibus.bad-response", "a date and time cannot be read")
-    hour, minute, second, day, year = (int(match.group(n).replace(" ", "0")) for n in (1, 2, 3, 4, 6))
-    century = 1900 if year >= 80 else 2000
+    hour, minute, second, day, year = (int(match.group(n) or 0) for n in (1, 2, 3, 4, 6))
+    century = 0 if year >= 100 else 1900 if year >= 80 else 2000
     try:
-        return int(datetime(century + year, month, day, hour, minute, second, tzinfo=UTC).timestamp())
+        told = datetime(century + year, month, day, hour, minute, second, tzinfo=UTC)
     except ValueError as error:
         raise DeviceFault("medibus.bad-response", "a date and time is none of the calendar") from error
+    return int(told.timestamp()) if match.group(3) else None
 
 
-def _check_code(code: str) -> None:
-    if not _CODE.fullmatch(code):
+def _code(text: str) -> str:
+    if not _CODE.fullmatch(text):
         raise DeviceFault("medibus.bad-response", "a data code is not two hex digits")
+    return text.upper().replace(" ", "0")
 
 
 def _phrase(data: bytes) -> str:

@@ -82,6 +82,22 @@ def test_a_command_may_lie_anywhere_in_a_response(outer: Response, inner: Comman
     assert Deframer().feed(wire[:at] + command(inner.code, inner.argument) + wire[at:]) == [inner, outer]
 
 
+@given(RESPONSE, RESPONSE, st.data())
+def test_a_response_may_lie_in_a_response(outer: Response, inner: Response, data: st.DataObject) -> None:
+    wire = response(outer.code, outer.data)
+    at = data.draw(st.integers(1, len(wire) - 1))
+    assert Deframer().feed(wire[:at] + response(inner.code, inner.data) + wire[at:]) == [inner, outer]
+
+
+@given(RESPONSE, st.lists(RESPONSE, min_size=2, max_size=4), st.data())
+def test_a_response_that_was_cut_off_costs_no_other(cut: Response, after: list[Response], data: st.DataObject) -> None:
+    wire = response(cut.code, cut.data)
+    at = data.draw(st.integers(1, len(wire) - 1))
+    found = Deframer().feed(wire[:at] + b"".join(response(item.code, item.data) for item in after))
+    assert [item for item in found if isinstance(item, Response)] == after
+    assert [item for item in found if isinstance(item, Fault)] == [Fault("framing", at, "response")]
+
+
 @given(RESPONSE, st.data())
 def test_fast_data_may_lie_between_any_two_bytes(item: Response, data: st.DataObject) -> None:
     wire = b"".join(

@@ -29,6 +29,10 @@ def test_the_values_of_the_manual() -> None:
     assert parse_values(b"EB 98 E1 70 ", 4) == [("EB", " 98 "), ("E1", " 70 ")]
 
 
+def test_blanks_in_codes_are_zeros() -> None:
+    assert parse_values(b" 7 56 ", 4) == [("07", " 56 ")]
+
+
 @pytest.mark.parametrize(
     ("text", "value", "quality"),
     [
@@ -93,10 +97,19 @@ def test_texts(texts: list[tuple[str, str]]) -> None:
         (" 9: 5: 3 1-DEZ-26", datetime(2026, 12, 1, 9, 5, 3, tzinfo=UTC)),
         ("23:59:5931-MAI-07", datetime(2007, 5, 31, 23, 59, 59, tzinfo=UTC)),
         ("00:00:0029-FEB-24", datetime(2024, 2, 29, tzinfo=UTC)),
+        ("10:00: 511-NOV-26", datetime(2026, 11, 11, 10, 0, 5, tzinfo=UTC)),
+        # As real EvitaXL and V500 have sent them (mdpnp).
+        (" 9:33:00 7-OKT-14", datetime(2014, 10, 7, 9, 33, tzinfo=UTC)),
+        ("09:33:00 07-OKT-14", datetime(2014, 10, 7, 9, 33, tzinfo=UTC)),
     ],
 )
 def test_dates(text: str, expected: datetime) -> None:
     assert parse_date_time(text.encode()) == int(expected.timestamp())
+
+
+@pytest.mark.parametrize("text", [" 9:33 7-OCT-14", " 9:33 07-OCT-14", "09:33 7-OKT-14"])
+def test_a_clock_without_seconds_is_not_followed(text: str) -> None:
+    assert parse_date_time(text.encode()) is None
 
 
 @pytest.mark.parametrize(
