@@ -23,6 +23,7 @@ from drivers.medibus.request import CORRUPT_CODE, TX_ALLOWED, Code
 from drivers.medibus.slow import (
     MEASURED_BYTES,
     SETTING_BYTES,
+    Device,
     parse_alarms,
     parse_date_time,
     parse_identity,
@@ -56,7 +57,8 @@ class _Session:
     waves: WaveTracks = field(default_factory=WaveTracks)
     clock: ClockOffset = field(default_factory=lambda: ClockOffset(S_NS))
     offered: tuple[StreamConfig, ...] = ()
-    identified: bool = False
+    device: Device | None = None
+    anew: bool = False
     told: set[str] = field(default_factory=set)
     heard_at: Now | None = None
     answered_at: Now | None = None
@@ -264,13 +266,16 @@ class Medibus(Outbox):
             self._x = not self._x
         if self._x and session.dialogue is not None:
             session.dialogue.also_ask(Code.ALARMS_CP3, self._config.alarms_s)
+        before, session.device = session.device, device
+        if before == device and not session.anew:
+            return  # both sides called at once
         protocol = f"MEDIBUS {device.protocol}".strip() + (f", device id {device.number}" if device.number else "")
         identity = Identity(
             at_ns=now.utc_ns, make="Dräger", model=device.name, software=device.software, protocol=protocol
         )
         self.emit(identity)
-        state: LinkState = "changed" if session.identified else "identified"
-        session.identified = True
+        state: LinkState = "identified" if before is None or before == device else "changed"
+        session.anew = False
         self.emit(Link(at_ns=now.utc_ns, link=session.link, state=state, peer=session.peer))
 
     def _date_time(self, session: _Session, data: bytes, now: Now) -> None:
@@ -350,6 +355,7 @@ class Medibus(Outbox):
     def _lost_link(self, session: _Session, now: Now, detail: str) -> None:
         """All that was agreed on is forgotten. That nothing at all came is the shell's to tell."""
         self._forget_waves(session)
+        session.anew = True
         heard = max((at.mono_ns for at in (session.heard_at, session.fast_at) if at is not None), default=0)
         if detail or now.mono_ns - heard < SILENCE_NS:
             since = session.answered_at or now

@@ -74,6 +74,23 @@ def test_a_device_that_calls_first_is_answered_and_asked_who_it_is() -> None:
     assert line.hear(command(ICC)) == [response(ICC), command(IDENTIFY)]
 
 
+def test_when_both_call_at_once_the_device_is_told_once() -> None:
+    line = Line()
+    line.hear(command(ICC), response(ICC), response(IDENTIFY + IDENTITY), response(IDENTIFY + IDENTITY))
+    assert len(line.of(Identity)) == len(line.of(Link)) == 1
+
+
+def test_after_a_loss_the_device_is_told_again() -> None:
+    line = identified()
+    for identity, state in ((IDENTITY, "identified"), (IDENTITY.replace(b"Evita4", b"Savina"), "changed")):
+        line.hear(command(ICC))
+        line.hear(response(IDENTIFY + identity))
+        link = line.of(Link)[-1]
+        assert isinstance(link, Link)
+        assert link.state == state
+    assert len(line.of(Identity)) == 3
+
+
 def test_nobody_answers_so_it_calls_every_3_s() -> None:
     line = Line()
     assert line.pass_time(9.5) == [command(ICC)] * 3
