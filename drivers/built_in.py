@@ -12,4 +12,5 @@ BUILT_IN: Final = {
     "nellcor": "drivers.nellcor:Nellcor",
     "nonin": "drivers.nonin:Nonin",
     "medibus": "drivers.medibus:Medibus",
+    "intellivue": "drivers.intellivue:IntelliVue",
 }

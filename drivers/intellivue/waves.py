@@ -1,0 +1,147 @@
+"""Wave objects into runs of samples. What was lost shows in the monitor's relative time."""
+
+from __future__ import annotations
+
+import struct
+from collections import OrderedDict
+from collections.abc import Iterator
+from dataclasses import dataclass
+from fractions import Fraction
+from typing import Final
+
+from drivers.contract import Now
+from drivers.intellivue.clock import TICK_NS, MonitorClock, elapsed_ticks
+from drivers.intellivue.names import channel, code_name, unit_name
+from drivers.intellivue.objects import Attribute, MetricStore
+from drivers.intellivue.rose import Observation, PollReply
+from drivers.intellivue.samples import line_of, read_samples
+from drivers.intellivue.session import TICKS_PER_S
+from drivers.intellivue.values import bad, state_quality, unpack
+from ledger.limits import S_NS
+from ledger.records import Quality, Wave
+
+BLOCK_TICKS: Final = 2_048
+"""Every wave comes in blocks of 256 ms, whatever its rate: that tells the rate before the monitor does."""
+MAX_TRACKS: Final = 256
+_LATE_TICKS: Final = 2 * TICKS_PER_S
+_IMPLAUSIBLE_TICKS: Final = 10 * TICKS_PER_S
+_HEAD = struct.Struct(">HHH")
+_LIST = struct.Struct(">HH")
+
+
+@dataclass(frozen=True, slots=True)
+class _Track:
+    """Where one wave is: samples so far; length, tick and arrival of its last block."""
+
+    index: int
+    length_ticks: int
+    ticks: int
+    mono_ns: int
+
+
+@dataclass(frozen=True, slots=True)
+class Blocks:
+    """Waves of one observation, and how many samples of all of them are missing before these."""
+
+    waves: list[Wave]
+    missing: int
+
+
+class WaveDecoder:
+    """Counts each wave's samples from link up on. Bounded by ``MAX_TRACKS``, oldest out first."""
+
+    __slots__ = ("_metrics", "_tracks")
+
+    def __init__(self, metrics: MetricStore) -> None:
+        self._metrics = metrics
+        self._tracks: OrderedDict[tuple[str, str], _Track] = OrderedDict()
+
+    def decode(
+        self, reply: PollReply, observation: Observation, clock: MonitorClock, mode: Quality, now: Now
+    ) -> Blocks:
+        """Records of one wave object. ``mode``: DEMO or TEST when the whole monitor is. Raises DeviceFault."""
+        told = dict(observation.attributes)
+        arrays = list(_arrays(told))
+        alone = arrays[0][0] if Attribute.SAMPLES in told else None
+        metric = self._metrics.learn((reply.object_class, observation.context, observation.handle), alone, told)
+        waves: list[Wave] = []
+        missing = 0
+        for physio_id, state, raw in arrays:
+            samples = read_samples(raw, metric)
+            if not samples.count:
+                continue
+            period = Fraction(metric.period_ticks or Fraction(BLOCK_TICKS, samples.count))
+            code = code_name(metric.partition, physio_id)
+            named = channel(metric.partition, physio_id, metric.text_id, metric.label)
+            placed = self._place((code, named), reply.ticks, samples.count, period, now)
+            if placed is None:
+                continue
+            index, lost = placed
+            missing += lost
+            line, rate = line_of(metric), TICKS_PER_S / period
+            quality = state_quality(state) | mode
+            if samples.invalid_count == samples.count:
+                quality |= Quality.INVALID
+            waves.append(
+                Wave(
+                    at_ns=now.utc_ns - round(samples.count * period * S_NS / TICKS_PER_S),
+                    device_time=clock.at(reply.ticks),
+                    quality=quality if line.known else quality | Quality.UNCHECKED,
+                    code=code,
+                    unit=unit_name(metric.unit),
+                    channel=named,
+                    rate=(rate.numerator, rate.denominator),
+                    index=index,
+                    width=samples.width,
+                    samples=samples.data,
+                    scale=line.scale,
+                    offset=line.offset,
+                    invalid=samples.invalid,
+                    marks=samples.marks,
+                )
+            )
+        return Blocks(waves, missing)
+
+    def _place(
+        self, key: tuple[str, str], ticks: int, count: int, period: Fraction, now: Now
+    ) -> tuple[int, int] | None:
+        """Index of this block's first sample, and samples missing before it; None for a block that came before."""
+        track = self._tracks.get(key)
+        if track is None:
+            self._tracks[key] = _Track(count, round(count * period), ticks, now.mono_ns)
+            if len(self._tracks) > MAX_TRACKS:
+                self._tracks.popitem(last=False)
+            return 0, 0
+        passed_ticks = elapsed_ticks(track.ticks, ticks)
+        if -_LATE_TICKS < passed_ticks <= 0:
+            return None  # a datagram that came twice, or after the next one
+        by_box_ticks = (now.mono_ns - track.mono_ns) // TICK_NS
+        if abs(passed_ticks - by_box_ticks) > _IMPLAUSIBLE_TICKS:
+            passed_ticks = by_box_ticks  # the monitor has restarted, and its time with it
+        late_ticks = passed_ticks - track.length_ticks
+        # Less than half a block is the monitor's rounding.
+        missing = round(late_ticks / period) if 2 * late_ticks >= track.length_ticks else 0
+        index = track.index + missing
+        self._tracks[key] = _Track(index + count, round(count * period), ticks, now.mono_ns)
+        return index, missing
+
+
+def _arrays(told: dict[int, bytes]) -> Iterator[tuple[int, int, bytes]]:
+    """(physiological id, state, bytes) of each array: of a single wave, or of a compound."""
+    if Attribute.SAMPLES in told:
+        yield _array(told[Attribute.SAMPLES], 0)[0]
+    if Attribute.COMPOUND_SAMPLES in told:
+        value = told[Attribute.COMPOUND_SAMPLES]
+        count, _ = unpack(_LIST, value, "a compound sample array")
+        at = _LIST.size
+        for _ in range(count):
+            array, at = _array(value, at)
+            yield array
+
+
+def _array(value: bytes, at: int) -> tuple[tuple[int, int, bytes], int]:
+    physio_id, state, length = unpack(_HEAD, value, "a sample array", at)
+    at += _HEAD.size
+    if at + length > len(value):
+        raise bad(f"a sample array of {length} B has only {len(value) - at} B")
+    return (physio_id, state, value[at : at + length]), at + length
