@@ -15,11 +15,11 @@ MAX_WAVES: Final = 11
 class IntelliVueConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """Options of an ``intellivue`` feed.
 
-    ``interface``: "rs232" or "lan"; "auto" goes by the link. ``waves``: whether waves are recorded. ``wave_list``: which,
-    by the codes under which they are recorded, most important first, up to 11; sets the wave priority list of this
-    association and ends with it; empty leaves the list as the monitor has it. ``enumerations``: rhythm states and the
-    like. ``demographics``: "none", "measures" (age, height, weight, sex, type, paced mode), or "all" (also name, patient
-    number, date of birth and notes, in the sealed log alone). Raises ValueError naming the option.
+    ``interface``: "rs232" or "lan"; "auto" goes by the link. ``waves``: whether waves are recorded. ``wave_list``:
+    which, by the codes under which they are recorded, most important first, up to 11; sets the wave priority list of
+    this association, which ends with it; empty leaves it as the monitor has it. ``enumerations``: rhythm states and
+    the like. ``demographics``: "none", "measures" (age, height, weight, sex, type, paced mode), or "all" (also name,
+    patient number, date of birth and notes, in the log alone). Raises ValueError naming the option.
     """
 
     interface: Literal["auto", "rs232", "lan"] = "auto"

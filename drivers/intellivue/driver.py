@@ -213,7 +213,7 @@ class IntelliVue(Outbox):
         if not profile.extensions & ENUM:
             without.add(Ask.ENUMERATIONS)
         session.without = frozenset(without)
-        if without & self._wanted():
+        if without & self._wanted() and not session.is_identified:
             names = [name for ask, name in ((Ask.WAVES, "waves"), (Ask.ENUMERATIONS, "enumerations")) if ask in without]
             self._gaps.add("device_gap", now, None, f"the monitor does not grant {' and '.join(names)} here")
         session.schedule.accepted(profile, now.mono_ns)

@@ -57,7 +57,13 @@ def channel(partition: int, code: int, text_id: int, label: str) -> str:
     ABP labels its systolic, diastolic and mean pressure, whose codes differ in the last two bits. But T1 labels a
     temperature, and SpO2 of the right hand has a TextId outside the nomenclature.
     """
-    same_family = text_id & 0xFFFF & ~_SUFFIX_BITS == code & ~_SUFFIX_BITS
-    if text_id == 0 or (text_id >> 16 == partition and same_family):
+    if text_id == 0 or (text_id >> 16 == partition and _is_family(partition, text_id & 0xFFFF, code)):
         return ""
     return label or f"{text_id:08X}"
+
+
+def _is_family(partition: int, labelled: int, code: int) -> bool:
+    """Whether a label's code is that of a value or of the group it belongs to, such as CO2 of end-tidal CO2."""
+    if labelled & ~_SUFFIX_BITS == code & ~_SUFFIX_BITS:
+        return True
+    return code_name(partition, code).startswith(code_name(partition, labelled) + "_")

@@ -75,7 +75,7 @@ class NumericsDecoder:
         return records
 
     def withdraw(self, object_class: int, now: Now) -> list[Numeric]:
-        """One UNAVAILABLE for each value of this class that was in no answer for ``GONE_NS``; call when answers come."""
+        """One UNAVAILABLE for each value of this class in no answer for ``GONE_NS``; call when answers come."""
         late_ns = now.mono_ns - GONE_NS
         gone = [key for key, track in self._tracks.items() if key[0] == object_class and track.heard_mono_ns < late_ns]
         if not gone:

@@ -117,18 +117,36 @@ class MetricStore:
         self._families.move_to_end(key)
         if len(self._families) > MAX_OBJECTS:
             self._families.popitem(last=False)
-        before = family.get(physio_id) or family.get(None) or Metric()
-        metric = _with(before, told)
         if physio_id is None:
-            label = int.from_bytes(told[Attribute.LABEL][-2:], "big") if Attribute.LABEL in told else None
-            for other, known in list(family.items()):
-                if other is not None and label in (None, other):
-                    family[other] = _with(known, told)
-        elif len(family) >= _MAX_PER_HANDLE and physio_id not in family:
+            return _learn_alone(family, told)
+        metric = _with(family.get(physio_id) or _inherited(family, physio_id), told)
+        if len(family) >= _MAX_PER_HANDLE and physio_id not in family:
             family.clear()
         family[physio_id] = metric
         family.setdefault(None, metric)
         return metric
+
+
+def _learn_alone(family: dict[int | None, Metric], told: dict[int, bytes]) -> Metric:
+    """Context without samples of one wave."""
+    metric = family[None] = _with(family.get(None) or Metric(), told)
+    if Attribute.LABEL in told:
+        labelled = metric.text_id & 0xFFFF
+        if labelled in family or len(family) < _MAX_PER_HANDLE:
+            family[labelled] = _with(family.get(labelled) or metric, told)
+    else:
+        family.update({other: _with(known, told) for other, known in family.items() if other is not None})
+    return metric
+
+
+def _inherited(family: dict[int | None, Metric], physio_id: int) -> Metric:
+    """What is known of a wave's handle, but not the label of another wave of it.
+
+    Labels of the nomenclature are the waves' own ids; others, such as that of the right hand's pleth, are not.
+    """
+    known = family.get(None) or Metric()
+    is_others = known.text_id >> 16 == SCADA and known.text_id & 0xFFFF != physio_id
+    return replace(known, text_id=0, label="", info="") if is_others else known
 
 
 def _with(metric: Metric, told: dict[int, bytes]) -> Metric:

@@ -115,8 +115,8 @@ class Results:
             return [*self._lasting.numerics.decode(reply, observation, self._clock, mode, now)]
         if reply.object_class == ObjectClass.WAVE:
             blocks = self._waves.decode(reply, observation, self._clock, mode, now)
-            if blocks.missing:
-                self._gaps.add("device_gap", now, None, "samples are missing by the monitor's time", since=self._heard)
+            if blocks.since is not None:
+                self._gaps.add("device_gap", now, None, "samples are missing by the monitor's time", since=blocks.since)
             return [*blocks.waves]
         told, time = dict(observation.attributes), self._clock.at(reply.ticks)
         if reply.object_class == ObjectClass.ALERT_MONITOR:

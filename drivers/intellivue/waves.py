@@ -36,15 +36,15 @@ class _Track:
     index: int
     length_ticks: int
     ticks: int
-    mono_ns: int
+    at: Now
 
 
 @dataclass(frozen=True, slots=True)
 class Blocks:
-    """Waves of one observation, and how many samples of all of them are missing before these."""
+    """Waves of one observation; ``since``: samples are missing since then."""
 
     waves: list[Wave]
-    missing: int
+    since: Now | None
 
 
 class WaveDecoder:
@@ -65,7 +65,7 @@ class WaveDecoder:
         alone = arrays[0][0] if Attribute.SAMPLES in told else None
         metric = self._metrics.learn((reply.object_class, observation.context, observation.handle), alone, told)
         waves: list[Wave] = []
-        missing = 0
+        since: Now | None = None
         for physio_id, state, raw in arrays:
             samples = read_samples(raw, metric)
             if not samples.count:
@@ -76,8 +76,7 @@ class WaveDecoder:
             placed = self._place((code, named), reply.ticks, samples.count, period, now)
             if placed is None:
                 continue
-            index, lost = placed
-            missing += lost
+            index, since = placed[0], placed[1] or since
             line, rate = line_of(metric), TICKS_PER_S / period
             quality = state_quality(state) | mode
             if samples.invalid_count == samples.count:
@@ -86,7 +85,7 @@ class WaveDecoder:
                 Wave(
                     at_ns=now.utc_ns - round(samples.count * period * S_NS / TICKS_PER_S),
                     device_time=clock.at(reply.ticks),
-                    quality=quality if line.known else quality | Quality.UNCHECKED,
+                    quality=quality if line.known else quality | Quality.QUESTIONABLE,
                     code=code,
                     unit=unit_name(metric.unit),
                     channel=named,
@@ -100,30 +99,30 @@ class WaveDecoder:
                     marks=samples.marks,
                 )
             )
-        return Blocks(waves, missing)
+        return Blocks(waves, since)
 
     def _place(
         self, key: tuple[str, str], ticks: int, count: int, period: Fraction, now: Now
-    ) -> tuple[int, int] | None:
-        """Index of this block's first sample, and samples missing before it; None for a block that came before."""
+    ) -> tuple[int, Now | None] | None:
+        """Index of this block's first sample, and since when samples are missing; None for a block that came before."""
         track = self._tracks.get(key)
         if track is None:
-            self._tracks[key] = _Track(count, round(count * period), ticks, now.mono_ns)
+            self._tracks[key] = _Track(count, round(count * period), ticks, now)
             if len(self._tracks) > MAX_TRACKS:
                 self._tracks.popitem(last=False)
-            return 0, 0
+            return 0, None
         passed_ticks = elapsed_ticks(track.ticks, ticks)
         if -_LATE_TICKS < passed_ticks <= 0:
             return None  # a datagram that came twice, or after the next one
-        by_box_ticks = (now.mono_ns - track.mono_ns) // TICK_NS
+        by_box_ticks = (now.mono_ns - track.at.mono_ns) // TICK_NS
         if abs(passed_ticks - by_box_ticks) > _IMPLAUSIBLE_TICKS:
             passed_ticks = by_box_ticks  # the monitor has restarted, and its time with it
         late_ticks = passed_ticks - track.length_ticks
         # Less than half a block is the monitor's rounding.
         missing = round(late_ticks / period) if 2 * late_ticks >= track.length_ticks else 0
         index = track.index + missing
-        self._tracks[key] = _Track(index + count, round(count * period), ticks, now.mono_ns)
-        return index, missing
+        self._tracks[key] = _Track(index + count, round(count * period), ticks, now)
+        return index, track.at if missing else None
 
 
 def _arrays(told: dict[int, bytes]) -> Iterator[tuple[int, int, bytes]]:
