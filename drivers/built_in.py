@@ -8,9 +8,9 @@ BUILT_IN: Final = {
     "cms50": "drivers.cms50:Cms50",
     "ge-dri": "drivers.ge_dri:GeDri",
     "hl7": "drivers.hl7v2:Hl7v2",
+    "intellivue": "drivers.intellivue:IntelliVue",
     "masimo": "drivers.masimo:Masimo",
     "nellcor": "drivers.nellcor:Nellcor",
     "nonin": "drivers.nonin:Nonin",
     "medibus": "drivers.medibus:Medibus",
-    "intellivue": "drivers.intellivue:IntelliVue",
 }

@@ -19,7 +19,9 @@ def plans() -> Iterator[Plan]:
     yield _plan("intellivue-rs232", Patient(11), 8, {"wave_list": waves, "demographics": "all"})
     hurt = ("noise@3+2:0.0015", "cut@6+2:0.3", "sensor-off@4+3:spo2", "silence@9+12")
     yield _plan("intellivue-bad-line", Patient(12), 25, {"wave_list": ["MDC_PULS_OXIM_PLETH"]}, *hurt)
-    yield _plan("intellivue-lan", Patient(13), 8, {"wave_list": waves[:1]}, "frame-lost@3+2:0.3", "frame-doubled@5+2:0.5")
+    yield _plan(
+        "intellivue-lan", Patient(13), 8, {"wave_list": waves[:1]}, "frame-lost@3+2:0.3", "frame-doubled@5+2:0.5"
+    )
     yield _plan("intellivue-lan-alarms", Patient(14, "arrest"), 66, {"waves": False, "enumerations": False})
 
 
