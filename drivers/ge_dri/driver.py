@@ -5,18 +5,19 @@ Source: GE, S/5 Computer Interface (M1017617) and S/5 DRI Specification (8005313
 
 from __future__ import annotations
 
+import contextlib
 from dataclasses import dataclass, field
 from typing import ClassVar, Final
 
 from drivers.clock_offset import ClockOffset, ClockStep
-from drivers.contract import Message, Now, Outbox, Spec, Transport
+from drivers.contract import Heard, Message, Now, Outbox, Spec, Transport
 from drivers.gaps import GapCollector
 from drivers.ge_dri.alarms import AlarmTracker, parse_alarms
 from drivers.ge_dri.config import GeDriConfig
 from drivers.ge_dri.frame import LONGEST_FRAME_BYTES, Deframer, Fault
 from drivers.ge_dri.numerics import AUXILIARY, DISPLAYED, NumericsDecoder, monitor_time, parse_aux
 from drivers.ge_dri.record import DriRecord, MainType, Subrecord, parse
-from drivers.ge_dri.request import MAX_INTERVAL_S, TX_ALLOWED
+from drivers.ge_dri.request import CLASSES, MAX_INTERVAL_S, MIN_INTERVAL_S, TX_ALLOWED, numerics_request
 from drivers.ge_dri.schedule import RETRY_NS, Schedule
 from drivers.ge_dri.waves import BY_NAME, KINDS, WaveDecoder
 from ledger.errors import DeviceFault, OurFault
@@ -27,6 +28,17 @@ _DRI_YEARS: Final = {
     2: "1995", 3: "1997", 4: "1998", 5: "1999", 6: "2001", 7: "2002", 8: "2003", 9: "2005", 10: "2009", 11: "2015",
 }  # fmt: skip
 _UNREAD_REMEMBERED: Final = 32
+
+
+def recognise(data: bytes) -> Heard | None:
+    """Records with a right checksum and a header that makes sense."""
+    found = []
+    for item in Deframer().feed(data):
+        if isinstance(item, bytes):
+            with contextlib.suppress(DeviceFault):
+                found.append(parse(item))
+    year = _DRI_YEARS.get(found[-1].dri_level) if found else None
+    return Heard(len(found), f"DRI level {found[-1].dri_level} ({year})" if year else "") if found else None
 
 
 @dataclass(slots=True)
@@ -70,6 +82,8 @@ class GeDri(Outbox):
         records=frozenset({"numeric", "wave", "event", "gap", "identity", "link", "clock"}),
         source="GE S/5 Computer Interface M1017617 and DRI Specification 8005313, 12th ed.",
         longest_frame_bytes=LONGEST_FRAME_BYTES,
+        recognise=recognise,
+        probe_requests=(numerics_request(MIN_INTERVAL_S, CLASSES),),
     )
 
     def __init__(self, config: GeDriConfig) -> None:

@@ -172,7 +172,8 @@ def path_of(raw: str) -> tuple[int, ...]:
 
 @lru_cache(maxsize=4_096)
 def _path_of(raw: str) -> tuple[int, ...]:
-    return tuple(map(int, raw.split("."))) if _PATH.fullmatch(raw.strip()) else ()
+    text = raw.strip()  # int() takes less for white space than strip() does
+    return tuple(map(int, text.split("."))) if _PATH.fullmatch(text) else ()
 
 
 class Containment:

@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 
 from drivers import mllp
 from drivers.contract import Emit, Message, Now, Send, Ticket, Transport
-from drivers.hl7v2 import Hl7Config, Hl7v2
+from drivers.hl7v2 import Hl7Config, Hl7v2, structure
 from ledger.limits import LIMITS
 from ledger.payload import encode_payload
 from ledger.records import Event, Gap, Identity, LinkId, Numeric, Quality, Raw
@@ -337,6 +337,10 @@ def _mutated(draw: st.DrawFn) -> bytes:
         stop = draw(st.integers(at, min(len(data), at + 12)))
         data[at:stop] = draw(st.one_of(_BITS, st.binary(max_size=6)))
     return bytes(data)
+
+
+def test_a_place_between_separators_that_only_python_takes_for_blanks() -> None:
+    assert structure.path_of("\x1f8.1\x1c ") == (8, 1)
 
 
 def _check(fed: Fed) -> None:
