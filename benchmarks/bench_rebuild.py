@@ -2,28 +2,36 @@
 
     python -m benchmarks.bench_rebuild [--blocks 14400]
 
-Two boxes hold the log of a third one that is gone; a fourth, which holds nothing of it, rebuilds it from both. The
-figures are scaled to 288,000 blocks, the command's start not counted twice. On this one machine the peers, the asker's
-agent, the command and the audit's processes share the cores; in a hospital each box has its own.
+Two boxes hold the log of a third one that is gone; a fourth, which holds nothing of it, rebuilds it from both, while
+all three record on, one of them a whole OR. The figures are scaled to 288,000 blocks, the command's start not counted
+twice. On this one machine the peers, the asker's agent, the command and the audit's processes share the cores; in a
+hospital each box has its own. How late the ticks of the recording boxes are, and how long their blocks take to be
+witnessed, is told of a window before the rebuild and of the rebuild itself, beside what an idle thread gets in both.
 """
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import subprocess
 import sys
 import tempfile
 import time
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Self
+
+import lmdb
 
 from agent.box_files import load_box, open_keyring
 from agent.disk import load_manifest
-from benchmarks import report
+from benchmarks import machine, report
 from benchmarks.bench_audit import CASE_BLOCKS, payloads
 from benchmarks.bench_payload import START_NS, TICK_NS
+from benchmarks.machine import Probe, quantile
 from benchmarks.report import Line
-from benchmarks.site import OR_BOX, Box, Site, make_site, wait_for
+from benchmarks.site import OR_BOX, Site, cpu_s, make_site, wait_for
 from ledger.block import ClockQuality, ClockState
 from ledger.chain import Chain, Draft
 from ledger.log import INCARNATION_BYTES, LogId
@@ -37,6 +45,10 @@ GONE, HOLDERS, ASKER = "or-3", (OR_BOX, "or-2"), "or-4"
 _KEYFRAME_EVERY = 50
 _BATCH = 500
 _START_S = 30.0
+_SETTLE_S = 5.0
+_WINDOW_S = 15.0
+_TICKS_PER_S = 10
+_RECORD_BYTES = 2_300
 
 
 def build(site: Site, blocks: int) -> None:
@@ -76,12 +88,15 @@ def _close(chain: Chain, seq: int, payload: bytes) -> AppendBlock:
     return AppendBlock(block.log, seq, block.signed_header, block.payload)
 
 
-def rebuild(asker: Box, configuration: Path, out: Path, blocks: int) -> list[Line]:
+def rebuild(site: Site, configuration: Path, out: Path, blocks: int) -> list[Line]:
     """The command as an operator runs it."""
     command = [sys.executable, "-m", "agent", "--config", str(configuration), "restore", "box", GONE, "--json"]
+    agents = [site.boxes[name].pid for name in (*HOLDERS, ASKER)]
+    agents_s = [cpu_s(pid) for pid in agents]
     began, before = time.perf_counter(), os.times()
     done = subprocess.run([*command, "--out", str(out)], check=False, capture_output=True, text=True)
     whole_s, after = time.perf_counter() - began, os.times()
+    agents_s = [cpu_s(pid) - used for pid, used in zip(agents, agents_s, strict=True)]
     processor_s = after.children_user - before.children_user + after.children_system - before.children_system
     if done.returncode:
         raise RuntimeError(done.stdout + done.stderr)
@@ -90,32 +105,109 @@ def rebuild(asker: Box, configuration: Path, out: Path, blocks: int) -> list[Lin
         raise RuntimeError(f"not all was rebuilt: {told}")
     scale = CASE_BLOCKS / blocks
     start_s = whole_s - told["fetch_s"] - told["audit_s"]
-    late_ms = asker.ask("statistics")["tick_late"]["p99_ms"]
     size = sum(path.stat().st_size for path in out.rglob("*.mdb")) / blocks
-    name = f"rebuild of {CASE_BLOCKS:,} blocks from {len(told['given'])} peers, measured on {blocks:,}"
+    append_s, hash_s = lmdb_append_s(site.folder), sha256_s()
+    name = f"rebuild of {CASE_BLOCKS:,} blocks from {len(told['given'])} peers"
+    cores = min(2, os.cpu_count() or 1)
+    everything_s = (processor_s + sum(agents_s)) * scale / cores
     return [
-        Line(f"{name}: fetched, proved, on disk", told["fetch_s"] * scale, "s", note=f"{size:,.0f} B a block"),
-        Line(f"{name}: and audited end to end", start_s + (told["fetch_s"] + told["audit_s"]) * scale, "s", 20.0),
         Line(
-            f"{name}: processor time of the command and its audit",
-            processor_s * scale,
-            "s",
-            note="of all processors together; unlike the clock it does not depend on what else this machine does",
+            f"{name}: fetched, proved, on disk", told["fetch_s"] * scale, "s", None, append_s, "LMDB append",
+            note=f"measured on {blocks:,}; {size:,.0f} B a block",
+        ),
+        Line(
+            f"{name}: and audited end to end", start_s + (told["fetch_s"] + told["audit_s"]) * scale, "s", 20.0,
+            append_s + 2 * hash_s, "and SHA-256 twice",
+        ),
+        Line(
+            f"{name}: processor time of all, of {cores} processors", everything_s, "s", 20.0, note=(
+                f"command and audit {processor_s * scale:.1f} s, the holders' agents "
+                f"{agents_s[0] * scale:.1f} and {agents_s[1] * scale:.1f} s, the asker's {agents_s[2] * scale:.1f} s, "
+                "their recording among it; unlike the clock it does not depend on what else this machine does"
+            ),
         ),
         Line("rebuild, while fetching", blocks / told["fetch_s"], "blocks/s"),
-        Line("the asker's tick lateness p99 since its start", late_ms, "ms", 10.0),
+    ]  # fmt: skip
+
+
+def lmdb_append_s(folder: Path) -> float:
+    """What LMDB alone takes to append a case's blocks, a durable transaction for each 512."""
+    records = 8_192
+    with lmdb.open(str(folder / "append"), map_size=1 << 30) as environment:
+        began = time.perf_counter()
+        for first in range(0, records, 512):
+            with environment.begin(write=True) as transaction:
+                for number in range(first, first + 512):
+                    transaction.put(number.to_bytes(8, "big"), os.urandom(_RECORD_BYTES), append=True)
+        took = time.perf_counter() - began
+    return took * CASE_BLOCKS / records
+
+
+def sha256_s() -> float:
+    """What hashing a case's blocks once takes on one processor."""
+    block = os.urandom(_RECORD_BYTES)
+    return machine.median_us(lambda: hashlib.sha256(block).digest()) * CASE_BLOCKS / 1e6
+
+
+@dataclass(frozen=True, slots=True)
+class Recording:
+    """What the recording boxes measured in one window, p99 in ms by box, and an idle thread beside them."""
+
+    tick_late_ms: dict[str, float]
+    witnessed_ms: dict[str, float]
+    idle_late_ms: float
+
+
+class Watched:
+    """While it is open the boxes record; ``recording`` tells of that time."""
+
+    def __init__(self, site: Site) -> None:
+        self._boxes = [site.boxes[name] for name in (*HOLDERS, ASKER)]
+        self._probe = Probe(site.folder)
+
+    def __enter__(self) -> Self:
+        self._blocks = {box.name: box.ask("statistics")["blocks"] for box in self._boxes}
+        self._began = time.monotonic()
+        self._probe.__enter__()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._probe.__exit__()
+        ticks = max(1, round((time.monotonic() - self._began) * _TICKS_PER_S))
+        late, witnessed = {}, {}
+        for box in self._boxes:
+            late[box.name] = box.ask("statistics", newest=ticks)["tick_late"]["p99_ms"]
+            closed = max(1, box.ask("statistics")["blocks"] - self._blocks[box.name])
+            witnessed[box.name] = box.ask("statistics", newest=closed)["closed_to_witnessed"]["p99_ms"]
+        self.recording = Recording(late, witnessed, quantile(self._probe.late_ms, 0.99))
+
+
+def beside(before: Recording, during: Recording) -> list[Line]:
+    """The same boxes without and with a rebuild."""
+    lines = []
+    for name in (*HOLDERS, ASKER):
+        what = "serves" if name != ASKER else "asks"
+        for title, alone, beside_it in (
+            ("tick lateness p99", before.tick_late_ms[name], during.tick_late_ms[name]),
+            ("closed to witnessed p99", before.witnessed_ms[name], during.witnessed_ms[name]),
+        ):
+            lines.append(Line(f"{name} {what}: {title}", beside_it, "ms", None, alone, "without a rebuild"))
+    return [
+        *lines,
+        Line("an idle thread: lateness p99", during.idle_late_ms, "ms", None, before.idle_late_ms, "without a rebuild"),
     ]
 
 
 def main() -> int:
     """Measure, print; 1 when a budget is missed."""
     arguments = report.parser(__doc__)
-    arguments.add_argument("--blocks", type=int, default=14_400)
+    arguments.add_argument("--blocks", type=int, default=28_800)
     options = arguments.parse_args()
     with tempfile.TemporaryDirectory(prefix="orledger-bench-", dir=Path()) as text:
         folder = Path(text).resolve()
         site = make_site(folder, 4)
         build(site, options.blocks)
+        room = site.room()
         running = [site.boxes[name] for name in (*HOLDERS, ASKER)]
         try:
             for box in running:
@@ -123,11 +215,17 @@ def main() -> int:
             for box in running:
                 wait_for(f"{box.name} answers", box.answers, _START_S)
             wait_for("all are connected", lambda: all(box.connected_peers() == 2 for box in running), _START_S)
-            configuration = next(folder.rglob(f"{ASKER}/config.toml"))
-            lines = rebuild(site.boxes[ASKER], configuration, folder / "rebuilt", options.blocks)
+            room.start()
+            time.sleep(_SETTLE_S)
+            with Watched(site) as alone:
+                time.sleep(_WINDOW_S)
+            with Watched(site) as beside_it:
+                configuration = next(folder.rglob(f"{ASKER}/config.toml"))
+                lines = rebuild(site, configuration, folder / "rebuilt", options.blocks)
+            lines += beside(alone.recording, beside_it.recording)
         finally:
-            for box in running:
-                box.end()
+            for program in (room, *running):
+                program.end()
     return report.finish(lines, options.json)
 
 

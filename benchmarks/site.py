@@ -184,13 +184,14 @@ def make_site(folder: Path, boxes: int, standby: str | None = None) -> Site:
 def measure_usage(programs: Sequence[Program], seconds: float) -> list[Usage]:
     """What each of these processes, its threads included, uses over ``seconds``."""
     pids = [program.pid for program in programs]
-    before, began = [_cpu_s(pid) for pid in pids], time.monotonic()
+    before, began = [cpu_s(pid) for pid in pids], time.monotonic()
     time.sleep(seconds)
     took = time.monotonic() - began
-    return [Usage((_cpu_s(pid) - used) / took, _rss_bytes(pid)) for pid, used in zip(pids, before, strict=True)]
+    return [Usage((cpu_s(pid) - used) / took, _rss_bytes(pid)) for pid, used in zip(pids, before, strict=True)]
 
 
-def _cpu_s(pid: int) -> float:
+def cpu_s(pid: int) -> float:
+    """Seconds of processor time that a process used so far, its ended children not among them."""
     fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
     return (int(fields[11]) + int(fields[12])) / _CLOCK_TICKS  # utime, stime: fields 14 and 15 of proc(5)
 
