@@ -216,6 +216,7 @@ class Medibus(Outbox):
             if dialogue is not None and dialogue.running:
                 what = "ended" if command.code == Code.STOP else "began anew"
                 self._lost_link(session, now, f"the device {what} the communication")
+            self._forget_waves(session)
         elif command.code == Code.REALTIME_CHANGED:
             self._forget_waves(session)
         elif command.code == Code.CONFIGURE_REALTIME and dialogue is None:
@@ -252,6 +253,11 @@ class Medibus(Outbox):
             self._identify(session, data, now)
         elif code == Code.REALTIME_CONFIG:
             self._offer(session, parse_config(data), now)
+        elif code == Code.CONFIGURE_REALTIME:
+            if not session.waves.configured:  # another computer chose, and we did not hear what
+                self._configure_waves(session, self._wanted(session, now), self._config.wave_multiplier)
+        elif code == Code.INITIALISE:
+            self._forget_waves(session)
         elif data:
             self._tell_once(
                 session, "undecodable", f"the answers to command {page} are not decoded, only kept raw", now
@@ -294,7 +300,15 @@ class Medibus(Outbox):
 
     def _offer(self, session: _Session, offered: tuple[StreamConfig, ...], now: Now) -> None:
         session.offered = offered
-        by_code = {config.code: config for config in offered}
+        chosen = self._wanted(session, now)
+        if session.dialogue is not None:
+            session.dialogue.offered([config.code for config in chosen])
+        # Now and not when the device confirms: streams that were let flow before flow at once.
+        self._configure_waves(session, chosen, self._config.wave_multiplier)
+
+    def _wanted(self, session: _Session, now: Now) -> tuple[StreamConfig, ...]:
+        """Of the waves that the device offers those of the configuration, in its order."""
+        by_code = {config.code: config for config in session.offered}
         chosen: list[StreamConfig] = []
         for name in self._config.waves:
             found = next((by_code[code] for code in candidates(name) if code in by_code), None)
@@ -302,10 +316,7 @@ class Medibus(Outbox):
                 self._tell_once(session, "silence", f"{name} was asked for, but the device has no such wave", now)
             elif found not in chosen:
                 chosen.append(found)
-        if session.dialogue is not None:
-            session.dialogue.offered([config.code for config in chosen])
-        # Now and not when the device confirms: streams that were let flow before flow at once.
-        self._configure_waves(session, tuple(chosen), self._config.wave_multiplier)
+        return tuple(chosen)
 
     def _overheard_choice(self, session: _Session, argument: bytes) -> None:
         """Another computer chooses waves; only with the device's offer is it known what they mean."""
@@ -353,8 +364,7 @@ class Medibus(Outbox):
     # What is missing ------------------------------------------------------------------------------------------
 
     def _lost_link(self, session: _Session, now: Now, detail: str) -> None:
-        """All that was agreed on is forgotten. That nothing at all came is the shell's to tell."""
-        self._forget_waves(session)
+        """Say so, unless nothing at all came: that is the shell's to tell."""
         session.anew = True
         heard = max((at.mono_ns for at in (session.heard_at, session.fast_at) if at is not None), default=0)
         if detail or now.mono_ns - heard < SILENCE_NS:

@@ -436,6 +436,19 @@ def test_waves_overheard_without_their_order_are_only_kept_raw() -> None:
     assert gap.cause == "undecodable"
 
 
+def test_what_another_computer_was_told_is_read_whatever_we_had_asked() -> None:
+    """A dump of the device's side of somebody else's session: our questions are never answered in it."""
+    line = Line(MedibusConfig(waves=("PAW", "CO2")))
+    line.hear(response(ICC), response(IDENTIFY + IDENTITY), response(OFFERED + OFFER), response(CHOSEN))
+    for second in range(90):
+        line.hear(response(b"$EB %2d " % second), *[bytes.fromhex("D391818D83")] * 4, after_s=1)
+    saturation = [n.value for n in line.of(Numeric) if isinstance(n, Numeric)]
+    assert saturation == list(range(90))
+    samples = sum(len(w.samples) // 2 for w in line.of(Wave) if isinstance(w, Wave) and w.code == "MDC_AWAY_CO2")
+    assert samples >= 4 * 90 - 15
+    assert command(ICC) in line.said[1:]
+
+
 # Always -------------------------------------------------------------------------------------------------------
 
 
