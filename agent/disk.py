@@ -11,6 +11,7 @@ from ledger.manifest import Manifest, SignedManifest
 from ledger.notices import Head
 from ledger.payload import decode_payload
 from ledger.replica import Replica, extend
+from ledger.retention import pruned_end
 from ledger.start import highest_fenced, linked_logs
 from ledger.state import RoomState
 from ledger.store import Store
@@ -72,7 +73,8 @@ def load_replicas(store: Store) -> list[Replica]:
     for log, manifest_hash in store.logs():
         tip = store.tip(log)
         replica = Replica.from_tip(log, tip) if tip is not None else Replica(log, manifest_hash)
-        extend(replica, store.headers(log, replica.size, store.length(log)))
+        replica.prune(pruned_end(store, log))
+        extend(replica, store.headers_and_held(log, replica.size, store.length(log)))
         replicas.append(replica)
     return replicas
 

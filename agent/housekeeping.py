@@ -20,7 +20,7 @@ from ledger.instant import Now
 from ledger.limits import LIMITS, S_NS
 from ledger.log import LogId
 from ledger.member import Member
-from ledger.ops import Op
+from ledger.ops import Op, PrunePayloads
 from ledger.outbox import Warn
 from ledger.retention import DAY_NS, Moment, Retention, Room
 from ledger.store import Store, StoreUsage
@@ -135,6 +135,9 @@ class Housekeeping:
         self._trend.add(now.mono_ns, seen.room.free_bytes)
         self._judge_room(seen.usage, seen.room)
         self._judge_retention(now, seen)
+        for op in seen.ops:
+            if isinstance(op, PrunePayloads):
+                self._member.pruned(op.log, op.end)
         if seen.ops:
             self._pump.when_idle(seen.ops)
 

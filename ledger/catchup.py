@@ -1,4 +1,8 @@
-"""What to ask whom: ranges of blocks that another box holds and this one lacks, bounded and from whoever has them."""
+"""What to ask whom: ranges of blocks that another box holds and this one lacks, bounded and from whoever has them.
+
+A short gap is fetched whole. Of a long one the headers come first: with them live blocks follow on, a promise counts
+and lost memory is mended; the payloads come after (``payload_catchup``).
+"""
 
 from __future__ import annotations
 
@@ -11,7 +15,7 @@ from ledger.messages import Get, Range, Want
 from ledger.outbox import Outbox
 from ledger.replica import Replica
 
-_BULK_FROM_BLOCKS = 64
+SHORT_GAP_BLOCKS = 64
 _RANGE_BLOCKS = 1_024
 ReadBlocks = Callable[[LogId, int, int], Iterable[tuple[bytes, bytes]]]
 """(log, first, end) to (signed header, payload) pairs, committed data only."""
@@ -34,6 +38,11 @@ class CatchUp:
         self._asked: dict[int, _Asked] = {}
         self._answered: dict[LogId, _Asked] = {}
         self._next_id = 0
+        self._gained_ns = -LIMITS.range_timeout_ns
+
+    def is_gaining(self, now_ns: int) -> bool:
+        """True while answers make logs longer."""
+        return bool(self._asked) and now_ns - self._gained_ns < LIMITS.range_timeout_ns
 
     @property
     def outstanding(self) -> int:
@@ -88,6 +97,8 @@ class CatchUp:
         for asked in self._answered.values():
             if _size_of(replicas.get(asked.log)) <= asked.have:
                 self._drop(asked.log, asked.peer)
+            else:
+                self._gained_ns = now_ns
         self._answered.clear()
         if not paused:
             self._ask(replicas, now_ns, refused)
@@ -112,9 +123,11 @@ class CatchUp:
                 continue
             self._next_id += 1
             self._asked[self._next_id] = _Asked(log, peer, now_ns + LIMITS.range_timeout_ns, have)
-            get = Get(self._next_id, log, have, min(size, have + _RANGE_BLOCKS), Want.BLOCKS)
+            short = size - have <= SHORT_GAP_BLOCKS
+            want = Want.BLOCKS if short else Want.HEADERS
+            get = Get(self._next_id, log, have, min(size, have + _RANGE_BLOCKS), want)
             self._sizes[log] = self._sizes.pop(log)  # to the end of the line: every log gets its turn
-            self._out.tell(peer, get, bulk=size - have > _BULK_FROM_BLOCKS)
+            self._out.tell(peer, get, bulk=not short)
 
 
 def _size_of(replica: Replica | None) -> int:

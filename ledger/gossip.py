@@ -43,7 +43,6 @@ class Gossip:
                 self._writer.on_stored(sender, Stored(head.log, head.size))
                 continue
             self.holds(sender, live, head.size)
-            self._writer.on_stored(sender, Stored(live, head.size))
             if report.cosignature:
                 word = Cosign(sender, live, head.size, head.root, report.cosigned_s, report.cosignature)
                 self._writer.on_cosign(word)

@@ -53,6 +53,11 @@ class Limits:
     ranges_outstanding: int = 4
     range_timeout_ns: int = 2 * S_NS
     catchup_logs: int = 4_096
+    catchup_backlog_blocks: int = 512
+    payload_backlog_blocks: int = 64
+    payload_spans: int = 256
+    payload_retry_min_ns: int = 2 * S_NS
+    payload_retry_max_ns: int = 60 * S_NS
     out_of_order_blocks: int = 64
     out_of_order_bytes: int = 16 * MIB
     early_keys: int = 8

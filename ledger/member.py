@@ -42,6 +42,7 @@ from ledger.messages import (
 from ledger.notices import TailFound
 from ledger.ops import Op, PutSelf
 from ledger.outbox import Outbox, Tell, Warn
+from ledger.payload_catchup import PAYLOAD_REQUESTS_FROM, PayloadCatchUp
 from ledger.quota import QUOTA
 from ledger.replica import LogReader, Replica
 from ledger.sealing import BoxKey
@@ -109,6 +110,10 @@ class Member:
         self.writer.manifest_before = self.manifests.before_own
         self.writer.loose_ends = lambda: self.witness.held.unnamed(own_id)
         self.catchup = CatchUp(self.out)
+        self.payloads = PayloadCatchUp(
+            self.out, disk, self.witness.replicas, self.witness.promises.is_current, self.witness.on_other_header,
+            self.witness.filled,
+        )  # fmt: skip
         self.events: list[RestoreReply] = []
         self.gossip = Gossip(own_id, self.writer, self.witness, self.catchup, self.out)
         self.keys = KeyExchange(
@@ -176,8 +181,11 @@ class Member:
         self.witness.ask_for_keys(peers)
 
     def _catch_up(self, now: Now) -> None:
-        waits = self.witness.backlog >= LIMITS.commit_queue_blocks
+        waits = self.witness.backlog >= LIMITS.catchup_backlog_blocks
         self.catchup.step(self.witness.replicas, now.mono_ns, self.witness.refused, paused=waits)
+        if self.witness.may_fetch_payloads:
+            most = 1 if self.catchup.is_gaining(now.mono_ns) else LIMITS.ranges_outstanding
+            self.payloads.step(now.mono_ns, most)
 
     def _note_chain(self, before: Chain) -> None:
         """The writer may have begun another log: the one before is held like any other from here on."""
@@ -215,6 +223,7 @@ class Member:
         self._peers_up.add(peer)
         self.voids.ask(peer)
         self.writer.peer_up(peer)
+        self.payloads.peer_up(peer)
         chain = self.writer.chain
         self.keys.give(peer, chain.log, chain.data_key.key_id)
 
@@ -223,6 +232,7 @@ class Member:
         self._peers_up.discard(peer)
         self.writer.peer_down(peer)
         self.catchup.forget(peer)
+        self.payloads.peer_down(peer)
 
     def close_block(self, draft: Draft) -> Block:
         """Close the next block of this box's live log."""
@@ -239,6 +249,13 @@ class Member:
         self.out.committed(position)
         self.witness.committed(position, now)
         self.writer.chain.replica.durable_size = self._disk.length(self.writer.chain.log)
+        self._catch_up(now)
+
+    def pruned(self, log: LogId, end: int) -> None:
+        """Retention takes the payloads of a log before block ``end``: they are not to be fetched again."""
+        replica = self.witness.replicas.get(log)
+        if replica is not None:
+            replica.prune(end)
 
     def take_keys(self) -> list[KeyToKeep]:
         """Data keys to put into the keyring before anything else happens."""
@@ -377,11 +394,19 @@ class Member:
             self.writer.on_cosign(message)
         elif message.request_id >= RESTORE_REQUESTS_FROM:
             self.events.append(RestoreReply(sender, message))
+        elif message.request_id >= PAYLOAD_REQUESTS_FROM:
+            try:
+                self.payloads.on_range(sender, message, self._group(), now)
+            finally:
+                self._catch_up(now)
         else:
             self.catchup.answered(message)
             self.witness.on_range(sender, message)
             self._want_named(sender)
             self._catch_up(now)
+
+    def _group(self) -> set[str]:
+        return {box.id for box in self.manifests.own.peers_of(self.own_id)}
 
     def _want_named(self, sender: str) -> None:
         """An epoch's start names what it continues: whoever sent it holds that too."""

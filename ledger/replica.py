@@ -10,11 +10,13 @@ from typing import NamedTuple, Protocol
 from ledger.block import NO_LEAF, Header, decode_signed_header
 from ledger.canonical import Fields, pack, unpack
 from ledger.certificate import Certificate
+from ledger.limits import LIMITS
 from ledger.log import LogId
 from ledger.messages import BlockMessage, HeadReport
 from ledger.notices import Head
 from ledger.ops import CheckpointRow, KeyframeRow, PutDerived
 from ledger.signing import SIGNATURE_BYTES
+from ledger.spans import Spans
 from ledger.tree import Frontier, leaf_hash
 
 RECENT_LEAVES = 256
@@ -44,7 +46,11 @@ class Recent(NamedTuple):
 
 @dataclass(slots=True)
 class Replica:
-    """A log's head here. ``durable_size`` trails ``size`` by what is not committed yet."""
+    """A log's head here. ``durable_size`` trails ``size`` by what is not committed yet.
+
+    ``unheld`` are the blocks whose payload is not here although no retention took it: those before ``pruned_end`` are
+    gone for good. ``filled_at`` is the operation that gave the newest payload to a block held before.
+    """
 
     log: LogId
     manifest_hash: bytes
@@ -62,14 +68,25 @@ class Replica:
     missing_key: bytes | None = None
     dirty: bool = False
     closed_ns: int = 0
+    unheld: Spans = field(default_factory=Spans)
+    pruned_end: int = 0
+    filled_at: int = 0
+
+    @property
+    def whole_size(self) -> int:
+        """Up to where this box durably holds headers and payloads."""
+        first = self.unheld.first
+        return self.durable_size if first is None else min(first, self.durable_size)
 
     @property
     def size(self) -> int:
         """Number of blocks accepted, durable or not."""
         return self.frontier.size
 
-    def append(self, header: Header, frontier: Frontier, newest: Recent) -> None:
+    def append(self, header: Header, frontier: Frontier, newest: Recent, *, has_payload: bool = True) -> None:
         """Take the next block: the tree's edge with it, and the head it makes. The caller has checked them."""
+        if header.payload_bytes and not has_payload and header.seq >= self.pruned_end:
+            self.unheld.add(header.seq, header.seq + 1)
         if header.keyframe_seq == header.seq:
             self.keyframe_seq = header.seq
             self.keyframes.append((header.seq, self.frontier.encode()))
@@ -79,13 +96,25 @@ class Replica:
         self.closed_ns = header.closed_ns
         self.dirty = True
 
-    def append_one(self, signed_header: bytes, *, with_root: bool) -> None:
+    def prune(self, end: int) -> None:
+        """Retention took the payloads before ``end``: they are not missed any more."""
+        self.pruned_end = max(self.pruned_end, end)
+        self.give_up(0, end)
+
+    def give_up(self, first: int, end: int) -> None:
+        """The payloads of these blocks are held now, or will never be."""
+        if self.unheld:
+            self.unheld.remove(first, end)
+            self.dirty = True
+
+    def append_one(self, signed_header: bytes, *, has_payload: bool, with_root: bool) -> None:
         """Take the next block from our own disk; roots are worth computing for the newest blocks only."""
         leaf = leaf_hash(signed_header)
         header = decode_signed_header(signed_header)
         frontier = self.frontier.copy()
         frontier.append(leaf)
-        self.append(header, frontier, Recent(frontier.size, frontier.root() if with_root else b"", leaf, b""))
+        self.append(header, frontier, Recent(frontier.size, frontier.root() if with_root else b"", leaf, b""),
+                    has_payload=has_payload)  # fmt: skip
 
     def head_at(self, size: int) -> Head | None:
         """The head when the log had ``size`` blocks, if that is among the newest."""
@@ -132,7 +161,7 @@ class Replica:
         self.dirty = False
         tip = pack([
             self.manifest_hash, self.frontier.encode(), self.last_leaf, self.keyframe_seq, self._newest_signature(),
-            self.frozen, self.closed_ns,
+            self.frozen, self.closed_ns, self.unheld.fields(),
         ])  # fmt: skip
         checkpoints = (CheckpointRow(certificate.size, certificate.encode()),) if certificate is not None else ()
         keyframes = tuple(KeyframeRow(seq, frontier) for seq, frontier in self.keyframes)[-1:]
@@ -144,25 +173,29 @@ class Replica:
     @classmethod
     def from_tip(cls, log: LogId, tip: bytes) -> Replica:
         """Rebuild from a tip; blocks after it must still be appended. Raises PeerFault when the tip is malformed."""
-        take = Fields(unpack(tip, _TIP_BYTES, "tip"), 7, "tip")
+        take = Fields(unpack(tip, _TIP_BYTES, "tip"), 8, "tip")
         replica = cls(log, take.raw(32))
         replica.frontier = Frontier.decode(take.blob(_FRONTIER_BYTES))
         replica.last_leaf, replica.keyframe_seq = take.raw(32), take.uint()
         signature, replica.frozen = take.blob(SIGNATURE_BYTES), take.boolean()
         replica.closed_ns = take.uint()
+        replica.unheld = Spans.from_fields(take.array(LIMITS.payload_spans), "tip")
         replica.durable_size = replica.size
         if replica.size:
             replica.recent.append(Recent(replica.size, replica.frontier.root(), replica.last_leaf, signature))
         return replica
 
 
-def extend(replica: Replica, signed_headers: Iterable[bytes]) -> None:
-    """Append blocks already held on disk: what a start does with what the tip does not cover yet."""
-    newest: deque[bytes] = deque()
-    for signed_header in signed_headers:
-        newest.append(signed_header)
+def extend(replica: Replica, blocks: Iterable[tuple[bytes, bool]]) -> None:
+    """Append blocks already held on disk (signed header, is its payload held): what a start does with what the tip
+    does not cover yet.
+    """
+    newest: deque[tuple[bytes, bool]] = deque()
+    for block in blocks:
+        newest.append(block)
         if len(newest) > RECENT_LEAVES:
-            replica.append_one(newest.popleft(), with_root=False)
-    for signed_header in newest:
-        replica.append_one(signed_header, with_root=True)
+            signed_header, has_payload = newest.popleft()
+            replica.append_one(signed_header, has_payload=has_payload, with_root=False)
+    for signed_header, has_payload in newest:
+        replica.append_one(signed_header, has_payload=has_payload, with_root=True)
     replica.durable_size = replica.size

@@ -122,8 +122,7 @@ class Retention:
 
     def _survey_log(self, log: LogId) -> None:
         if log not in self._gone:
-            stored = self._source.self_value(_progress_name(log))
-            self._gone[log] = int.from_bytes(stored or b"", "big")
+            self._gone[log] = pruned_end(self._source, log)
         first, length = self._gone[log], self._source.length(log)
         if first < length:
             anchor = _Anchor.of(self._header(log, length - 1))
@@ -178,6 +177,11 @@ class Retention:
         for signed in self._source.headers(log, seq, seq + 1):
             return decode_signed_header(signed)
         raise StoreFault("store.missing", f"block {seq} of {log} is not held", f"orledger verify {log.box}")
+
+
+def pruned_end(source: PayloadSource, log: LogId) -> int:
+    """Retention has taken the payloads of a log before this block. Raises StoreFault."""
+    return int.from_bytes(source.self_value(_progress_name(log)) or b"", "big")
 
 
 def _progress_name(log: LogId) -> str:

@@ -59,7 +59,7 @@ class Witness:
         self.own_id = own_id
         self.manifests = Manifests(own_id, manifest)
         self.quota = Quota()
-        self._keeps_payloads = manifest.box(own_id).role is Role.MEMBER
+        self.keeps_payloads = manifest.box(own_id).role is Role.MEMBER
         self.refused: set[LogId] = set()
         self.held = HeldLogs(own_id)
         self.replicas = self.held.replicas
@@ -73,6 +73,25 @@ class Witness:
         self._reader = reader
         self._keyless: deque[Replica] = deque()
         self._uncommitted: deque[_Appended] = deque()
+        self._committed = 0
+        self._filling = 0
+
+    def filled(self, replica: Replica, position: int) -> None:
+        """Blocks held before are given their payloads by the operations up to ``position``."""
+        self._filling = max(self._filling, position)
+        self._uncommitted.append(_Appended(max(position, self._committed), replica, replica.size, b""))
+
+    def on_other_header(self, sender: str, signed_header: bytes) -> None:
+        """A block that is held here was sent with another header: proof, if its box signed both. Raises PeerFault."""
+        header = self._checked(signed_header, b"")
+        replica = self.replicas.get(header.log)
+        if replica is not None and header.seq < replica.size:
+            self._on_known_seq(sender, replica, header, BlockMessage(signed_header, b"", b"", b""))
+
+    @property
+    def may_fetch_payloads(self) -> bool:
+        """False while blocks wait for the disk, or the payloads fetched last do."""
+        return self.keeps_payloads and self._filling <= self._committed and self.backlog < LIMITS.payload_backlog_blocks
 
     @property
     def backlog(self) -> int:
@@ -91,7 +110,7 @@ class Witness:
             if first is not None:
                 header = decode_signed_header(first)
                 self.held.name(linked_heads(header))
-                if self._keeps_payloads and header.key_id not in self.keys_held:
+                if self.keeps_payloads and header.key_id not in self.keys_held:
                     self._lacks_key(self.replicas[log], header.key_id)
 
     def _lacks_key(self, replica: Replica, key_id: bytes) -> None:
@@ -125,7 +144,11 @@ class Witness:
         self._judge_clock(header, now.utc_ns)
         if header.seq < replica.size:
             self._on_known_seq(sender, replica, header, message)
-        elif header.seq > replica.size:
+            return replica
+        log = header.log
+        if header.payload_bytes and not message.payload and self.keeps_payloads and self._is_to_be_cosigned(log):
+            raise PeerFault("block.no-payload", f"{sender} sent block {header.seq} of {log} without its payload")
+        if header.seq > replica.size:
             self._on_gap(replica, header.seq, message)
         else:
             self._accept(sender, replica, header, message)
@@ -180,7 +203,6 @@ class Witness:
         return PeerFault(reason, f"{log.box} has had its day's share of this disk", f"find out why {log.box} restarts")
 
     def _is_to_be_cosigned(self, log: LogId) -> bool:
-        """A cosignature says that the payload is held too; only of closed logs may headers be kept alone."""
         newer = log.fenced and log.counter > self.promises.of(log.box).counter
         return log.box != self.own_id and (newer or self.promises.is_current(log))
 
@@ -191,8 +213,6 @@ class Witness:
         if header.previous_leaf != replica.last_leaf:
             raise PeerFault("block.broken-link", f"block {header.seq} of {header.log} does not link to the one before")
         log = replica.log
-        if header.payload_bytes and not message.payload and self._keeps_payloads and self._is_to_be_cosigned(log):
-            raise PeerFault("block.no-payload", f"{sender} sent block {header.seq} of {log} without its payload")
         if header.seq == 0:
             self._open(replica, header, message.signed_header)
         if log.box != self.own_id and not self.promises.is_current(log) and not self.quota.take_block(log.box):
@@ -203,11 +223,12 @@ class Witness:
         root = frontier.root()
         if message.root and not self._checkpoint_agrees(replica, header, message, root):
             return
-        replica.append(header, frontier, Recent(frontier.size, root, leaf, message.checkpoint_signature))
-        if self._keeps_payloads and header.key_id not in self.keys_held:
+        newest = Recent(frontier.size, root, leaf, message.checkpoint_signature)
+        replica.append(header, frontier, newest, has_payload=bool(message.payload) and self.keeps_payloads)
+        if self.keeps_payloads and header.key_id not in self.keys_held:
             self._lacks_key(replica, header.key_id)
             self.out.tell(replica.log.box, GetWrap(replica.log, header.key_id))
-        payload = message.payload if self._keeps_payloads else b""
+        payload = message.payload if self.keeps_payloads else b""
         position = self.out.persist(AppendBlock(replica.log, header.seq, message.signed_header, payload))
         self._uncommitted.append(_Appended(position, replica, replica.size, message.signed_header))
 
@@ -308,6 +329,7 @@ class Witness:
     def committed(self, position: int, now: Now) -> None:
         """Operations up to ``position`` are durable: vouch for what they hold."""
         grown: dict[LogId, Replica] = {}
+        self._committed = max(self._committed, position)
         while self._uncommitted and self._uncommitted[0].position <= position:
             appended = self._uncommitted.popleft()
             appended.replica.durable_size = appended.size
@@ -329,8 +351,10 @@ class Witness:
         if log.box == self.own_id or replica.frozen:
             return
         current = self.promises.is_current(log)
-        if not current or replica.missing_key is not None or not self.promises.may_vouch(log.box):
-            self.out.tell(log.box, Stored(log, replica.durable_size))
+        held = self._durably_whole(replica)
+        if not current or held < replica.durable_size or replica.missing_key or not self.promises.may_vouch(log.box):
+            if held:
+                self.out.tell(log.box, Stored(log, held))
             if log.fenced and not current:
                 self.out.tell(log.box, Nack(log, "epoch.old", self.promises.of(log.box).evidence))
             return
@@ -342,6 +366,12 @@ class Witness:
         replica.cosignature = cosign(self._key, checkpoint, replica.cosigned_s)
         replica.cosigned_size = head.size
         self._cosign(replica, log.box)
+
+    def _durably_whole(self, replica: Replica) -> int:
+        """How much is held with every payload: our word covers no block without. A witness-only box keeps none."""
+        if not self.keeps_payloads:
+            return replica.durable_size
+        return replica.whole_size if replica.filled_at <= self._committed else 0
 
     def _cosign(self, replica: Replica, to: str) -> None:
         head = replica.head_at(replica.cosigned_size)

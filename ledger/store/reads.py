@@ -26,6 +26,7 @@ from ledger.store.rows import (
     Table,
     block_key,
     header_of,
+    held_of,
     lid_key,
     lid_of,
     log_index_key,
@@ -162,6 +163,10 @@ class StoreReads:
     def headers(self, log: LogId, first: int, end: int) -> Iterator[bytes]:
         """Signed headers of blocks ``first`` to ``end`` - 1, as many as are held; payloads are not copied."""
         return self._scan(log, first, end, header_of)
+
+    def headers_and_held(self, log: LogId, first: int, end: int) -> Iterator[tuple[bytes, bool]]:
+        """The same, each with whether its payload is held."""
+        return self._scan(log, first, end, held_of)
 
     # Derived rows.
 

@@ -149,6 +149,12 @@ def header_of(_seq: int, record: memoryview, where: str) -> bytes:
     return bytes(record[_BLOCK_HEAD.size : header_end])
 
 
+def held_of(_seq: int, record: memoryview, where: str) -> tuple[bytes, bool]:
+    """The signed header, and whether the payload is held; the payload is not copied."""
+    header_end, end = block_bounds(record, where)
+    return bytes(record[_BLOCK_HEAD.size : header_end]), end > header_end
+
+
 def unpack_block(seq: int, record: bytes | memoryview, where: str) -> StoredBlock:
     """Inverse of ``pack_block``."""
     header_end, _ = block_bounds(record, where)

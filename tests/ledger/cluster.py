@@ -13,7 +13,7 @@ from ledger.limits import MS_NS
 from ledger.log import LogId
 from ledger.manifest import Box, Manifest, Role
 from ledger.member import Member, Secrets
-from ledger.ops import AppendBlock, Op, PutDerived, PutPromise, PutSelf
+from ledger.ops import AppendBlock, FillPayload, Op, PutDerived, PutPromise, PutSelf
 from ledger.payload import CODEC_ZSTD, encode_payload
 from ledger.records import Keyframe, Numeric, Record
 from ledger.replica import Replica
@@ -40,6 +40,10 @@ class MemoryDisk:
                 blocks = self.logs.setdefault(op.log, [])
                 assert op.seq == len(blocks), f"{op.log}: {op.seq} appended after {len(blocks)} blocks"
                 blocks.append((op.signed_header, op.payload))
+            elif isinstance(op, FillPayload):
+                header, held = self.logs[op.log][op.seq]
+                assert held in (b"", op.payload), f"{op.log}: block {op.seq} has another payload"
+                self.logs[op.log][op.seq] = (header, op.payload)
             elif isinstance(op, PutPromise):
                 self.promises[op.box] = op.value
             elif isinstance(op, PutSelf):
@@ -192,5 +196,5 @@ def rebuild(log: LogId, blocks: list[tuple[bytes, bytes]]) -> Replica:
     from ledger.replica import extend
 
     replica = Replica(log, decode_signed_header(blocks[0][0]).manifest_hash)
-    extend(replica, (header for header, _ in blocks))
+    extend(replica, ((header, bool(payload)) for header, payload in blocks))
     return replica

@@ -36,7 +36,7 @@ def same(a: Replica, b: Replica) -> bool:
 
 def test_reading_the_disk_gives_the_live_replica(recording: Recording) -> None:
     live, read = recording.chain.replica, Replica(LOG, MANIFEST.hash)
-    extend(read, (block.signed_header for block in recording.blocks))
+    extend(read, ((block.signed_header, True) for block in recording.blocks))
     assert same(read, live)
     assert read.durable_size == 300
     assert list(read.keyframes) == list(live.keyframes)
@@ -59,7 +59,7 @@ def test_a_tip_and_the_blocks_after_it_give_the_live_replica(before: int, after:
         assert again.recent_at(before) == short.chain.replica.recent_at(before)
     if after:
         short.grow(after)
-    extend(again, (block.signed_header for block in short.blocks[before:]))
+    extend(again, ((block.signed_header, True) for block in short.blocks[before:]))
     assert same(again, short.chain.replica)
     assert again.size == again.durable_size == before + after
 

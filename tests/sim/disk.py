@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 
 from ledger.block import decode_signed_header
 from ledger.log import LogId
-from ledger.ops import AppendBlock, Op, OpenLog, PutDerived, PutManifest, PutPromise, PutProof, PutSelf
+from ledger.ops import AppendBlock, FillPayload, Op, OpenLog, PutDerived, PutManifest, PutPromise, PutProof, PutSelf
 from ledger.replica import Replica, extend
 from ledger.sealing import DataKey
 
@@ -25,6 +25,7 @@ class SimDisk:
         self.facts: dict[str, bytes] = {}
         self.proofs: dict[bytes, bytes] = {}
         self.frontiers: dict[tuple[LogId, int], bytes] = {}
+        self._whole: dict[LogId, int] = {}
         self.keys: dict[bytes, tuple[DataKey, Mapping[str, bytes]]] = {}
 
     def image(self, transactions: int) -> SimDisk:
@@ -55,6 +56,10 @@ class SimDisk:
                     blocks.append((header, payload))
                 assert seq < len(blocks), f"{log}: block {seq} appended after {len(blocks)}"
                 assert blocks[seq][0] == header, f"{log}: block {seq} written twice with other bytes"
+            case FillPayload(log, seq, payload):
+                header, held = self.logs[log][seq]
+                assert held in (b"", payload), f"{log}: block {seq} has another payload"
+                self.logs[log][seq] = (header, payload)
             case OpenLog(log, _):
                 self.logs.setdefault(log, [])
             case PutPromise(box, value):
@@ -74,6 +79,18 @@ class SimDisk:
 
     def length(self, log: LogId) -> int:
         return len(self.logs.get(log, ()))
+
+    def whole(self, log: LogId) -> int:
+        """Number of blocks held with their payloads, contiguous from 0."""
+        blocks, whole = self.logs.get(log, ()), self._whole.get(log, 0)
+        while whole < len(blocks) and blocks[whole][1]:
+            whole += 1
+        self._whole[log] = whole
+        return whole
+
+    def has_payload(self, log: LogId, seq: int) -> bool:
+        blocks = self.logs.get(log, ())
+        return seq < len(blocks) and bool(blocks[seq][1])
 
     def signed_header(self, log: LogId, seq: int) -> bytes | None:
         blocks = self.logs.get(log, ())
@@ -97,6 +114,6 @@ class SimDisk:
         for log, blocks in self.logs.items():
             if blocks:
                 replica = Replica(log, decode_signed_header(blocks[0][0]).manifest_hash)
-                extend(replica, (header for header, _ in blocks))
+                extend(replica, ((header, bool(payload)) for header, payload in blocks))
                 rebuilt.append(replica)
         return rebuilt

@@ -32,7 +32,16 @@ class Liar:
         self._world = world
         self._random = world.random
         self._sent: list[WireMessage] = []
-        habits = ["cosigns unseen", "withholds", "replays", "forks", "hides heads", "invents heads"]
+        habits = [
+            "cosigns unseen",
+            "withholds",
+            "replays",
+            "forks",
+            "hides heads",
+            "invents heads",
+            "keeps payloads to itself",
+            "spoils payloads",
+        ]
         self.habits = {habit for habit in habits if self._random.random() < 0.5}
         world.tell(f"{name} lies: {', '.join(sorted(self.habits)) or 'not today'}")
         for process in world.alive(name):
@@ -57,6 +66,11 @@ class Liar:
         out = [message]
         if isinstance(body, Range) and "withholds" in self.habits and self._random.random() < 0.7:
             return []
+        if isinstance(body, Range) and "keeps payloads to itself" in self.habits:
+            out = [replace(message, wire=encode_plain(replace(body, blocks=tuple((h, b"") for h, _ in body.blocks))))]
+        elif isinstance(body, Range) and "spoils payloads" in self.habits and self._random.random() < 0.5:
+            spoilt = tuple((header, bytes(len(payload))) for header, payload in body.blocks)
+            out = [replace(message, wire=encode_plain(replace(body, blocks=spoilt)))]
         if isinstance(body, BlockMessage) and "forks" in self.habits and self._random.random() < 0.2:
             out.append(replace(message, wire=encode_plain(self._forked(process.member, body))))
         if isinstance(body, Signed) and isinstance(body.body, Promise):

@@ -75,6 +75,11 @@ def cosign_before_persisting(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(Witness, "_accept", eager)
 
 
+def cosign_without_the_payloads(patch: pytest.MonkeyPatch) -> None:
+    """A header is enough to vouch for a block."""
+    patch.setattr(Witness, "_durably_whole", lambda _self, replica: replica.durable_size)
+
+
 def cosign_provisional_blocks(patch: pytest.MonkeyPatch) -> None:
     """A log without a fence is vouched for like any other."""
     is_current = Promises.is_current
@@ -111,6 +116,7 @@ MUTANTS: tuple[Mutant, ...] = (
     longest_chain,
     acknowledge_before_fsync,
     cosign_before_persisting,
+    cosign_without_the_payloads,
     cosign_provisional_blocks,
     forget_the_fence,
     no_void,

@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 
+import pytest
+
+from ledger import catchup, payload_catchup
 from ledger.errors import PeerFault
 from ledger.limits import MS_NS, S_NS
+from ledger.log import LogId
 from ledger.messages import Answer
 from ledger.writer import State
 from tests.sim.crypto import quick_signatures
@@ -65,7 +70,7 @@ class Scenario:
 
     def _choose_faults(self) -> list[Callable[[], None]]:
         faults = [self._weather, self._weather, self._cut, self._cut, self._heal, self._crash, self._crash, self._clock,
-                  self._slow_disk, self._crash_all]  # fmt: skip
+                  self._slow_disk, self._crash_all, self._away]  # fmt: skip
         if self.forgetful is not None:
             faults += [self._roll_back, self._roll_back]
         elif self.random.random() < 0.4:
@@ -144,6 +149,15 @@ class Scenario:
                 self._dress(self.world.boot(name))
 
         self.world.after(self.random.choice([10, 300, 3_000, 9_000]) * MS_NS, restart)
+
+    def _away(self) -> None:
+        """One box is off for most of the storm while the others go on: it has much to catch up with."""
+        name = self.random.choice(sorted(self.world.processes))
+        for process in self.world.alive(name):
+            if process.label == process.name:
+                self.world.crash(process)
+                self.world.tell(f"{name} stays away")
+                self.world.after(self.random.choice([4_000, 8_000, 14_000]) * MS_NS, lambda: self._boot_once(name))
 
     def _dress(self, process: Process) -> None:
         if self.liar is not None and process.name == self.liar.name:
@@ -263,7 +277,10 @@ class Scenario:
             answers[process.name] = self.liar.answer(answer) if process.name in self.truth.liars else answer  # type: ignore[union-attr]
         else:
             return
-        self.truth.check_restore(manifests[-1], box, answers)
+        givers = [process.disk for process in able if process.name in answers and process.name not in self.truth.liars]
+        if self.forgetful in answers:  # what it forgot it may hold as headers alone: another disk has the payload
+            givers = [self.world.disks[name] for name in self._honest()]
+        self.truth.check_restore(manifests[-1], box, answers, givers)
 
     # ---- the end -----------------------------------------------------------------------------------------------
 
@@ -309,12 +326,36 @@ class Scenario:
             if self.truth.certified.get(log, 0) < size - 8:
                 return f"{process.label} wrote {size} blocks of {log}, {self.truth.certified.get(log, 0)} are certified"
             for peer in honest:
-                if peer is not process and peer.disk.length(log) < size - 8:
-                    return f"{peer.label} holds {peer.disk.length(log)} of {size} blocks of {log}"
+                if peer is not process and peer.disk.whole(log) < size - 8:
+                    return f"{peer.label} holds {peer.disk.whole(log)} of {size} whole blocks of {log}"
+        return self._lacking_payload(honest)
+
+    def _lacking_payload(self, honest: list[Process]) -> str | None:
+        """A payload that some honest box holds must come to every box that holds its header."""
+        for process in honest:
+            for log, blocks in process.disk.logs.items():
+                for seq in range(process.disk.whole(log), len(blocks) - 8):
+                    givers = [peer.label for peer in honest if peer.disk.has_payload(log, seq)]
+                    if not blocks[seq][1] and givers and not _is_frozen(process, log):
+                        return f"{process.label} lacks the payload of block {seq} of {log}, {givers} hold it"
         return None
+
+
+def _is_frozen(process: Process, log: LogId) -> bool:
+    replica = process.member.witness.replicas.get(log)
+    return replica is not None and replica.frozen
 
 
 def run_seed(seed: int) -> Result:
     """The whole story of one seed."""
-    with quick_signatures():
+    with quick_signatures(), short_gaps():
         return Scenario(seed).run()
+
+
+@contextmanager
+def short_gaps() -> Iterator[None]:
+    """Stories are short: what is hours of catching up elsewhere is a dozen blocks here."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(catchup, "SHORT_GAP_BLOCKS", 4)
+        patch.setattr(payload_catchup, "PIECE_BLOCKS", 5)
+        yield

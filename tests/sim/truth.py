@@ -6,7 +6,7 @@ that no tolerated fault may undo it. ``final`` where the group allows for liars,
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
 from ledger.block import decode_signed_header
 from ledger.chain import Block
@@ -19,6 +19,7 @@ from ledger.messages import Answer, Cosign, decode_message
 from ledger.notices import Head, Start
 from ledger.recovery import choose, choose_tails
 from ledger.tree import leaf_hash
+from tests.sim.disk import SimDisk
 from tests.sim.world import Process, Watcher
 
 
@@ -77,6 +78,8 @@ class Truth(Watcher):
                 raise Broken(f"{process.label} keeps {len(replica.waiting)} early blocks of {replica.log}")
         if member.catchup.outstanding > LIMITS.ranges_outstanding or member.catchup.logs > LIMITS.catchup_logs:
             raise Broken(f"{process.label} asks for more at a time than it may")
+        if member.payloads.outstanding > LIMITS.ranges_outstanding:
+            raise Broken(f"{process.label} asks for more payloads at a time than it may")
 
     # ---- certificates ------------------------------------------------------------------------------------------
 
@@ -92,11 +95,11 @@ class Truth(Watcher):
         last = process.disk.signed_header(log, size - 1)
         if last is None or leaf_hash(last) != roots[size - 1][1]:
             raise Broken(f"{process.label} cosigned {size} of {log} before its disk held it")
-        ((_, payload),) = process.disk.blocks(log, size - 1, size)
         manifest = self.manifests[self._bound[log]]
         role = manifest.box(process.name).role if manifest.lists(process.name) else Role.MEMBER
-        if not payload and role is Role.MEMBER:
-            raise Broken(f"{process.label} cosigned {size} of {log} without its payload")
+        if process.disk.whole(log) < size and role is Role.MEMBER:
+            held = process.disk.whole(log)
+            raise Broken(f"{process.label} cosigned {size} of {log} without the payload of block {held}")
 
     def _certify(self, log: LogId) -> None:
         if log not in self._bound:
@@ -129,8 +132,12 @@ class Truth(Watcher):
 
     # ---- restoring ---------------------------------------------------------------------------------------------
 
-    def check_restore(self, manifest: Manifest, box: str, answers: Mapping[str, Answer]) -> None:
-        """Enough peers answered: what a restore believes, with the tail beside it, misses nothing certified."""
+    def check_restore(
+        self, manifest: Manifest, box: str, answers: Mapping[str, Answer], disks: Iterable[SimDisk]
+    ) -> None:
+        """Enough peers answered: what a restore believes, with the tail beside it, misses nothing certified, and some
+        of ``disks`` hold every payload of it.
+        """
         sure = {log: size for log, size in self.certified.items() if log.box == box}
         try:
             believed = choose(manifest, box, answers)
@@ -143,3 +150,12 @@ class Truth(Watcher):
             ends = [(end.log, end.newest_size) for end in (believed, *tails)]
             if all((newest if end == log else self._reach(end, log)) < size for end, newest in ends):
                 raise Broken(f"a restore of {box} from {sorted(answers)} misses {size} certified blocks of {log}")
+        for log, size in sure.items():
+            self._check_payloads(log, size, list(disks), sorted(answers))
+
+    def _check_payloads(self, log: LogId, size: int, disks: list[SimDisk], givers: list[str]) -> None:
+        if any(disk.whole(log) >= size for disk in disks):
+            return
+        for seq in range(size):
+            if not any(disk.has_payload(log, seq) for disk in disks):
+                raise Broken(f"a restore from {givers} finds no payload of the certified block {seq} of {log}")
