@@ -144,13 +144,10 @@ class Witness:
         self._judge_clock(header, now.utc_ns)
         if header.seq < replica.size:
             self._on_known_seq(sender, replica, header, message)
-            return replica
-        log = header.log
-        if header.payload_bytes and not message.payload and self.keeps_payloads and self._is_to_be_cosigned(log):
-            raise PeerFault("block.no-payload", f"{sender} sent block {header.seq} of {log} without its payload")
-        if header.seq > replica.size:
+        elif header.seq > replica.size:
             self._on_gap(replica, header.seq, message)
         else:
+            self._check_has_payload(sender, header, message)
             self._accept(sender, replica, header, message)
             self._accept_waiting(sender, replica)
         return replica
@@ -202,9 +199,12 @@ class Witness:
         self.out.tell(log.box, Nack(log, reason, b""))
         return PeerFault(reason, f"{log.box} has had its day's share of this disk", f"find out why {log.box} restarts")
 
-    def _is_to_be_cosigned(self, log: LogId) -> bool:
+    def _check_has_payload(self, sender: str, header: Header, message: BlockMessage) -> None:
+        log = header.log
         newer = log.fenced and log.counter > self.promises.of(log.box).counter
-        return log.box != self.own_id and (newer or self.promises.is_current(log))
+        needed = self.keeps_payloads and (newer or self.promises.is_current(log))
+        if header.payload_bytes and not message.payload and needed:
+            raise PeerFault("block.no-payload", f"{sender} sent block {header.seq} of {log} without its payload")
 
     def _accept(self, sender: str, replica: Replica, header: Header, message: BlockMessage) -> None:
         if replica.frozen:

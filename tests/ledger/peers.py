@@ -42,9 +42,11 @@ def fence(log: LogId) -> Signed:
     return signed(Fence(log.counter, log.incarnation, bytes(16)), log.box)
 
 
-def draft(*notices: Notice, keyframe: bool = False, closed_ns: int = NOW.utc_ns, payload: bytes = b"payload") -> Draft:
+def draft(
+    *notices: Notice, keyframe: bool = False, closed_ns: int = NOW.utc_ns, payload: bytes = b"payload", boot_ns: int = 1
+) -> Draft:
     return Draft(
-        payload=payload, codec=1, has_keyframe=keyframe, opened_ns=closed_ns - 1, closed_ns=closed_ns, boot_ns=1,
+        payload=payload, codec=1, has_keyframe=keyframe, opened_ns=closed_ns - 1, closed_ns=closed_ns, boot_ns=boot_ns,
         clock=ClockQuality(ClockState.SYNCHRONISED, 1), notices=notices,
     )  # fmt: skip
 
@@ -61,12 +63,17 @@ class Recording:
         self.chain = Chain(SITE, log, KEYS[log.box], data_key, MANIFEST.hash)
         self.start = start or start_of(log)
         self.blocks: list[Block] = []
+        self.boot_ns = 1
 
     def grow(self, count: int) -> list[BlockMessage]:
         for _ in range(count):
             first = self.chain.size == 0
             notices = (self.start,) if first else ()
-            self.blocks.append(self.chain.close_block(draft(*notices, keyframe=first or self.chain.size % 10 == 0)))
+            self.blocks.append(
+                self.chain.close_block(
+                    draft(*notices, keyframe=first or self.chain.size % 10 == 0, boot_ns=self.boot_ns)
+                )
+            )
         return [block.message() for block in self.blocks[-count:]]
 
     def resigned(self, seq: int, **changes: object) -> BlockMessage:

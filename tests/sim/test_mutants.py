@@ -10,14 +10,15 @@ from tests.sim.scenario import run_seed
 
 # Seed that catches it first, and words of what it says.
 CAUGHT_BY: dict[str, tuple[int, str]] = {
-    mutants.continue_from_own_disk.__name__: (5, "does not continue"),
-    mutants.longest_chain.__name__: (8, "does not continue"),
+    mutants.continue_from_own_disk.__name__: (12, "does not continue"),
+    mutants.longest_chain.__name__: (4, "does not continue"),
     mutants.acknowledge_before_fsync.__name__: (0, "before its disk held it"),
     mutants.cosign_before_persisting.__name__: (0, "before its disk held it"),
+    mutants.cosign_without_the_payloads.__name__: (0, "without the payload"),
     mutants.cosign_provisional_blocks.__name__: (0, "cosigned the provisional"),
-    mutants.forget_the_fence.__name__: (42, "does not continue"),
-    mutants.no_void.__name__: (10, "misses"),
-    mutants.one_sided_manifest_change.__name__: (40, "does not continue"),
+    mutants.forget_the_fence.__name__: (12, "does not continue"),
+    mutants.no_void.__name__: (69, "misses"),
+    mutants.one_sided_manifest_change.__name__: (106, "does not continue"),
 }
 
 
