@@ -38,9 +38,14 @@ class _Asked:
 
 @dataclass(slots=True)
 class _Refusals:
-    """What one peer did not give of one log: not asked again until ``until_ns``. ``denied``: it said so itself."""
+    """What one peer did not give of one log: not asked again until ``until_ns``.
+
+    ``refused`` was asked for and not given, ``without`` is that and what is thought likely to be refused too;
+    ``denied``: the peer said itself that it does not hold it.
+    """
 
     without: Spans = field(default_factory=Spans)
+    refused: Spans = field(default_factory=Spans)
     denied: Spans = field(default_factory=Spans)
     until_ns: int = 0
     pause_ns: int = LIMITS.payload_retry_min_ns
@@ -51,15 +56,21 @@ class _Refusals:
         first, so what is older is likely not held either. What that passes over is asked for after the pause.
         """
         reach = (end - first) << min(self.in_a_row, 32)
+        self.refused.add(first, end)
         self.without.add(max(0, end - reach), end)
         self.in_a_row += 1
         self.until_ns = now_ns + self.pause_ns
 
     def expire(self, now_ns: int) -> None:
+        """What was passed over is tried next; once all was asked for, all of it again: one hole hides nothing."""
         if self.without and now_ns >= self.until_ns:
-            self.without = Spans()
+            passed_over = self.without.count > self.refused.count
+            if not passed_over:
+                self.refused = Spans()
+            self.without = self.refused.copy()
             self.in_a_row = 0
             self.pause_ns = min(2 * self.pause_ns, LIMITS.payload_retry_max_ns)
+            self.until_ns = now_ns + self.pause_ns
 
 
 class PayloadCatchUp:

@@ -46,6 +46,12 @@ class Spans:
         """The smallest number; None when empty."""
         return self._firsts[0] if self._firsts else None
 
+    def copy(self) -> Spans:
+        """The same numbers, to be changed by themselves."""
+        again = Spans()
+        again._firsts, again._ends = list(self._firsts), list(self._ends)
+        return again
+
     def add(self, first: int, end: int) -> None:
         """Put ``first`` to ``end`` - 1 in."""
         if first >= end:

@@ -156,6 +156,19 @@ def test_refused_payloads_are_asked_for_again_after_a_pause_that_grows(long: Rec
     assert len(pauses) < 20
 
 
+def test_a_hole_that_nobody_fills_hides_nothing_behind_it(long: Recording) -> None:
+    peer = Lacking(long, 3 * PIECE_BLOCKS)
+    hole = range(2 * PIECE_BLOCKS - 10, 3 * PIECE_BLOCKS)
+    for _ in range(400):
+        for giver, get in peer.asked(10**9 // 2):
+            full = peer.range_of(get)
+            blocks = tuple((header, b"" if seq in hole or giver != "or-4" else payload)
+                           for seq, (header, payload) in enumerate(full.blocks, get.first))  # fmt: skip
+            peer.answer(giver, replace(full, blocks=blocks))
+        peer.commit()
+    assert list(peer.replica.unheld) == [(hole.start, hole.stop)]
+
+
 def test_a_peer_that_comes_up_again_is_asked_at_once(long: Recording) -> None:
     peer = Lacking(long, 20)
     for _ in GROUP:

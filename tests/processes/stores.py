@@ -46,7 +46,20 @@ def lacking(holder: Box, writer: Box) -> list[str]:
     """What ``holder`` does not have yet of what ``writer`` wrote, in words."""
     held = lengths(holder, writer.id)
     written = lengths(writer, writer.id)
-    return [f"{log}: {held.get(log, 0)} of {length}" for log, length in written.items() if held.get(log, 0) < length]
+    short = [f"{log}: {held.get(log, 0)} of {length}" for log, length in written.items() if held.get(log, 0) < length]
+    return short or [f"{log}: {count} payloads" for log, count in without_payload(holder, writer.id).items()]
+
+
+def without_payload(holder: Box, writer: str) -> dict[LogId, int]:
+    """Of how many blocks of each of ``writer``'s logs ``holder`` has the header alone; whole logs are left out."""
+    found = {}
+    with opened(holder.data) as store:
+        for log, _ in store.logs(writer):
+            blocks = store.headers_and_held(log, 0, store.length(log))
+            count = sum(1 for header, held in blocks if not held and decode_signed_header(header).payload_bytes)
+            if count:
+                found[log] = count
+    return found
 
 
 def until_holds(holder: Box, writer: Box) -> None:

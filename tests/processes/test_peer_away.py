@@ -10,9 +10,10 @@ import pytest
 
 from tests.processes.hl7_sender import Sender
 from tests.processes.site import Box, LabSite, free_port, hl7_feed, until
-from tests.processes.stores import assert_good, assert_same, hl7_numbers, until_same
+from tests.processes.stores import assert_good, assert_same, hl7_numbers, lengths, until_same, without_payload
 
 _SOME = 200
+_LONG_BLOCKS = 300
 
 
 def _stop(box: Box) -> None:
@@ -61,3 +62,39 @@ def test_the_others_go_on_and_the_peer_catches_up(
             assert sender.acknowledged <= hl7_numbers(holder, "or-1")[0]
         for holder in site.boxes.values():
             assert_good(holder)
+
+
+def test_a_peer_that_was_long_away_gets_headers_first_and_is_whole_again_while_others_write(tmp_path: Path) -> None:
+    """It vouches for nothing until every payload is back; killed on the way, it goes on where it was."""
+    port = free_port()
+    with LabSite(tmp_path, feeds={"or-1": [hl7_feed(port)]}) as site:
+        site.start()
+        box, other, peer = site["or-1"], site["or-2"], site["or-3"]
+        with Sender(port) as sender:
+            until("or-1 acknowledges", lambda: len(sender.acknowledged) > _SOME)
+            peer.stop()
+            held = _held(peer, "or-1")
+            box.until_ahead(_LONG_BLOCKS)
+            peer.start()
+            until("or-3 begins to catch up", lambda: _held(peer, "or-1") > held)
+            peer.kill()
+            peer.start()
+            site.until_good()  # of two peers both must vouch, so or-3 vouches for or-1's live log again
+            assert box.status()["log"]["level"] == "witnessed"
+            before = len(sender.acknowledged)
+            until("or-1 still acknowledges", lambda: len(sender.acknowledged) > before + _SOME)
+        until_same(site)
+        for holder in site.boxes.values():
+            assert holder.statistics()["peer_faults"] == {}
+        site.stop()
+
+        assert_same(site)
+        for holder in (other, peer):
+            assert sender.acknowledged <= hl7_numbers(holder, "or-1")[0]
+        for holder in site.boxes.values():
+            assert_good(holder)
+            assert not without_payload(holder, "or-1")
+
+
+def _held(holder: Box, writer: str) -> int:
+    return sum(lengths(holder, writer).values())
