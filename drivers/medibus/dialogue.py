@@ -136,6 +136,8 @@ class Dialogue:
         frames = [answer(code)]
         if code == Code.INITIALISE:
             self._due, self._waves, self._running = {}, _WaveSetUp(), False
+            self._suspended_ns = None
+            self._held.clear()
             frames += self._ask(Code.IDENTIFY, command(Code.IDENTIFY), mono_ns)
         elif code == Code.IDENTIFY:
             self._settled_ns = mono_ns + SETTLE_NS
@@ -236,10 +238,11 @@ class Dialogue:
         if self._waves.step == "configure":
             frame = configure_realtime(self._waves.codes, self._multiplier)
             return self._ask(Code.CONFIGURE_REALTIME, frame, mono_ns)
-        for code, due_ns in self._due.items():
-            if due_ns <= mono_ns:
-                self._due[code] = mono_ns + self._periods_ns[code]
-                return self._ask(code, command(code), mono_ns)
+        # The longest overdue first: on a slow line the frequent ones must not starve the others.
+        code = min(self._due, key=lambda code: self._due[code])
+        if self._due[code] <= mono_ns:
+            self._due[code] = mono_ns + self._periods_ns[code]
+            return self._ask(code, command(code), mono_ns)
         if mono_ns - self._idle_ns >= IDLE_NS:
             return self._ask(Code.NOP, command(Code.NOP), mono_ns)
         return []

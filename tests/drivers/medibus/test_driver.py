@@ -158,6 +158,20 @@ def test_when_idle_it_says_something_every_2_s() -> None:
     assert line.pass_time(0.2) == [command(NOP)]
 
 
+def test_on_a_slow_line_every_question_has_its_turn() -> None:
+    line = identified(MedibusConfig(alarms_s=0.5, numerics_s=0.5))
+    for _ in range(60):
+        line.hear(response(line.said[-1][1:2]), after_s=0.4)
+    asked = {frame[1:2] for frame in line.said if frame[:1] == b"\x1b"}
+    assert asked >= {bytes((code,)) for code in b"$%&'()*+,-."}
+
+
+def test_a_device_that_restarts_while_we_were_suspended_is_answered() -> None:
+    line = identified()
+    line.hear(b"\x11", command(NOP))
+    assert line.hear(command(ICC)) == [response(ICC), command(IDENTIFY)]
+
+
 def test_3_s_without_a_slow_character_and_all_begins_anew_though_waves_flow() -> None:
     line = flowing()
     for _ in range(40):
