@@ -24,12 +24,13 @@ GROUPS = {
 class MedibusConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """Options of a ``medibus`` feed.
 
-    ``waves``: up to 12 names like PAW, FLOW, CO2, VOLUME; those the device does not offer are told once. A Fabius
-    offers few, an old machine none. ``wave_multiplier``: only every n-th sample of each, for slow lines.
-    ``numerics_s``, ``alarms_s``, ``settings_s`` (and text messages), ``limits_s``, ``clock_s``: seconds between two
-    questions. ``dialect``: what the codes mean; auto goes by the device's name. ``listen_only``: never send, only read
-    along on a Y-cable; then ``waves`` must be in the order in which the other computer asked for them. Raises
-    ValueError naming the option.
+    ``waves``: up to 12 names like PAW, FLOW, CO2, VOLUME; those that the device does not offer are told once.
+    ``wave_multiplier``: only every n-th sample of each wave, for slow lines. ``numerics_s``: seconds between two
+    questions after measured values. ``alarms_s``: seconds between two questions after alarms. ``settings_s``: seconds
+    between two questions after settings and text messages. ``limits_s``: seconds between two questions after alarm
+    limits. ``clock_s``: seconds between two questions after the time. ``dialect``: what the codes mean, medibus or
+    medibus-x; auto goes by the device's name. ``listen_only``: never send, only read along on a Y-cable; then
+    ``waves`` must be in the order in which the other computer asks for them. Raises ValueError naming the option.
     """
 
     waves: tuple[str, ...] = ()
