@@ -23,9 +23,11 @@ from benchmarks.report import Line
 from drivers import registry
 from drivers.capture import CapturedMessage, CaptureItem, CaptureReader
 from drivers.capture_file import open_capture
+from drivers.checksums import crc16_x25
 from drivers.contract import Driver, Emit, Now
 from drivers.ge_dri import GeDri, GeDriConfig
 from drivers.hl7v2 import Hl7Config, Hl7v2
+from drivers.intellivue import IntelliVue, IntelliVueConfig
 from drivers.replay import Replay
 from ledger.limits import S_NS
 from ledger.records import Gap, Link, LinkId, Numeric, Raw, Wave
@@ -119,7 +121,65 @@ def hl7(seconds: int = 120) -> Case:
     return Case("hl7", Hl7v2(Hl7Config()), pieces, seconds)
 
 
-CASES: tuple[Callable[[], Case], ...] = (ge_dri, hl7)
+def _iv_list(items: Sequence[bytes]) -> bytes:
+    return struct.pack(">HH", len(items), sum(map(len, items))) + b"".join(items)
+
+
+def _iv_frame(message: bytes) -> bytes:
+    content = struct.pack(">BBH", 0x11, 1, len(message)) + message
+    content += crc16_x25(content).to_bytes(2, "little")
+    for byte in (0x7D, 0xC0, 0xC1):
+        content = content.replace(bytes([byte]), bytes([0x7D, byte ^ 0x20]))
+    return b"\xc0" + content + b"\xc1"
+
+
+def _iv_result(object_class: int, sequence: int, ticks: int, objects: list[tuple[int, dict[int, bytes]]]) -> bytes:
+    """One extended poll result, as linked results of 5 waves or 12 other objects each."""
+    size = 5 if object_class == 9 else 12
+    parts = [objects[at : at + size] for at in range(0, len(objects), size)]
+    wire = b""
+    for count, part in enumerate([*parts, []] if len(parts) > 1 else parts, start=1):
+        items = [
+            struct.pack(">H", handle) + _iv_list([struct.pack(">HH", a, len(v)) + v for a, v in found.items()])
+            for handle, found in part
+        ]
+        contexts = _iv_list([bytes(2) + _iv_list(items)] if items else [])
+        reply = struct.pack(">HHI8sHHH", 1, sequence, ticks, b"\xff" * 8, 1, object_class, 0) + contexts
+        body = struct.pack(">HHHHH", 0x21, 0, 0, 0xF13B, len(reply)) + reply
+        linked = len(parts) > 1 and bool(items)
+        inner = bytes([1 if count == 1 else 3 if count == len(parts) else 2, count]) if linked else b""
+        inner += struct.pack(">HHH", object_class, 7, len(body)) + body
+        wire += _iv_frame(bytes.fromhex("e1000002") + struct.pack(">HH", 5 if linked else 2, len(inner)) + inner)
+    return wire
+
+
+def intellivue(seconds: int = 120) -> Case:
+    """All that RS-232 can bring: 61 values a second, 3 ECGs of 500/s, 5 waves of 125/s, 3 alarms, in pieces of 64 B."""
+    wire = bytearray()
+    waves = [(0x40, 0x0102, 128), (0x40, 0x0101, 128), (0x40, 0x013D, 128)]
+    waves += [(0x41 + n, code, 32) for n, code in enumerate((0x4A10, 0x4BB4, 0x4A44, 0x4A1C, 0x500A))]
+    scale = struct.pack(">IIHH", 0xFE000000, 0xFE009FFF, 0, 16383)
+    context = {0x096F: scale, 0x096D: struct.pack(">HBBH", 128, 16, 14, 0x3000), 0x0996: b"\x10\xb2"}
+    context |= {0x0A16: _iv_list([struct.pack(">HH", 1, 0x8000), struct.pack(">HH", 2, 0x4000)])}
+    alarms = [struct.pack(">9H", 0x4BB8 + n, 62, 0x200, 0, 6, 0, n, 513, 10) + bytes(10) for n in range(3)]
+    for block in range(round(seconds / 0.256)):
+        ticks, found = block * 2_048, []
+        for at, (handle, code, count) in enumerate(waves):
+            samples = struct.pack(f">{count}H", *(round(8_000 + 4_000 * math.sin(n / 9 + block)) for n in range(count)))
+            told = context | {0x098D: struct.pack(">I", 2_048 // count)} if block % 32 == 4 * at else {}
+            found.append((handle, told | {0x096E: struct.pack(">HHH", code, 0, len(samples)) + samples}))
+        wire += _iv_result(9, block + 1, ticks, found)
+        if block % 4 == 0:
+            values = [struct.pack(">HHHI", 0x4000 + 4 * n, 0, 0x0AA0, 70 + n) for n in range(61)]
+            simple = [(0x100 + n, {0x0950: value}) for n, value in enumerate(values[:40])]
+            threes = [(0x200 + n, {0x094B: _iv_list(values[40 + 3 * n : 43 + 3 * n])}) for n in range(7)]
+            wire += _iv_result(6, block // 4 + 1, ticks, [*simple, *threes])
+            wire += _iv_result(0x36, block // 4 + 1, ticks, [(1, {0x0902: _iv_list(alarms), 0x0904: _iv_list([])})])
+    pieces = [bytes(wire[i : i + 64]) for i in range(0, len(wire), 64)]
+    return Case("intellivue", IntelliVue(IntelliVueConfig(interface="rs232")), pieces, seconds)
+
+
+CASES: tuple[Callable[[], Case], ...] = (ge_dri, hl7, intellivue)
 
 
 def run(case: Case) -> list[Line]:

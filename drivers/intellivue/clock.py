@@ -25,12 +25,14 @@ def elapsed_ticks(since: int, until: int) -> int:
 class MonitorClock:
     """Follows the counter beyond its 149 h and keeps its relation to the monitor's date. Bounded: four numbers."""
 
-    __slots__ = ("_base_ns", "_last", "_uptime_ticks")
+    __slots__ = ("_base_ns", "_last", "_told", "_uptime_ticks")
 
     def __init__(self) -> None:
         self._last: int | None = None
         self._uptime_ticks = 0
         self._base_ns: int | None = None
+        self._told: DeviceTime | None = None
+        """What ``at`` said of ``_last``."""
 
     def relate(self, ticks: int, date_ns: int) -> None:
         """The monitor said that at ``ticks`` its date was ``date_ns``, cut to a second."""
@@ -41,6 +43,7 @@ class MonitorClock:
             self._base_ns = base_ns
         else:
             self._base_ns = max(base_ns, known_ns)
+        self._told = None
 
     def uptime_ns(self, ticks: int) -> int:
         """Nanoseconds since the counter was zero, its turns counted."""
@@ -55,7 +58,10 @@ class MonitorClock:
 
     def at(self, ticks: int) -> DeviceTime:
         """The moment of ``ticks``: local time once a date is known, else time since the monitor's start."""
-        uptime_ns = self.uptime_ns(ticks)
-        if self._base_ns is None:
-            return DeviceTime(uptime_ns, "uptime", TICK_NS)
-        return DeviceTime(uptime_ns + self._base_ns, "local", S_NS)
+        if self._told is None or self._last != ticks:
+            uptime_ns = self.uptime_ns(ticks)
+            if self._base_ns is None:
+                self._told = DeviceTime(uptime_ns, "uptime", TICK_NS)
+            else:
+                self._told = DeviceTime(uptime_ns + self._base_ns, "local", S_NS)
+        return self._told

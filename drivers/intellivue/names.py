@@ -45,6 +45,7 @@ def text_id_of(name: str) -> int | None:
     return nomenclature.code_of(name)
 
 
+@lru_cache(maxsize=4096)
 def device_code(partition: int, code: int, label: str) -> str:
     """The monitor's own number of a value, and its label as on the screen."""
     return f"{partition:04X}{code:04X} {label}" if label else f"{partition:04X}{code:04X}"

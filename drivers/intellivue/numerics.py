@@ -18,7 +18,7 @@ from drivers.intellivue.clock import MonitorClock
 from drivers.intellivue.names import OBJECTS, channel, code_name, device_code, unit_name
 from drivers.intellivue.objects import Attribute, Metric, MetricStore
 from drivers.intellivue.rose import Observation, PollReply
-from drivers.intellivue.values import absolute_time_ns, bad, entries, float_value, state_quality, unpack
+from drivers.intellivue.values import absolute_time_ns, bad, entries, float_value, joined, state_quality, unpack
 from ledger.limits import S_NS
 from ledger.records import DeviceTime, Numeric, Quality, Setting
 
@@ -65,10 +65,10 @@ class NumericsDecoder:
         metric = self._metrics.learn(key, None, told)
         time, old = _time(told, reply.ticks, clock)
         stamp = told.get(Attribute.ABSOLUTE_STAMP) or told.get(Attribute.RELATIVE_STAMP)
+        whole = joined(mode, Quality.STALE if old else Quality.GOOD)
         records: list[Numeric] = []
         for physio_id, value, unit, quality, more in _observed(told, metric):
-            all_of_it = quality | mode | (Quality.STALE if old else Quality.GOOD)
-            numeric = _numeric(metric, physio_id, value, unit, all_of_it, more, time, now)
+            numeric = _numeric(metric, physio_id, value, unit, joined(quality, whole), more, time, now)
             records += self._report((*key, physio_id), numeric, stamp, now)
         if Attribute.INFO_LABEL_STRING in told:
             records += self._report((*key, -1), _info(metric, mode, time, now), told[Attribute.INFO_LABEL_STRING], now)
@@ -127,7 +127,7 @@ def _observed(told: dict[int, bytes], metric: Metric) -> Iterator[tuple[int, Val
 def _one(value: bytes, at: int) -> tuple[int, Value, str, Quality, str]:
     physio_id, state, unit, raw = unpack(_OBSERVED, value, "a numeric", at)
     number, special = float_value(raw)
-    return physio_id, number, unit_name(unit), state_quality(state) | special, ""
+    return physio_id, number, unit_name(unit), joined(state_quality(state), special), ""
 
 
 def _enumerated(value: bytes, partition: int) -> tuple[int, Value, str, Quality, str]:

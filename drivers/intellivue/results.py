@@ -47,11 +47,10 @@ class Lasting:
 
 @dataclass(frozen=True, slots=True)
 class _Numbered:
-    """The last result of an extended poll; ``is_whole``: no linked part of it follows."""
+    """The last result of an extended poll."""
 
     sequence: int
-    ticks: int
-    is_whole: bool
+    body: bytes
 
 
 class Results:
@@ -187,14 +186,14 @@ class Results:
             return False
         key = (message.invoke_id, reply.object_class)
         last = self._sequences.pop(key, None)
-        self._sequences[key] = _Numbered(reply.sequence, reply.ticks, message.linked is None)
+        self._sequences[key] = _Numbered(reply.sequence, message.body)
         if len(self._sequences) > _MAX_POLLS:
             self._sequences.popitem(last=False)
         if last is None or reply.sequence == 0:
             return False  # 0 confirms a request: counting begins anew
         ahead = (reply.sequence - last.sequence) % _SEQUENCES
         if ahead == 0:
-            return last.is_whole and last.ticks == reply.ticks
+            return last.body == message.body
         if ahead > 1:
             late = ahead >= _SEQUENCES // 2
             if late:

@@ -7,6 +7,7 @@ from collections import OrderedDict
 from collections.abc import Iterator
 from dataclasses import dataclass
 from fractions import Fraction
+from functools import lru_cache
 from typing import Final
 
 from drivers.contract import Now
@@ -16,7 +17,7 @@ from drivers.intellivue.objects import Attribute, MetricStore
 from drivers.intellivue.rose import Observation, PollReply
 from drivers.intellivue.samples import line_of, read_samples
 from drivers.intellivue.session import TICKS_PER_S
-from drivers.intellivue.values import bad, state_quality, unpack
+from drivers.intellivue.values import bad, joined, state_quality, unpack
 from ledger.limits import S_NS
 from ledger.records import Quality, Wave
 
@@ -37,6 +38,24 @@ class _Track:
     length_ticks: int
     ticks: int
     at: Now
+
+
+@dataclass(frozen=True, slots=True)
+class _Timing:
+    """Of one block: ticks between two samples, samples by seconds, how long it lasts."""
+
+    period_ticks: Fraction
+    rate: tuple[int, int]
+    length_ticks: int
+    length_ns: int
+
+
+@lru_cache(maxsize=256)
+def _timing(period_ticks: int, count: int) -> _Timing:
+    period = Fraction(period_ticks) if period_ticks else Fraction(BLOCK_TICKS, count)
+    rate = TICKS_PER_S / period
+    length = count * period
+    return _Timing(period, (rate.numerator, rate.denominator), round(length), round(length * S_NS / TICKS_PER_S))
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,26 +89,26 @@ class WaveDecoder:
             samples = read_samples(raw, metric)
             if not samples.count:
                 continue
-            period = Fraction(metric.period_ticks or Fraction(BLOCK_TICKS, samples.count))
+            timing = _timing(metric.period_ticks, samples.count)
             code = code_name(metric.partition, physio_id)
             named = channel(metric.partition, physio_id, metric.text_id, metric.label)
-            placed = self._place((code, named), reply.ticks, samples.count, period, now)
+            placed = self._place((code, named), reply.ticks, samples.count, timing, now)
             if placed is None:
                 continue
             index, since = placed[0], placed[1] or since
-            line, rate = line_of(metric), TICKS_PER_S / period
-            quality = state_quality(state) | mode
+            line = line_of(metric)
+            quality = joined(state_quality(state), mode)
             if samples.invalid_count == samples.count:
                 quality |= Quality.INVALID
             waves.append(
                 Wave(
-                    at_ns=now.utc_ns - round(samples.count * period * S_NS / TICKS_PER_S),
+                    at_ns=now.utc_ns - timing.length_ns,
                     device_time=clock.at(reply.ticks),
                     quality=quality if line.known else quality | Quality.QUESTIONABLE,
                     code=code,
                     unit=unit_name(metric.unit),
                     channel=named,
-                    rate=(rate.numerator, rate.denominator),
+                    rate=timing.rate,
                     index=index,
                     width=samples.width,
                     samples=samples.data,
@@ -102,12 +121,12 @@ class WaveDecoder:
         return Blocks(waves, since)
 
     def _place(
-        self, key: tuple[str, str], ticks: int, count: int, period: Fraction, now: Now
+        self, key: tuple[str, str], ticks: int, count: int, timing: _Timing, now: Now
     ) -> tuple[int, Now | None] | None:
         """Index of this block's first sample, and since when samples are missing; None for a block that came before."""
         track = self._tracks.get(key)
         if track is None:
-            self._tracks[key] = _Track(count, round(count * period), ticks, now)
+            self._tracks[key] = _Track(count, timing.length_ticks, ticks, now)
             if len(self._tracks) > MAX_TRACKS:
                 self._tracks.popitem(last=False)
             return 0, None
@@ -119,9 +138,9 @@ class WaveDecoder:
             passed_ticks = by_box_ticks  # the monitor has restarted, and its time with it
         late_ticks = passed_ticks - track.length_ticks
         # Less than half a block is the monitor's rounding.
-        missing = round(late_ticks / period) if 2 * late_ticks >= track.length_ticks else 0
+        missing = round(late_ticks / timing.period_ticks) if 2 * late_ticks >= track.length_ticks else 0
         index = track.index + missing
-        self._tracks[key] = _Track(index + count, round(count * period), ticks, now)
+        self._tracks[key] = _Track(index + count, timing.length_ticks, ticks, now)
         return index, track.at if missing else None
 
 
