@@ -48,11 +48,13 @@ class BoxSection(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 class StoreSection(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Payloads older than ``retention_days`` go; with less than ``reserve_gib`` free the oldest go earlier, and with
-    less than half of it blocks of other boxes are not taken. Headers stay.
+    less than half of it blocks of other boxes are not taken. Headers stay; with ``log_retention_days`` whole closed
+    logs go after that time, None for never.
     """
 
     reserve_gib: int = 4
     retention_days: int = 30
+    log_retention_days: int | None = None
 
 
 class ReplicationSection(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -257,6 +259,11 @@ def _check_store(store: StoreSection) -> None:
     for key in ("reserve_gib", "retention_days"):
         if not 0 < getattr(store, key) < 1 << 20:
             raise fault(f"$.store.{key}", f"must be at least 1 and below {1 << 20}")
+    log_days = store.log_retention_days
+    if log_days is not None and not store.retention_days <= log_days < 1 << 20:
+        raise fault(
+            "$.store.log_retention_days", f"must be at least retention_days ({store.retention_days}): payloads go first"
+        )
 
 
 def _check_boxes_named(configuration: Configuration) -> None:

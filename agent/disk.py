@@ -7,6 +7,7 @@ from collections.abc import Iterable, Mapping
 from ledger.block import decode_signed_header
 from ledger.keyring import Keyring
 from ledger.log import LogId
+from ledger.log_retention import expired_name
 from ledger.manifest import Manifest, SignedManifest
 from ledger.notices import Head
 from ledger.payload import decode_payload
@@ -34,7 +35,9 @@ class StoreDisk:
         return None if block is None else block.signed_header
 
     def blocks(self, log: LogId, first: int, end: int) -> Iterable[tuple[bytes, bytes]]:
-        """(signed header, payload) pairs in order."""
+        """(signed header, payload) pairs in order; none of a log's beginning that went at its retention."""
+        if first < self._store.first_held(log):
+            return ()
         return ((block.signed_header, block.payload) for block in self._store.blocks(log, first, end))
 
     def keyframe_frontier(self, log: LogId, seq: int) -> bytes | None:
@@ -75,6 +78,7 @@ def load_replicas(store: Store) -> list[Replica]:
         replica = Replica.from_tip(log, tip) if tip is not None else Replica(log, manifest_hash)
         replica.prune(pruned_end(store, log))
         extend(replica, store.headers_and_held(log, replica.size, store.length(log)))
+        replica.expired = store.self_value(expired_name(log)) is not None
         replicas.append(replica)
     return replicas
 
@@ -84,6 +88,8 @@ def own_past(store: Store, box: str, replicas: Iterable[Replica]) -> OwnPast:
     own = [replica for replica in replicas if replica.log.box == box and replica.size]
     linked: set[LogId] = set()
     for replica in own:
+        if replica.expired:
+            linked.add(replica.log)
         first = store.block(replica.log, 0)
         if first is not None:
             linked |= linked_logs(decode_signed_header(first.signed_header))

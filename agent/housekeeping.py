@@ -6,6 +6,7 @@ Reading is done on a thread, for it may wait for the disk; judging on the loop.
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Final, NamedTuple
@@ -15,16 +16,19 @@ from agent.config import StoreSection
 from agent.disk_health import RoomTrend
 from agent.pump import Pump
 from ledger.block import ClockQuality, ClockState, decode_signed_header
-from ledger.errors import OrledgerError
+from ledger.errors import OrledgerError, StoreFault
 from ledger.instant import Now
+from ledger.keyring import Keyring
 from ledger.limits import LIMITS, S_NS
 from ledger.log import LogId
+from ledger.log_retention import LogRetention
 from ledger.member import Member
 from ledger.ops import Op, PrunePayloads
 from ledger.outbox import Warn
 from ledger.retention import DAY_NS, Moment, Retention, Room
 from ledger.store import Store, StoreUsage
 
+_LOG = logging.getLogger(__name__)
 _GIB: Final = 1 << 30
 _SUBJECT: Final = "ledger"
 
@@ -47,16 +51,18 @@ class _Seen:
     ops: Sequence[Op]
     oldest_ns: int | None
     unreadable: tuple[tuple[LogId, OrledgerError], ...]
+    expired: frozenset[LogId]
 
 
 class Housekeeping:
     """Retention and room of one box. ``start`` and ``stop`` on the loop; ``days_left`` is for the status."""
 
     def __init__(
-        self, store: Store, member: Member, pump: Pump, alerts: Alerts, section: StoreSection, now: Callable[[], Now],
-        quality: Callable[[], ClockQuality],
+        self, store: Store, keyring: Keyring, member: Member, pump: Pump, alerts: Alerts, section: StoreSection,
+        now: Callable[[], Now], quality: Callable[[], ClockQuality],
     ) -> None:  # fmt: skip
         self._store = store
+        self._keyring = keyring
         self._member = member
         self._pump = pump
         self._alerts = alerts
@@ -66,9 +72,12 @@ class Housekeeping:
         self.reserve_bytes = section.reserve_gib * _GIB
         self._retention_days = section.retention_days
         self._retention = Retention(store, section.retention_days * DAY_NS)
+        log_days = section.log_retention_days
+        self._log_retention = LogRetention(store, None if log_days is None else log_days * DAY_NS)
         self._survey_due_ns = 0
         self._trend = RoomTrend()
         self._stopping = asyncio.Event()
+        self._forgotten: frozenset[LogId] = frozenset()
         self._task: asyncio.Task[None] | None = None
 
     @property
@@ -140,6 +149,19 @@ class Housekeeping:
                 self._member.pruned(op.log, op.end)
         if seen.ops:
             self._pump.when_idle(seen.ops)
+        self._forget_keys(seen.expired)
+
+    def _forget_keys(self, expired: frozenset[LogId]) -> None:
+        """Of logs that went; nothing of them is sealed any more. A keyring that cannot be written is told of."""
+        unwritable = None
+        try:
+            gone = self._keyring.forget(expired - self._forgotten)
+            self._forgotten = expired
+            if gone:
+                _LOG.info("the keys of %d logs that went at their retention were let go", gone)
+        except StoreFault as fault:
+            unwritable = fault.text
+        self._show(_KEYRING, unwritable, "check the disk and its space")
 
     def _asked(self, now: Now) -> _Asked:
         """While the clock is not right, it is taken to be no earlier than this box's newest block."""
@@ -157,12 +179,14 @@ class Housekeeping:
         room = Room(usage.room_bytes, usage.disk_bytes, self.reserve_bytes)
         if asked.now.mono_ns >= self._survey_due_ns:
             self._retention.survey()
+            self._log_retention.survey(asked.logs)
             self._survey_due_ns = asked.now.mono_ns + LIMITS.retention_survey_ns
         ops: Sequence[Op] = ()
         if asked.may_step:
             moment = Moment(asked.now.utc_ns, asked.clock_is_right, room.is_pressed, self._open_cases(asked.logs))
-            ops = self._retention.step(moment)
-        return _Seen(usage, room, ops, self._retention.oldest_ns, tuple(self._retention.unreadable.items()))
+            ops = self._retention.step(moment) or self._log_retention.step(moment)
+        unreadable = tuple(self._retention.unreadable.items())
+        return _Seen(usage, room, ops, self._retention.oldest_ns, unreadable, frozenset(self._log_retention.expired))
 
     def _open_cases(self, logs: Sequence[LogId]) -> frozenset[bytes]:
         """The case of the newest block of every live log."""
@@ -224,4 +248,5 @@ _FULL = Warn("disk.full", "critical", "disk", _SUBJECT, "", "")
 _PAUSED = Warn("disk.replicas-paused", "warning", "disk", _SUBJECT, "", "")
 _LOOK = Warn("disk.unreadable", "warning", "disk", _SUBJECT, "", "")
 _CLOCK = Warn("retention.clock", "warning", "operator", _SUBJECT, "", "")
+_KEYRING = Warn("keyring.unwritable", "warning", "disk", _SUBJECT, "", "")
 _UNREADABLE = Warn("retention.unreadable", "warning", "disk", _SUBJECT, "", "")

@@ -99,7 +99,7 @@ class Node:
         self.relay = Relay(self.member, self.pump)
         self.mender = Mender(self.member, self.store, self.pump, self.restorer.lock)
         self.housekeeping = Housekeeping(
-            self.store, self.member, self.pump, self.alerts, configuration.store, read_now, read_quality
+            self.store, self.keyring, self.member, self.pump, self.alerts, configuration.store, read_now, read_quality
         )
         self.network = Network(self)
         self.failover = Failover(self)

@@ -10,7 +10,7 @@ from functools import partial
 
 from agent.rebuild_fetching import Fetching
 from agent.rebuild_sources import OwnStore, Source, fault_text
-from agent.rebuild_summary import Built, Missing, Refused, Summary
+from agent.rebuild_summary import Built, Expired, Missing, Refused, Summary
 from agent.rebuild_target import Target
 from ledger.audit import CHUNK_BLOCKS
 from ledger.block import Header, decode_signed_header, header_signature_is_valid
@@ -80,7 +80,11 @@ class Rebuild:
         for log in found.unread():
             holders = found.logs[log]
             claimed = holders.named.size if holders.named is not None else max(holders.sizes.values(), default=0)
-            self._miss(log, 0, claimed, "no source gave a first block that proves itself")
+            last = self._header(found, log, claimed - 1) if claimed else None
+            if last is not None:
+                self.summary.expired.append(Expired(log, claimed, last.closed_ns))
+            else:
+                self._miss(log, 0, claimed, "no source gave a first block that proves itself")
         self._target.flush()
         return self.summary
 

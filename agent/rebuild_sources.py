@@ -48,6 +48,8 @@ class OwnStore:
         """As ``Source`` says."""
         found: list[tuple[bytes, bytes]] = []
         size = 0
+        if first < self._store.first_held(log):
+            return found  # they went at their retention: no fault
         for block in self._store.blocks(log, first, end):
             found.append((block.signed_header, b"" if headers_only else block.payload))
             size += len(block.payload)

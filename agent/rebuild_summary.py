@@ -32,6 +32,15 @@ class Missing:
     why: str
 
 
+@dataclass(frozen=True, slots=True)
+class Expired:
+    """A log of which every source that answered kept its end only: it went at the retention set there."""
+
+    log: LogId
+    blocks: int
+    closed_ns: int
+
+
 @dataclass(slots=True)
 class Built:
     """One log as it stands in the folder now. ``left_out``: payloads that nobody asked for and that are not there."""
@@ -53,6 +62,7 @@ class Summary:
     given: Counter[str] = field(default_factory=Counter)
     refused: deque[Refused] = field(default_factory=lambda: deque(maxlen=_REFUSALS_TOLD))
     missing: list[Missing] = field(default_factory=list)
+    expired: list[Expired] = field(default_factory=list)
     skipped: list[LogId] = field(default_factory=list)
     cases: set[bytes] = field(default_factory=set)
     signatures: int = 0

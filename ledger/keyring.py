@@ -16,6 +16,7 @@ from nacl.secret import SecretBox
 
 from ledger.canonical import Fields, pack, unpack
 from ledger.errors import PeerFault, StoreFault
+from ledger.log import LogId
 from ledger.sealing import KEY_BYTES, DataKey
 
 _DOMAIN = "orledger/keyring/1"
@@ -85,6 +86,18 @@ class Keyring:
         """Keep these, but for what is entombed, in one durable write. Raises as ``add``."""
         new = {entry.key.key_id: entry for entry in entries if entry.key.key_id not in self._tombs}
         self._save({**new, **self._entries}, self._tombs)
+
+    def forget(self, logs: Iterable[LogId]) -> int:
+        """Let the keys and wraps of these logs go, which are kept no longer; how many there were. They may come again.
+
+        Raises StoreFault when that cannot be made durable.
+        """
+        gone = {(log.box, log.incarnation) for log in logs}
+        kept = {held: entry for held, entry in self._entries.items() if (entry.box, entry.incarnation) not in gone}
+        count = len(self._entries) - len(kept)
+        if count:
+            self._save(kept, self._tombs)
+        return count
 
     def entomb(self, key_id: bytes) -> None:
         """Destroy a key and its wraps for good. Raises StoreFault when that cannot be made durable."""

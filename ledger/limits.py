@@ -103,6 +103,7 @@ class Limits:
     loss_shown_ns: int = 3_600 * S_NS
     # disk and retention (docs/architecture.md, "Disk and retention")
     prune_blocks: int = 200
+    drop_blocks: int = 500
     housekeeping_every_ns: int = 1 * S_NS
     retention_survey_ns: int = 60 * S_NS
     store_start_bytes: int = 64 * MIB

@@ -50,6 +50,7 @@ class Replica:
 
     ``unheld`` are the blocks whose payload is not here although no retention took it: those before ``pruned_end`` are
     gone for good. ``filled_at`` is the operation that gave the newest payload to a block held before.
+    ``expired``: it went, or is going, at its retention, and so did whatever named it.
     """
 
     log: LogId
@@ -64,6 +65,7 @@ class Replica:
     cosigned_s: int = 0
     cosignature: bytes = b""
     frozen: bool = False
+    expired: bool = False
     waiting: dict[int, BlockMessage] = field(default_factory=dict)
     missing_key: bytes | None = None
     dirty: bool = False

@@ -2,7 +2,7 @@
 
 A payload goes when it is older than the retention, or earlier, oldest first, while the disk is short of room; never
 within its first 24 h and never while its case is open. Within a log, payloads go from the front on, so that one number
-per log says how far they are gone; it is committed together with the step. No log is ever dropped.
+per log says how far they are gone; it is committed together with the step. Whole logs are `ledger.log_retention`'s.
 
 A block's age is told by its log's newest block and CLOCK_BOOTTIME back from there: a box that started with a wrong
 clock does not make its first blocks look old. Where a clock is not synchronised, nothing goes by age.
@@ -145,7 +145,7 @@ class Retention:
                 first, front.first, self._gone[log] = front.first, end, end
                 if end == self._source.length(log):
                     del self._fronts[log]
-                progress = PutSelf(_progress_name(log), end.to_bytes(_SEQ_BYTES, "big"))
+                progress = PutSelf(progress_name(log), end.to_bytes(_SEQ_BYTES, "big"))
                 return PrunePayloads(log, first, end), progress
         return ()
 
@@ -179,11 +179,15 @@ class Retention:
         raise StoreFault("store.missing", f"block {seq} of {log} is not held", f"orledger verify {log.box}")
 
 
-def pruned_end(source: PayloadSource, log: LogId) -> int:
+class _Facts(Protocol):
+    def self_value(self, name: str) -> bytes | None: ...
+
+
+def pruned_end(source: _Facts, log: LogId) -> int:
     """Retention has taken the payloads of a log before this block. Raises StoreFault."""
-    return int.from_bytes(source.self_value(_progress_name(log)) or b"", "big")
+    return int.from_bytes(source.self_value(progress_name(log)) or b"", "big")
 
 
-def _progress_name(log: LogId) -> str:
+def progress_name(log: LogId) -> str:
     """Of the row in ``self`` that says how many payloads of a log are gone."""
     return f"pruned/{log.box}/{log.incarnation.hex()}"

@@ -105,13 +105,15 @@ class Witness:
         self.replicas.update({replica.log: replica for replica in replicas})
         self.promises.load(promises)
         self.keys_held = set(key_ids)
-        for log in self.replicas:
+        for log, replica in self.replicas.items():
+            if replica.expired:
+                self.held.name([replica.newest_head()])
             first = self._reader.signed_header(log, 0)
             if first is not None:
                 header = decode_signed_header(first)
                 self.held.name(linked_heads(header))
-                if self.keeps_payloads and header.key_id not in self.keys_held:
-                    self._lacks_key(self.replicas[log], header.key_id)
+                if self.keeps_payloads and header.key_id not in self.keys_held and not replica.expired:
+                    self._lacks_key(replica, header.key_id)
 
     def _lacks_key(self, replica: Replica, key_id: bytes) -> None:
         if replica.missing_key is None:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from agent.cli.context import document
 from agent.cli.restore_selection import selection_document, selection_options, selection_text
 from agent.cli.status_text import duration
+from ledger.record_json import utc_text
 from ledger.selection import Selection
 
 if TYPE_CHECKING:
@@ -59,6 +60,10 @@ def summary_document(done: Outcome) -> dict[str, object]:
             "by_log": [{"log": str(built.log), "payloads": built.left_out} for built in summary.logs if built.left_out],
             "logs": [str(log) for log in summary.skipped],
         },
+        expired=[
+            {"log": str(each.log), "blocks": each.blocks, "closed": utc_text(each.closed_ns)}
+            for each in summary.expired
+        ],
         missing=[
             {"log": str(each.log), "first": each.first, "end": each.end, "why": each.why} for each in summary.missing
         ],
@@ -91,6 +96,9 @@ def summary_lines(done: Outcome) -> list[str]:
     lines += [f"REFUSED what {each.source} gave from block {each.seq:,} of {each.log}: {each.why}"
               for each in summary.refused]  # fmt: skip
     lines += [f"MISSING {each.log} blocks {each.first:,} to {each.end - 1:,}: {each.why}" for each in summary.missing]
+    lines += [f"EXPIRED {each.log}: {each.blocks:,} blocks, the last closed {utc_text(each.closed_ns)}, went at the "
+              "retention set where they were held; its last block is left there: no damage"
+              for each in summary.expired]  # fmt: skip
     lines += _left_out(done)
     lines += [f"{finding.severity.upper()} {finding.what}. Next: {finding.next_step}"
               for finding in report.all_findings()]  # fmt: skip

@@ -20,6 +20,11 @@ from ledger.start import check_start
 from ledger.store import Beginning
 from ledger.tree import SUBTREE_LEAVES, Frontier
 
+_DROPPED = (
+    "were dropped at their retention, on order: no damage; the order kept the tree's edge there, which what is left is "
+    "checked against"
+)
+
 CHUNK_BLOCKS = 2_048
 
 
@@ -221,7 +226,7 @@ class LogAudit:
 
     def _first_bad_row(self, standing: Standing, has_proof: bool) -> list[Finding]:
         """The first bad row, else what is worth knowing."""
-        told = [] if not self.first else [remark(self.log, self.first, f"blocks before {self.first:,} were dropped")]
+        told = [] if not self.first else [remark(self.log, self.first, f"blocks before {self.first:,} {_DROPPED}")]
         if not self._knows_roots():
             what = f"blocks before {self.first:,} were dropped damaged: links are checked, roots cannot be computed"
             return [remark(self.log, self.first, what)]

@@ -100,6 +100,7 @@ def test_the_shortest_file_records_alone_with_safe_defaults() -> None:
         ('allow = ["10.20.1.7"]', "allow = [7]", "$.feed[1].mllp.allow[0]: "),
         ('mllp = { listen = "10.20.3.13:2575"', 'http = { listen = "10.20.3.13:2575"', "$.feed[1]: "),
         ('[[feed]]\nname = "gateway"', '[pages]\nlisten = "127.0.0.1:8440"\n[[feed]]\nname = "gateway"', "$: "),
+        ("retention_days = 30", "retention_days = 30\nlog_retention_days = 29", "$.store.log_retention_days: "),
         ('[[feed]]\nname = "gateway"', '[page]\nlisten = "8440"\n[[feed]]\nname = "gateway"', "$.page.listen: "),
     ],
 )

@@ -9,12 +9,14 @@ import pytest
 
 from agent.clock import read_now
 from agent.config import StoreSection
+from agent.disk import load_replicas, own_past
 from agent.housekeeping import Housekeeping
 from ledger.block import ClockQuality, ClockState
 from ledger.errors import NoPeer, StoreFault
 from ledger.instant import Now
-from ledger.limits import LIMITS
+from ledger.limits import LIMITS, S_NS
 from ledger.log import LogId
+from ledger.log_retention import expired_name
 from ledger.ops import PrunePayloads
 from ledger.quorum import Level
 from ledger.records import Numeric
@@ -41,9 +43,16 @@ class World:
         now = read_now()
         return Now(now.mono_ns + self.later_ns, now.utc_ns + self.later_ns)
 
-    def keep(self, box: PumpedBox, days: int = 30) -> Housekeeping:
+    def keep(self, box: PumpedBox, days: int = 30, log_days: int | None = None) -> Housekeeping:
         keeper = Housekeeping(
-            box.store, box.member, box.pump, box.alerts, StoreSection(4, days), self.now, lambda: self.quality
+            box.store,
+            box.keyring,
+            box.member,
+            box.pump,
+            box.alerts,
+            StoreSection(4, days, log_days),
+            self.now,
+            lambda: self.quality,
         )
         keeper.usage = lambda: self.usage
         return keeper
@@ -254,5 +263,40 @@ def test_a_restore_takes_from_whoever_still_holds_and_says_when_nobody_does(tmp_
         with pytest.raises(NoPeer, match=r"were pruned at every peer .*headers are held") as caught:
             await box.restorer.restore("or-2")
         assert caught.value.id == "restore.pruned"
+
+    with_group(tmp_path, scenario)
+
+
+def test_whole_logs_go_at_their_own_retention_and_their_keys_with_them(tmp_path: Path) -> None:
+    async def scenario(group: PumpedGroup) -> None:
+        await asyncio.sleep(LIMITS.heads_every_ns / S_NS)  # tips are written once a second
+        await group.tick(1)
+        box, world = group.boxes["or-1"], World(quality=RIGHT)
+        keeper = world.keep(box, days=30, log_days=90)
+        live = {box.member.writer.chain.log, *(replica.log for replica in box.member.witness.held.live())}
+        closed = {
+            log: box.store.length(log) for log, _ in box.store.logs() if log not in live and box.store.length(log)
+        }
+        assert closed
+        incarnations = {log.incarnation for log in closed}
+        world.later_ns = 31 * DAY_NS
+        await look(keeper, box, 12)
+        assert held(box) == 0
+        assert {log: box.store.first_held(log) for log in closed} == dict.fromkeys(closed, 0)
+
+        later = world.keep(box, days=30, log_days=90)  # a survey is made once a minute
+        world.later_ns = 91 * DAY_NS
+        await look(later, box, 12)
+        assert all(box.store.self_value(expired_name(log)) is not None for log in closed)
+        assert {log: box.store.first_held(log) for log in closed} == {log: size - 1 for log, size in closed.items()}
+        entries = [entry for name in group.boxes for entry in box.keyring.entries_of(name)]
+        assert entries
+        assert not {entry.incarnation for entry in entries} & incarnations
+        assert alerts(box) == {}
+        assert box.failures == []
+
+        reloaded = load_replicas(box.store)
+        past = own_past(box.store, "or-1", reloaded)
+        assert {head.log for head in past.heads} <= {box.member.writer.chain.log}
 
     with_group(tmp_path, scenario)

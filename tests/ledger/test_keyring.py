@@ -14,6 +14,7 @@ from ledger import keyring as module
 from ledger.canonical import pack
 from ledger.errors import StoreFault
 from ledger.keyring import Keyring, write_durably
+from ledger.log import LogId
 from ledger.sealing import DataKey
 from tests.ledger_strategies import exactly, names
 
@@ -181,3 +182,15 @@ def test_write_durably_replaces_whole_and_leaves_no_other_file(tmp_path: Path) -
         write_durably(path, data)
         assert path.read_bytes() == data
     assert list(tmp_path.iterdir()) == [path]
+
+
+def test_the_keys_of_a_log_that_went_are_let_go_and_may_come_again(path: Path) -> None:
+    ring = Keyring(path, RING)
+    gone, stays = LogId("or-1", 1, bytes(16), True), LogId("or-2", 1, bytes(range(16)), True)
+    ring.add(gone.box, gone.incarnation, KEY, {"or-2": b"wrap"})
+    ring.add(stays.box, stays.incarnation, OTHER, {})
+    assert ring.forget([gone, LogId("or-3", 9, bytes(16), False)]) == 1
+    assert ring.forget([gone]) == 0
+    assert Keyring(path, RING).key_ids() == ring.key_ids() == {OTHER.key_id}
+    assert ring.add(gone.box, gone.incarnation, KEY, {})
+    assert Keyring(path, RING).key_ids() == {KEY.key_id, OTHER.key_id}
