@@ -90,6 +90,7 @@ class Node:
             self.keyring.key_ids(),
             self.store.manifests(),
             self.store.self_value(QUOTA),
+            self.store.proofs().values(),
         )
         self._followed = self.member.manifests.newest
         self.pump = Pump(

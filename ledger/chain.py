@@ -55,7 +55,7 @@ class Chain:
         self.manifest_hash = manifest_hash
         self.replica = Replica(log, manifest_hash)
         self.case_id: bytes | None = None
-        self._origin = log.origin(site)
+        self.origin = log.origin(site)
         self._key = key
 
     @property
@@ -86,6 +86,6 @@ class Chain:
         frontier = self.replica.frontier.copy()
         frontier.append(leaf)
         root = frontier.root()
-        signature = sign_checkpoint(self._key, Checkpoint(self._origin, seq + 1, root))
+        signature = sign_checkpoint(self._key, Checkpoint(self.origin, seq + 1, root))
         self.replica.append(header, frontier, Recent(seq + 1, root, leaf, signature))
         return Block(self.log, seq, signed, sealed, root, signature)

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Mapping
+
 from ledger.checkpoint import Checkpoint, checkpoint_signature_is_valid
-from ledger.evidence import equivocation_proof
+from ledger.errors import PeerFault
+from ledger.evidence import equivocation_proof, read_proof
 from ledger.log import LogId
 from ledger.manifests import Manifests
 from ledger.ops import PutProof
@@ -19,6 +22,23 @@ class Forks:
         self._manifests = manifests
         self._out = out
         self._proof_of: dict[LogId, bytes] = {}
+
+    def load(self, stored: Iterable[bytes], replicas: Mapping[LogId, Replica]) -> None:
+        """Take over the proofs that the disk holds: what they prove stays frozen, and they are shown as before."""
+        for proof in stored:
+            try:
+                log, *_ = read_proof(proof)
+            except PeerFault as fault:
+                self._out.warn(Warn(
+                    "proof.unreadable", "warning", "disk", "proofs", f"a stored proof cannot be read: {fault.text}",
+                    "orledger verify",
+                ))  # fmt: skip
+                continue
+            self._proof_of[log] = proof
+            self.proofs[log.box] = self.proofs.get(log.box, 0) + 1
+            replica = replicas.get(log)
+            if replica is not None and not replica.frozen:
+                replica.frozen = replica.dirty = True
 
     def proof_of(self, log: LogId) -> bytes:
         """The proof that froze a log; empty when there is none."""

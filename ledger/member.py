@@ -141,6 +141,7 @@ class Member:
     def start(
         self, past: OwnPast, replicas: Iterable[Replica], promises: dict[str, bytes], key_ids: Iterable[bytes],
         manifests: Iterable[tuple[int, bytes]] = (), quota: bytes | None = None,
+        proofs: Iterable[bytes] = (),
     ) -> None:  # fmt: skip
         """Take over what the disk holds and begin a new log at once."""
         self.manifests.load(manifests)
@@ -149,6 +150,7 @@ class Member:
         if quota is not None:
             self.witness.quota.load(quota)
         self.witness.load(replicas, promises, key_ids)
+        self.witness.forks.load(proofs, self.witness.replicas)
         void = [box for box, promise in self.witness.promises.states.items() if promise.void]
         self.voids.start((log for log in self.witness.replicas if log.box == self.own_id), void)
         self.writer.start(past)

@@ -35,6 +35,11 @@ class Vouching:
         if len(self._roots) > _ROOTS_KEPT:
             self._roots.popitem(last=False)
 
+    def root_at(self, size: int) -> bytes | None:
+        """The log's root at a size, if that is among the newest."""
+        known = self._roots.get(size)
+        return known[0] if known is not None else None
+
     def on_cosign(self, cosign: Cosign) -> None:
         """Take a cosignature. Raises PeerFault ``cosign.*`` when it is not one of this log's, or of another history."""
         public = self._peers.get(cosign.cosigner)

@@ -14,7 +14,6 @@ from dataclasses import dataclass, replace
 from ledger.block import decode_signed_header, header_signature_is_valid
 from ledger.chain import Block, Chain, Draft
 from ledger.errors import PeerFault
-from ledger.evidence import read_proof
 from ledger.fencing import Attempt
 from ledger.key_exchange import RECOVERY
 from ledger.limits import LIMITS
@@ -35,12 +34,12 @@ from ledger.messages import (
 from ledger.notices import Head, ManifestChange, Notice, Start
 from ledger.ops import AppendBlock, OpenLog, PutSelf
 from ledger.outbox import EVERYBODY, Outbox, Warn
+from ledger.own_history import is_second_history
 from ledger.quorum import Level
 from ledger.replica import LogReader
 from ledger.sealing import DataKey, wrap
 from ledger.signing import SigningKey
 from ledger.start import highest_fenced, promised_in
-from ledger.tree import leaf_hash
 from ledger.vouching import Vouching
 
 COUNTER = "counter"
@@ -302,7 +301,8 @@ class Writer:
         """A peer no longer takes this log: a later fence of our key is our own lost attempt, or a second writer; proof
         of a block that is not ours is a second history.
         """
-        if self._is_second_history(nack.evidence):
+        public = self.manifest.box(self.own_id).signing_public
+        if is_second_history(nack.evidence, self.chain, self.vouching, self._reader, public):
             self._on_second_history(now_ns)
             return
         counter = self._evidenced_counter(nack.evidence)
@@ -339,28 +339,6 @@ class Writer:
             "treat this box's key as stolen: enrol a replacement box",
         ))  # fmt: skip
         self._leave(now_ns)
-
-    def _is_second_history(self, evidence: bytes) -> bool:
-        """A proof that our own key signed a block of the live log that is not ours."""
-        try:
-            log, first, second, _ = read_proof(evidence)
-            return log == self.chain.log and any(self._is_not_ours(signed) for signed in (first, second) if signed)
-        except PeerFault:
-            return False
-
-    def _is_not_ours(self, signed: bytes) -> bool:
-        """Raises PeerFault when it is no header."""
-        header = decode_signed_header(signed)
-        public = self.manifest.box(self.own_id).signing_public
-        if header.log != self.chain.log or not header_signature_is_valid(signed, public):
-            return False
-        if header.seq >= self.chain.size:
-            return True
-        known = self.chain.replica.leaf_at(header.seq)
-        if known is None:
-            written = self._reader.signed_header(header.log, header.seq)
-            known = leaf_hash(written) if written is not None else leaf_hash(signed)
-        return known != leaf_hash(signed)
 
     def _evidenced_counter(self, evidence: bytes) -> int | None:
         """The epoch counter in a FENCE or START that our own key signed; None when it proves nothing."""

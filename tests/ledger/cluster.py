@@ -13,7 +13,7 @@ from ledger.limits import MS_NS
 from ledger.log import LogId
 from ledger.manifest import Box, Manifest, Role
 from ledger.member import Member, Secrets
-from ledger.ops import AppendBlock, FillPayload, Op, PutDerived, PutPromise, PutSelf
+from ledger.ops import AppendBlock, FillPayload, Op, PutDerived, PutPromise, PutProof, PutSelf
 from ledger.payload import CODEC_ZSTD, encode_payload
 from ledger.records import Keyframe, Numeric, Record
 from ledger.replica import Replica
@@ -33,6 +33,7 @@ class MemoryDisk:
         self.promises: dict[str, bytes] = {}
         self.facts: dict[str, bytes] = {}
         self.derived: dict[LogId, PutDerived] = {}
+        self.proofs: dict[bytes, bytes] = {}
 
     def commit(self, ops: Iterable[Op]) -> None:
         for op in ops:
@@ -48,6 +49,8 @@ class MemoryDisk:
                 self.promises[op.box] = op.value
             elif isinstance(op, PutSelf):
                 self.facts[op.name] = op.value
+            elif isinstance(op, PutProof):
+                self.proofs[op.hash] = op.value
             elif isinstance(op, PutDerived):
                 self.derived[op.log] = op
 
@@ -126,7 +129,8 @@ class Cluster:
         own = [r.head_at(r.size) for r in replicas if r.log.box == name]
         counter = int.from_bytes(box.disk.facts.get("counter", b""), "big")
         past = OwnPast(counter, tuple(head for head in own if head is not None))
-        box.member.start(past, replicas, box.disk.promises, list(box.keys.held))
+        box.member.start(past, replicas, box.disk.promises, list(box.keys.held),
+                         proofs=box.disk.proofs.values())  # fmt: skip
         box.state = RoomState()
 
     def link_up(self, name: str) -> None:

@@ -3,19 +3,24 @@
 from __future__ import annotations
 
 from contextlib import suppress
+from dataclasses import replace
 from functools import cache
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from ledger.checkpoint import Checkpoint, sign_checkpoint
 from ledger.errors import NoPeer, PeerFault, VerificationFailed
+from ledger.evidence import equivocation_proof
 from ledger.limits import LIMITS, S_NS
 from ledger.log import LogId
 from ledger.messages import (
     BlockMessage,
     Cosign,
     Fence,
+    HeadReport,
+    Nack,
     Range,
     Wrap,
     decode_message,
@@ -29,7 +34,7 @@ from ledger.sealing import DataKey, wrap
 from ledger.signing import SigningKey
 from ledger.tree import leaf_hash, root_of
 from ledger.writer import State
-from tests.ledger.cluster import Cluster
+from tests.ledger.cluster import SITE, Cluster
 from tests.ledger.weather import Weather
 
 
@@ -182,10 +187,59 @@ def test_the_robbed_box_is_told_and_is_vouched_for_again_in_a_new_epoch() -> Non
         assert not cluster.boxes[peer].member.witness.replicas[newest.log].frozen
 
 
+@pytest.mark.parametrize("restarted", [False, True])
+def test_a_second_root_makes_the_robbed_box_leave_its_log_too(restarted: bool) -> None:
+    """Also when the peer restarts in between: the proof that it shows is on its disk."""
+    cluster = Cluster(3)
+    cluster.run(20)
+    box, peer = cluster.boxes["or-1"].member, cluster.boxes["or-3"]
+    old = box.writer.chain.log
+    cluster.run(1, recording=False)
+    peer.member.witness.on_report(_second_root(cluster))
+    assert peer.member.witness.replicas[old].frozen
+    assert box.writer.chain.log == old
+    if restarted:
+        ops, _ = peer.member.take_ops()
+        peer.disk.commit(ops)
+        cluster.boot("or-3")
+        cluster.link_up("or-3")
+        assert peer.member.witness.replicas[old].frozen
+        assert peer.member.witness.forks.proofs == {"or-1": 1}
+    cluster.run(5)
+    assert [warning.id for warning in box.take_warnings()] == ["own-fork"]
+    assert box.writer.chain.log != old
+    assert box.writer.chain.size, "the room goes on recording"
+
+
+def test_a_proof_of_our_own_root_is_no_second_history() -> None:
+    cluster = Cluster(3)
+    cluster.run(20)
+    box = cluster.boxes["or-1"]
+    chain = box.member.writer.chain
+    known = chain.replica.recent_at(10)
+    assert known is not None
+    own = known.root + known.checkpoint_signature
+    header = box.disk.logs[chain.log][9][0]
+    for forged in (own, bytes(32) + known.checkpoint_signature, b"", bytes(32)):
+        _, proof = equivocation_proof(chain.log, header, b"", forged)
+        box.member.on_wire("or-3", cluster.boxes["or-3"].member.sign(Nack(chain.log, "log.frozen", proof)), cluster.now)
+    assert box.member.writer.chain is chain
+    assert not chain.replica.frozen
+
+
+def _second_root(cluster: Cluster) -> HeadReport:
+    """Another root of or-1's live log, signed with or-1's own key."""
+    box = cluster.boxes["or-1"]
+    chain = box.member.writer.chain
+    report = chain.replica.report()
+    assert report is not None
+    checkpoint = Checkpoint(chain.log.origin(SITE), report.head.size, bytes([7]) * 32)
+    signature = sign_checkpoint(box.secrets.signing, checkpoint)
+    return replace(report, head=replace(report.head, root=checkpoint.root), checkpoint_signature=signature)
+
+
 def _second_block(cluster: Cluster) -> BlockMessage:
     """Another block in the place of or-1's newest, signed with or-1's own key."""
-    from dataclasses import replace
-
     from ledger.block import decode_signed_header, sign_header
 
     box = cluster.boxes["or-1"]

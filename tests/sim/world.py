@@ -176,7 +176,7 @@ class World:
         replicas = disk.replicas()
         member.start(
             _own_past(name, disk, replicas), replicas, dict(disk.promises), list(disk.keys),
-            sorted(disk.manifests.items()), disk.facts.get("quota"),
+            sorted(disk.manifests.items()), disk.facts.get("quota"), disk.proofs.values(),
         )  # fmt: skip
         self.processes[name].append(process)
         self.tell(f"{process.label} starts; a commit takes {process.commit_ns // MS_NS} ms")
