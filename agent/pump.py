@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from typing import Protocol
 
 from agent.alerts import Alerts
@@ -20,6 +20,7 @@ from ledger.errors import OrledgerError, StoreFault
 from ledger.instant import Now
 from ledger.keyring import Keyring
 from ledger.limits import LIMITS
+from ledger.log import LogId
 from ledger.member import RESTORE_REQUESTS_FROM, Member, RestoreReply, WireMessage
 from ledger.messages import BlockMessage, Fence, Get, Heads, Range, Signed, Wrap, decode_message
 from ledger.ops import Op
@@ -48,7 +49,8 @@ class Pump:
 
     While ``replicas_paused`` this box takes and asks for no blocks of others, so that what room the disk has left is
     its own; nor does it take any while so many wait for the disk that more would only fill memory. What was passed
-    over is pulled later, like anything missed. Restores and its own older logs go on.
+    over is pulled later, like anything missed. Restores and its own older logs go on. Logs that are ``rebuilding`` from
+    here are not copied in bulk at the same time: that would take everything twice.
     """
 
     def __init__(
@@ -57,6 +59,7 @@ class Pump:
     ) -> None:  # fmt: skip
         self.wire: Wire | None = None
         self.replicas_paused = False
+        self.rebuilding: Collection[LogId] = ()
         self.durable_blocks = 0
         self.on_durable: Callable[[], None] = lambda: None
         self.take_range: Callable[[str, bytes], bool] = lambda _sender, _wire: False
@@ -123,6 +126,8 @@ class Pump:
             return
         if self.replicas_paused and issubclass(message.kind, Get) and self._feeds_a_replica(message.wire):
             return
+        if self.rebuilding and message.bulk and issubclass(message.kind, Get) and self._is_rebuilt(message.wire):
+            return
         if message.to != EVERYBODY:
             if issubclass(message.kind, _REPLIES):
                 self.wire.reply_to(message.to, message.wire, bulk=message.bulk)
@@ -135,6 +140,12 @@ class Pump:
                 self.wire.send_to(peer, message.wire)
         else:
             self.wire.broadcast_live(message.wire)
+
+    def _is_rebuilt(self, wire: bytes) -> bool:
+        """True for asking, in bulk, for more of a log that is rebuilt just now: that goes first."""
+        message = decode_message(wire)
+        body = message.body if isinstance(message, Signed) else message
+        return isinstance(body, Get) and body.log in self.rebuilding and body.request_id < RESTORE_REQUESTS_FROM
 
     def _peers(self) -> list[str]:
         return [box.id for box in self._member.manifest.peers_of(self._member.own_id)]

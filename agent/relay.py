@@ -7,7 +7,7 @@ connection for bulk, and waits whenever the asker does not read, so that live bl
 from __future__ import annotations
 
 import asyncio
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 
@@ -47,7 +47,9 @@ class Relay:
         self._pump = pump
         self._next_id = RELAYED_REQUESTS_FROM
         self._streams: dict[int, _Stream] = {}
+        self._rebuilding: Counter[LogId] = Counter()
         pump.take_range = self.take
+        pump.rebuilding = self._rebuilding
 
     async def fetch(
         self, peer: str, log: LogId, first: int, end: int, want: Want, send: Callable[[bytes], Awaitable[None]]
@@ -57,6 +59,7 @@ class Relay:
         Ends early when the peer holds no more. Raises NoPeer when it cannot be reached or falls silent.
         """
         stream = _Stream(peer, deque([(first, end)]))
+        self._rebuilding[log] += 1
         try:
             while True:
                 self._ask(stream, log, want)
@@ -67,6 +70,7 @@ class Relay:
                 self._note(stream, asked, _count(wire))
                 await send(wire)
         finally:
+            self._rebuilding -= Counter({log: 1})
             for number in stream.under_way:
                 self._streams.pop(number, None)
 
