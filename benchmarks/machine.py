@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import os
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Callable, Sequence
@@ -123,6 +125,14 @@ class Probe:
                 self.late_ms.append((time.monotonic() - due) * 1e3)
                 self.fdatasync_ms.append(file.write_ms())
                 due = max(due + _PROBE_EVERY_S, time.monotonic())
+
+
+def start_processor_s(*modules: str) -> float:
+    """Processor time of a fresh Python until it has imported these."""
+    before = os.times()
+    subprocess.run([sys.executable, "-c", f"import {', '.join(modules)}"], check=True)
+    after = os.times()
+    return after.children_user - before.children_user + after.children_system - before.children_system
 
 
 def median_us(work: Callable[[], object], count: int = 500) -> float:
