@@ -10,6 +10,7 @@ BUILT_IN: Final = {
     "ge-dri": "drivers.ge_dri:GeDri",
     "hl7": "drivers.hl7v2:Hl7v2",
     "intellivue": "drivers.intellivue:IntelliVue",
+    "line": "drivers.line:Line",
     "masimo": "drivers.masimo:Masimo",
     "nellcor": "drivers.nellcor:Nellcor",
     "nonin": "drivers.nonin:Nonin",
