@@ -321,6 +321,8 @@ class Feed:
             self._close(send.link, "too many answers wait to be durable")
         else:
             self._release()
+            if len(self._held):
+                self._intake.waited_for()
 
     def _block(self, link: LinkId, opened: _OpenLink, size: int, at: Now) -> None:
         self._counters["tx_blocked"] += 1

@@ -7,7 +7,7 @@ up to which position everything is durable, or which positions were lost. All on
 from __future__ import annotations
 
 from collections import Counter, deque
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -80,6 +80,8 @@ class Intake:
         self._taken: deque[_Taken] = deque()
         self._last_offered = 0
         self._last_taken = 0
+        self.on_waited_for: Callable[[], None] = _nothing
+        """Called when somebody waits for the acknowledgment of records that no block has taken yet."""
 
     @property
     def waiting_records(self) -> int:
@@ -117,6 +119,11 @@ class Intake:
         self._bytes[feed] += size
         self._total_bytes += size
         return self._last_offered
+
+    def waited_for(self) -> None:
+        """A sender waits until what was offered is durable."""
+        if self._waiting:
+            self.on_waited_for()
 
     def crowded(self, feed: str) -> bool:
         """Whether senders of this feed that can wait should."""
@@ -188,3 +195,7 @@ class Intake:
             and (self._records[feed] + records) * _SHARE <= limits.intake_records
             and (self._bytes[feed] + size) * _SHARE <= limits.intake_bytes
         )
+
+
+def _nothing() -> None:
+    """Nobody listens."""

@@ -20,6 +20,7 @@ from agent.config import Configuration
 from agent.control import ControlServer
 from agent.disk import RingKeys, StoreDisk, last_state, load_manifest, load_replicas, own_past
 from agent.drill import Drills
+from agent.early_close import EarlyClose
 from agent.failover import Failover
 from agent.feed import Feed, loop_schedule
 from agent.feed_build import build_feed
@@ -115,6 +116,9 @@ class Node:
         self._stop: asyncio.Event | None = None
         self._failure: OrledgerError | None = None
         self._ticked = False
+        self._early = EarlyClose()
+        self._early_timer: asyncio.TimerHandle | None = None
+        self.intake.on_waited_for = self._close_early
         self._stalls = StallDetector()
         self._garbage = Garbage()
 
@@ -169,6 +173,8 @@ class Node:
             await stop.wait()
         finally:
             ticking.cancel()
+            if self._early_timer is not None:
+                self._early_timer.cancel()
             await asyncio.gather(ticking, return_exceptions=True)
 
     @property
@@ -197,6 +203,7 @@ class Node:
         if closed is None:
             raise OurFault("node.no-block", "a notice closed no block")
         self.pump.closed(closed)
+        self._early.closed(closed.closed.mono_ns)
         return closed.block.seq
 
     def stop(self) -> None:
@@ -228,9 +235,12 @@ class Node:
 
     def _ticking_ended(self, task: asyncio.Task[None]) -> None:
         if not task.cancelled() and (fault := task.exception()) is not None:
-            _LOG.critical("the tick failed", exc_info=fault)
-            known = fault if isinstance(fault, OrledgerError) else None
-            self._failed(known or OurFault("node.tick", f"the tick failed: {fault!r}", "report this"))
+            self._tick_failed(fault)
+
+    def _tick_failed(self, fault: BaseException) -> None:
+        _LOG.critical("the tick failed", exc_info=fault)
+        known = fault if isinstance(fault, OrledgerError) else None
+        self._failed(known or OurFault("node.tick", f"the tick failed: {fault!r}", "report this"))
 
     # ---- tick --------------------------------------------------------------------------------------------------
 
@@ -249,6 +259,7 @@ class Node:
             began = time.perf_counter_ns()
             self.statistics.tick_late.add(int((loop.time() - due) * S_NS))
             self._tick(began)
+            self._early.ticked(read_now().mono_ns + int((due + tick_s - loop.time()) * S_NS))
             await asyncio.sleep(due + pause_s - loop.time())
             self._between_ticks()
             due += tick_s
@@ -269,8 +280,22 @@ class Node:
             closed = self.recorder.tick(now, self.intake.take())
             if closed is not None:
                 self.pump.closed(closed)
+                self._early.closed(now.mono_ns)
         self._ticked = True
         self.statistics.tick_work.add(time.perf_counter_ns() - began_ns)
+
+    def _close_early(self) -> None:
+        """A sender waits: close a block as soon as that makes sense, if the tick is not as good."""
+        now_ns = read_now().mono_ns
+        due_ns = self._early.wanted(now_ns)
+        if due_ns is not None and self.recording:
+            self._early_timer = asyncio.get_running_loop().call_later((due_ns - now_ns) / S_NS, self._tick_early)
+
+    def _tick_early(self) -> None:
+        try:
+            self._tick(time.perf_counter_ns())
+        except Exception as fault:  # noqa: BLE001 - as at the tick itself: nothing may be signed after it
+            self._tick_failed(fault)
 
     def _between_ticks(self) -> None:
         """Fences, gossip, catch-up, failover and Python's own chores: when no block of this tick is on its way."""

@@ -168,6 +168,18 @@ def test_an_acknowledgement_leaves_only_after_its_block_is_durable() -> None:
     assert [record.data for record in rig.take() if isinstance(record, Raw)] == [b"a"], "the answer is kept as raw"
 
 
+def test_the_tick_is_told_when_a_sender_waits_and_only_then() -> None:
+    rig = Rig(listens=True)
+    told: list[int] = []
+    rig.intake.on_waited_for = lambda: told.append(rig.intake.waiting_records)
+    rig.up()
+    rig.bytes(b"?")
+    assert told == [], "nobody waits for an answer that is not held"
+    rig.bytes(b"a")
+    assert len(told) == 1
+    assert told[0] > 0
+
+
 def test_ungated_answers_do_not_wait_but_never_overtake_on_their_link() -> None:
     rig = Rig(listens=True)
     rig.up()

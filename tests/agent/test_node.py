@@ -98,6 +98,28 @@ async def send(made: config.Configuration, control_id: str, value: str) -> str:
     return answer.decode()
 
 
+def test_a_block_closes_before_its_tick_when_a_sender_waits(site: config.Configuration) -> None:
+    early: list[int] = []
+
+    async def scenario(node: Node) -> None:
+        tick_early = node._tick_early
+
+        def counted() -> None:
+            before = node.member.writer.chain.size
+            tick_early()
+            early.append(node.member.writer.chain.size - before)
+
+        node._tick_early = counted  # type: ignore[method-assign]
+        for number in range(12):
+            assert "|CA|" in await send(site, f"m{number}", str(60 + number))
+
+    assert run_node(site, scenario) == 0
+    assert early, "of twelve senders one at least comes when the tick is not near"
+    assert set(early) == {1}
+    values = [record.value for _, record in recorded(site) if record.code == "MDC_ECG_HEART_RATE"]
+    assert values == [60 + number for number in range(12)]
+
+
 async def ask(node: Node, cmd: str, **arguments: object) -> list[Any]:
     items: list[Any] = []
 

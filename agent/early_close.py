@@ -1,0 +1,42 @@
+"""When a block closes before its tick, because a sender waits for an acknowledgment that this block makes true.
+
+At most once between two ticks, and never close to another block: so there are at most twice as many blocks, and many
+senders still share one. Pure: no clock of its own (docs/adr/0011).
+"""
+
+from __future__ import annotations
+
+from ledger.limits import LIMITS, Limits
+
+
+class EarlyClose:
+    """Times are monotonic nanoseconds."""
+
+    def __init__(self, limits: Limits = LIMITS) -> None:
+        self._gather_ns = limits.early_close_gather_ns
+        self._apart_ns = limits.early_close_apart_ns
+        self._closed_ns = 0
+        self._next_tick_ns = 0
+        self._spent = False
+
+    def ticked(self, next_tick_ns: int) -> None:
+        """A tick has come; the next one is due then."""
+        self._next_tick_ns = next_tick_ns
+        self._spent = False
+
+    def closed(self, now_ns: int) -> None:
+        """A block was closed, at a tick or before one."""
+        self._closed_ns = now_ns
+
+    def wanted(self, now_ns: int) -> int | None:
+        """Somebody waits: when to close early. None when the tick is as good, or one early close was made or planned.
+
+        A moment is left for what arrives together with the first record.
+        """
+        if self._spent:
+            return None
+        due_ns = max(now_ns + self._gather_ns, self._closed_ns + self._apart_ns)
+        if due_ns + self._apart_ns > self._next_tick_ns:
+            return None
+        self._spent = True
+        return due_ns

@@ -1,0 +1,49 @@
+from __future__ import annotations
+
+from itertools import pairwise
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from agent.early_close import EarlyClose
+from ledger.limits import LIMITS, MS_NS
+
+TICK_NS = LIMITS.tick_ns
+APART_NS = LIMITS.early_close_apart_ns
+
+
+def test_a_lone_sender_waits_no_longer_than_its_message_takes_to_gather() -> None:
+    early = EarlyClose()
+    early.ticked(TICK_NS)
+    early.closed(0)
+    assert early.wanted(40 * MS_NS) == 40 * MS_NS + LIMITS.early_close_gather_ns
+
+
+def test_never_close_to_the_block_before_nor_to_the_next_tick() -> None:
+    early = EarlyClose()
+    early.ticked(TICK_NS)
+    early.closed(2 * MS_NS)
+    assert early.wanted(3 * MS_NS) == 2 * MS_NS + APART_NS
+    early.ticked(2 * TICK_NS)
+    assert early.wanted(2 * TICK_NS - APART_NS) is None
+
+
+@given(st.lists(st.integers(0, 10 * TICK_NS), max_size=60).map(sorted))
+def test_at_most_twice_as_many_blocks_and_never_two_together(asked_ns: list[int]) -> None:
+    """Blocks at every tick, senders at any time: early ones are apart from all others, one a tick at most."""
+    early, closings, planned = EarlyClose(), list[int](), list[int]()
+    times = sorted([(tick * TICK_NS, "tick") for tick in range(11)] + [(at_ns, "ask") for at_ns in asked_ns])
+    for at_ns, what in times:
+        while planned and planned[0] <= at_ns:
+            closings.append(planned.pop(0))
+            early.closed(closings[-1])
+        if what == "tick":
+            closings.append(at_ns)
+            early.closed(at_ns)
+            early.ticked(at_ns + TICK_NS)
+        elif (due_ns := early.wanted(at_ns)) is not None:
+            assert at_ns < due_ns <= at_ns + APART_NS + LIMITS.early_close_gather_ns
+            planned.append(due_ns)
+    assert all(later - before >= APART_NS for before, later in pairwise(closings))
+    for tick in range(10):
+        assert sum(tick * TICK_NS < closed_ns < (tick + 1) * TICK_NS for closed_ns in closings) <= 1
