@@ -29,9 +29,8 @@ from pathlib import Path
 from benchmarks.machine import fdatasync_ms, median_us, quantile
 from benchmarks.side_by_side import etcd, nats_jetstream, orledger, postgresql, system, table
 from benchmarks.side_by_side.system import Measured, Plan
-from benchmarks.side_by_side.work import ENTRY_BYTES, WorkFault
-from benchmarks.site import HOST, SiteFault
-from ledger.errors import OrledgerError
+from benchmarks.side_by_side.work import ENTRY_BYTES
+from benchmarks.site import HOST
 
 _SYSTEM_S = 180.0
 _CLIENTS = "make bench-side-by-side installs its client ({})"
@@ -47,7 +46,7 @@ class Contender:
     name: str
     footnote: str
     missing: str | None
-    measure: Callable[[Path, Plan], Awaitable[Measured]]
+    measure: Callable[[Path, Plan, Measured], Awaitable[None]]
 
 
 def contenders() -> list[Contender]:
@@ -60,8 +59,8 @@ def contenders() -> list[Contender]:
     ):
         missing = module.missing() or (None if importlib.util.find_spec(client) else _CLIENTS.format(client))
 
-        async def measure(folder: Path, plan: Plan, kind: type[system.System] = kind) -> Measured:
-            return await system.measure(kind(), folder, plan)
+        async def measure(folder: Path, plan: Plan, found: Measured, kind: type[system.System] = kind) -> None:
+            await system.measure(kind(), folder, plan, found)
 
         found.append(Contender(short, kind.name, kind.footnote, missing, measure))
     return found
@@ -73,15 +72,15 @@ async def run(chosen: list[Contender], plan: Plan, base: Path) -> tuple[dict[str
     skipped: dict[str, str] = {}
     for contender in chosen:
         if contender.missing:
-            skipped[contender.name] = f"install {contender.missing}"
+            skipped[contender.name] = f"left out: install {contender.missing}"
             continue
         print(f"== {contender.name}", flush=True)
         with _folder(base) as folder:
             try:
                 async with asyncio.timeout(_SYSTEM_S):
-                    systems[contender.name] = await contender.measure(folder, plan)
-            except (WorkFault, SiteFault, OrledgerError, OSError, TimeoutError) as fault:
-                skipped[contender.name] = f"FAILED: {fault!r}"
+                    await contender.measure(folder, plan, systems.setdefault(contender.name, {}))
+            except Exception as fault:  # noqa: BLE001 - whatever a client raises: what was measured until then is shown
+                skipped[contender.name] = f"FAILED before its end: {fault!r}"
         os.sync()  # what one leaves to be written is not the next one's load
     return systems, skipped
 

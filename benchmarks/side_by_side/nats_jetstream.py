@@ -89,7 +89,7 @@ class NatsJetStream:
 
     async def append(self, entry: bytes) -> None:
         """Published and acknowledged."""
-        await self._stream(self._leader).publish(SUBJECT, entry)
+        await self._stream(self._leader).publish(SUBJECT, entry, timeout=_FAIL_S)
 
     async def read_from(self, back: int | None) -> int:
         """Through an ordered consumer of a connection of its own."""

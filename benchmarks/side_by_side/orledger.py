@@ -78,13 +78,12 @@ class _Site:
     ports: Mapping[str, int]
 
 
-async def measure(folder: Path, plan: Plan) -> Measured:
-    """All rows. Raises WorkFault or SiteFault; the boxes are ended whatever happens."""
+async def measure(folder: Path, plan: Plan, found: Measured) -> None:
+    """All rows, into ``found`` as they come. Raises WorkFault or SiteFault; the boxes are ended whatever happens."""
     os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
     os.environ["PYTHONPYCACHEPREFIX"] = str(folder / "compiled")  # an installed agent finds its modules compiled
     site = _make_site(folder / "site")
     entries = Entries()
-    found: Measured = {}
     began = time.monotonic()
     try:
         await _start(site, site.boxes.values())
@@ -102,7 +101,6 @@ async def measure(folder: Path, plan: Plan) -> Measured:
     for length in plan.lengths:
         found[f"tail_{length}"] = await _restore_of_length(folder / f"long-{length}", length)
     _say(began, "lengths")
-    return found
 
 
 def _make_site(folder: Path) -> _Site:

@@ -65,9 +65,10 @@ class System(Protocol):
         """Bring the killed member back, caught up."""
 
 
-async def measure(system: System, folder: Path, plan: Plan) -> Measured:
-    """All rows of one system. Raises WorkFault; the system is stopped whatever happens."""
-    found: Measured = {}
+async def measure(system: System, folder: Path, plan: Plan, found: Measured) -> None:
+    """All rows of one system, into ``found`` as they come. Raises WorkFault or what the client raises; the system is
+    stopped whatever happens.
+    """
     entries = Entries()
     began = time.monotonic()
     try:
@@ -83,11 +84,10 @@ async def measure(system: System, folder: Path, plan: Plan) -> Measured:
         failures = [await _fail_once(system, entries) for _ in range(plan.rounds)]
         found |= summary(failures)
         _say(system, began, "failures")
-        found |= await _lengths(system, entries, plan)
+        await _lengths(system, entries, plan, found)
         _say(system, began, "lengths")
     finally:
         await system.stop()
-    return found
 
 
 async def _fail_once(system: System, entries: Entries) -> Failure:
@@ -98,8 +98,7 @@ async def _fail_once(system: System, entries: Entries) -> Failure:
     return failure
 
 
-async def _lengths(system: System, entries: Entries, plan: Plan) -> Measured:
-    found: Measured = {}
+async def _lengths(system: System, entries: Entries, plan: Plan, found: Measured) -> None:
     for length in plan.lengths:
         await fill(system.append, entries, max(0, length - entries.last), FILL_IN_FLIGHT)
         for key, back in ((f"all_{length}", None), (f"tail_{length}", TAIL_ENTRIES)):
@@ -109,7 +108,6 @@ async def _lengths(system: System, entries: Entries, plan: Plan) -> Measured:
                 await system.read_from(back)
                 took.append((time.perf_counter() - began) * 1e3)
             found[key] = statistics.median(took)
-    return found
 
 
 def latencies(key: str, acks: Sequence[Ack]) -> Measured:
