@@ -134,7 +134,7 @@ def test_an_invented_tail_spoils_neither_the_believed_head_nor_the_true_tail(
         async with PumpedGroup(4, tmp_path) as group:
             await _provisional_tail(group)
             liar = group.boxes["or-3"].member
-            honest = liar.answer
+            honest = liar.gossip.answer
             invented = [LogId("or-2", 10**9, bytes([fenced] * 16), fenced=bool(fenced)) for fenced in (0, 1)]
             lies = tuple(HeadReport(Head(log, 9, bytes(32), bytes(32)), 0, b"", b"", 0) for log in invented)
 
@@ -145,7 +145,7 @@ def test_an_invented_tail_spoils_neither_the_believed_head_nor_the_true_tail(
             def mute(get: Get) -> Range:
                 raise PeerFault("test.mute", "says nothing")
 
-            liar.answer = lie  # type: ignore[method-assign]
+            liar.gossip.answer = lie  # type: ignore[method-assign]
             if not answers_gets:
                 liar.serve = mute  # type: ignore[method-assign]
             report = await group.boxes["or-1"].restorer.restore("or-2")
