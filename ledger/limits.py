@@ -54,6 +54,8 @@ class Limits:
     range_reply_bytes: int = 64 * KIB
     ranges_outstanding: int = 4
     range_timeout_ns: int = 2 * S_NS
+    in_flight_blocks: int = 64
+    memory_lost_wait_ns: int = 1 * S_NS
     catchup_logs: int = 4_096
     catchup_backlog_blocks: int = 512
     payload_backlog_blocks: int = 64

@@ -40,14 +40,22 @@ class Voids:
         self._nonce = random(NONCE_BYTES)
         self._own_at_start: dict[LogId, int] = {}
         self._answered: set[str] = set()
-        self._lost = False
+        self._newest: LogId | None = None
+        self._ahead: dict[LogId, int] = {}
+        self._told = False
+        self._warn_due: int | None = None
+        self._is_to_warn = False
         self._void: dict[str, _Void] = {}
         self._next_ask_ns = 0
 
     def start(self, own_logs: Iterable[LogId], void: Iterable[str]) -> None:
-        """What the disk held when this process began, and for which boxes our word was void before."""
+        """What the disk held when this process began (logs as they were opened), and for which boxes our word was void
+        before.
+        """
         self._own_at_start = {log: self._reader.length(log) for log in own_logs}
+        self._newest = next(reversed(self._own_at_start), None)
         self._void = {box: _Void() for box in void}
+        self._is_to_warn = bool(self._void)
 
     @property
     def is_sure(self) -> bool:
@@ -67,7 +75,8 @@ class Voids:
         return frozenset(self._void)
 
     def step(self, peers_up: Iterable[str], now_ns: int) -> None:
-        """Ask while anything is open, once a second."""
+        """Ask while anything is open, once a second; warn of a loss that is not mended soon."""
+        self._warn_late(now_ns)
         if now_ns < self._next_ask_ns or (self.is_sure and not self._void):
             return
         self._next_ask_ns = now_ns + LIMITS.heads_every_ns
@@ -89,24 +98,25 @@ class Voids:
             self._learn(sender, answer)
         if answer.box == self._own_id and not self.is_sure:
             heads = [report.head for report in answer.reports]
-            self._lost = self._lost or any(
-                head.log.box == self._own_id
-                and head.log not in written_since
-                and head.size > self._own_at_start.get(head.log, 0)
-                for head in heads
-            )
+            for head in heads:
+                more = head.size - self._own_at_start.get(head.log, 0)
+                if head.log.box == self._own_id and head.log not in written_since and more > 0:
+                    self._ahead[head.log] = max(more, self._ahead.get(head.log, 0))
             self._answered.add(sender)
         return True
 
     def take_loss(self) -> frozenset[str]:
         """The boxes for which our word becomes void now: all of them, once it shows that memory was lost."""
-        if not self._lost or not self.is_sure:
+        if not self._ahead or not self.is_sure:
             return frozenset()
-        self._lost = False
+        was_in_flight = self._was_in_flight()
+        self._ahead.clear()
         fresh = self._manifests.peers() - self._void.keys()
         self._void.update({box: _Void() for box in fresh})
         self._next_ask_ns = 0
-        self._warn(active=True)
+        self._is_to_warn = True
+        if not was_in_flight:
+            self._warn(active=True)
         return frozenset(fresh)
 
     def take_mended(self) -> frozenset[str]:
@@ -115,10 +125,29 @@ class Voids:
         for box in mended:
             del self._void[box]
         if mended and not self._void:
-            self._warn(active=False)
+            self._is_to_warn = False
+            if self._told:
+                self._warn(active=False)
         return mended
 
+    def _was_in_flight(self) -> bool:
+        """True when a crash alone explains it: the last few blocks left for the peers before they were durable here, of
+        the newest log, and of the one that was being opened.
+        """
+        opening = [log for log in self._ahead if log not in self._own_at_start]
+        older = self._ahead.keys() - {self._newest, *opening}
+        return not older and len(opening) <= 1 and sum(self._ahead.values()) <= LIMITS.in_flight_blocks
+
+    def _warn_late(self, now_ns: int) -> None:
+        if not self._is_to_warn or self._told:
+            self._warn_due = None
+        elif self._warn_due is None:
+            self._warn_due = now_ns + LIMITS.memory_lost_wait_ns
+        elif now_ns >= self._warn_due:
+            self._warn(active=True)
+
     def _warn(self, *, active: bool) -> None:
+        self._told = active
         self._out.warn(Warn(
             "memory.lost", "warning", "disk", self._own_id,
             "the peers hold more of this box's own log than its disk does: it vouches again once it has caught up",

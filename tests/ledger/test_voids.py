@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import pytest
+
+from ledger.limits import LIMITS
 from ledger.manifests import Manifests
 from ledger.messages import Answer, Ask, HeadReport
 from ledger.notices import Head
@@ -55,8 +58,70 @@ def test_a_peer_that_holds_more_of_our_log_makes_our_word_void_for_every_box() -
     under.answer("or-3", 5)
     assert under.voids.take_loss() == {"or-1", "or-3", "or-4"}
     assert not any(under.voids.may_vouch(box) for box in ("or-1", "or-3", "or-4"))
-    assert [warning.id for warning in under.out.take_warnings()] == ["memory.lost"]
     assert under.voids.take_loss() == frozenset()
+
+
+def warned(under: VoidsUnderTest) -> list[tuple[str, bool]]:
+    return [(warning.id, warning.active) for warning in under.out.take_warnings()]
+
+
+@pytest.mark.parametrize("more", [1, LIMITS.in_flight_blocks])
+def test_what_a_crash_explains_is_warned_of_only_when_it_is_not_mended_soon(more: int) -> None:
+    under = VoidsUnderTest()
+    under.answer("or-1", 5 + more)
+    under.answer("or-3", 5)
+    assert under.voids.take_loss(), "our word is void all the same"
+    under.voids.step([], 10)
+    under.voids.step([], 10 + LIMITS.memory_lost_wait_ns - 1)
+    assert warned(under) == []
+    under.voids.step([], 10 + LIMITS.memory_lost_wait_ns)
+    under.voids.step([], 10 + 2 * LIMITS.memory_lost_wait_ns)
+    assert warned(under) == [("memory.lost", True)]
+
+
+def test_what_a_crash_explains_and_is_mended_at_once_is_no_news() -> None:
+    under = VoidsUnderTest()
+    under.answer("or-1", 6)
+    under.answer("or-3", 5)
+    assert under.voids.take_loss()
+    under.voids.step([], 10)
+    for box in ("or-1", "or-3", "or-4"):
+        under.answer(box, 0 + 1, box=box)
+        under.disk.logs[log_of(4, box=box)] = [(b"", b"")]
+    assert under.voids.take_mended() == {"or-1", "or-3", "or-4"}
+    under.voids.step([], 10 + 2 * LIMITS.memory_lost_wait_ns)
+    assert warned(under) == []
+
+
+def test_more_than_was_in_flight_is_warned_of_at_once_and_cleared_once_mended() -> None:
+    under = VoidsUnderTest()
+    under.answer("or-1", 6 + LIMITS.in_flight_blocks)
+    under.answer("or-3", 5)
+    assert under.voids.take_loss()
+    assert warned(under) == [("memory.lost", True)]
+    for box in ("or-1", "or-3", "or-4"):
+        under.answer(box, 1, box=box)
+        under.disk.logs[log_of(4, box=box)] = [(b"", b"")]
+    under.voids.take_mended()
+    assert warned(under) == [("memory.lost", False)]
+
+
+def test_an_older_log_that_lost_blocks_is_never_explained_by_a_crash() -> None:
+    under = VoidsUnderTest()
+    newer = log_of(4, box="or-2")
+    under.disk.logs[newer] = [(b"", b"")]
+    under.voids.start([OWN, newer], ())
+    under.answer("or-1", 6)
+    under.answer("or-3", 5)
+    assert under.voids.take_loss()
+    assert warned(under) == [("memory.lost", True)]
+
+
+def test_a_word_still_void_after_a_restart_is_warned_of_again() -> None:
+    under = VoidsUnderTest(void=("or-1",))
+    under.voids.step([], 0)
+    under.voids.step([], LIMITS.memory_lost_wait_ns)
+    assert warned(under) == [("memory.lost", True)]
 
 
 def test_holding_a_boxs_own_fresh_live_head_mends_our_word_on_it_alone() -> None:
