@@ -55,9 +55,8 @@ class WaveTracks:
 
     def configure(self, streams: Sequence[StreamConfig], multiplier: int, *, x: bool) -> list[Wave]:
         """From now on stream n is the n-th of these. Returns the blocks that were begun under the old order."""
-        left = self.flush()
+        left = self.forget()
         self._x = x
-        self._streams = []
         for config in streams:
             interval_ns = config.interval_us * multiplier * 1000
             track = self._by_code.get(config.code)
@@ -73,6 +72,7 @@ class WaveTracks:
     def forget(self) -> list[Wave]:
         """The device has forgotten what it was to send; the counting goes on when it is asked again."""
         left = self.flush()
+        self.fault()  # whatever comes until they are set up again is not counted
         self._streams = []
         return left
 
