@@ -25,6 +25,7 @@ from drivers.intellivue.schedule import AFTER_ABORT_NS, RETRY_NS, Due, Say, Sche
 from drivers.intellivue.session import (
     ABORT,
     ENUM,
+    NU_1SEC,
     RELEASE_RESPONSE,
     RTSA,
     Kind,
@@ -41,6 +42,7 @@ _ADDRESS: Final = re.compile(r"[^/]*:\d+")
 _INVOKE_IDS: Final = 1 << 16
 _ANSWERS_AWAITED: Final = 64
 _TEXT_ID_BYTES: Final = 4
+_EXTENSIONS: Final = ((NU_1SEC, "numerics every second"), (RTSA, "waves"), (ENUM, "enumerations"))
 
 
 @dataclass(slots=True)
@@ -213,9 +215,18 @@ class IntelliVue(Outbox):
         if not profile.extensions & ENUM:
             without.add(Ask.ENUMERATIONS)
         session.without = frozenset(without)
-        if without & self._wanted() and not session.is_identified:
-            names = [name for ask, name in ((Ask.WAVES, "waves"), (Ask.ENUMERATIONS, "enumerations")) if ask in without]
-            self._gaps.add("device_gap", now, None, f"the monitor does not grant {' and '.join(names)} here")
+        granted = [name for bit, name in _EXTENSIONS if profile.extensions & bit]
+        self.emit(
+            Setting(
+                at_ns=now.utc_ns,
+                code="MDCX_PHILIPS_poll_profile",
+                value=f"{profile.extensions:08X}: {', '.join(granted) or 'single polls only'}",
+                unit="",
+                device_code="poll profile extensions",
+            )
+        )
+        if Ask.WAVES in without & self._wanted():
+            self._gaps.add("device_gap", now, None, "the monitor does not grant waves here")
         session.schedule.accepted(profile, now.mono_ns)
 
     def _refused(self, session: _Session, now: Now) -> None:

@@ -91,7 +91,7 @@ def test_the_creation_is_answered_and_identifies_the_monitor() -> None:
     drained(found)
     records, sent = heard(found, accept(), mds_create(MODEL))
     assert sent == [MDS_CREATE_RESULT]
-    identity, link = records
+    _, identity, link = records
     assert isinstance(identity, Identity)
     assert (identity.make, identity.model) == ("Philips", "M8004A")
     assert isinstance(link, Link)
@@ -164,13 +164,30 @@ def test_without_waves_none_are_asked_for() -> None:
     assert not [message for message in sent if message[32:34] in (u16(WAVE), u16(PATIENT))]
 
 
-def test_what_is_not_granted_is_told() -> None:
+@pytest.mark.parametrize(
+    ("extensions", "granted", "gaps"),
+    [
+        (0x8E000000, "numerics every second, waves, enumerations", []),
+        (0x8A000000, "numerics every second, waves", []),
+        (0x80000000, "numerics every second", ["the monitor does not grant waves here"]),
+        (0, "single polls only", ["the monitor does not grant waves here"]),
+    ],
+)
+def test_what_is_granted_is_told(extensions: int, granted: str, gaps: list[str]) -> None:
+    found = driver()
+    records, _ = heard(found, accept(extensions=extensions), mds_create(MODEL))
+    settings = [record for record in records if isinstance(record, Setting)]
+    assert [(record.code, record.value) for record in settings] == [
+        ("MDCX_PHILIPS_poll_profile", f"{extensions:08X}: {granted}")
+    ]
+    told = [record.detail for record in woken(found, 3)[0] if isinstance(record, Gap)]
+    assert told == gaps
+
+
+def test_waves_that_are_not_granted_are_not_asked_for() -> None:
     found = driver()
     heard(found, accept(extensions=0x80000000), mds_create(MODEL))
-    records, sent = woken(found, 3)
-    assert [record.detail for record in records if isinstance(record, Gap)] == [
-        "the monitor does not grant waves and enumerations here"
-    ]
+    _, sent = woken(found, 3)
     assert not [message for message in sent if message[32:34] == u16(WAVE)]
 
 
