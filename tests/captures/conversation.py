@@ -96,6 +96,7 @@ class Conversation:
             self.now_ns = next_ns
             self._step()
         self.now_ns = int(seconds * S_NS)
+        self._wake()  # what is due at the very end, as a replay will do
         self.items.append(Link(at_ns=t0_ns + self.now_ns, link=LINK, state="down", reason="unplugged"))
         self.driver.link_down(LINK, "unplugged", self._now())
 
@@ -110,11 +111,14 @@ class Conversation:
             times.append(self._arriving[0][0])
         return min(times)
 
-    def _step(self) -> None:
+    def _wake(self) -> None:
         deadline_ns = self.driver.deadline_ns()
         if deadline_ns is not None and deadline_ns <= self.now_ns:
             self.driver.wake(self._now())
             self._answer()
+
+    def _step(self) -> None:
+        self._wake()
         while self._arriving and self._arriving[0][0] <= self.now_ns:
             _, data = self._arriving.pop(0)
             self._passed("<", data)
