@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import random
+from collections.abc import Callable, Mapping
 from functools import reduce
 from operator import xor
 
@@ -132,7 +133,7 @@ _BLOOD_GAS = (
     '{ field = "po2", code = "MDC_CONC_PO2_ART", unit = "mm[Hg]", none = ["----"] }, '
     '{ field = "hco3", code = "MDC_CONC_HCO3_GEN", unit = "mmol/L" }]'
 )
-EXAMPLES = {
+EXAMPLES: Mapping[str, tuple[Callable[[Patient, FaultLine], SimulatedDevice], str]] = {
     "oximeter": (LineOximeter, _OXIMETER),
     "scale": (LineScale, _SCALE),
     "blood-gas": (LineBloodGas, _BLOOD_GAS),
