@@ -89,7 +89,7 @@ def summary_lines(done: Outcome) -> list[str]:
     fenced = sum(1 for built in summary.logs if built.log.fenced)
     given = ", ".join(f"{name} {count:,}" for name, count in sorted(summary.given.items())) or "nobody gave any"
     lines = [
-        f"asked {', '.join(done.asked)}: {len(summary.logs)} logs of {done.box}, {fenced} of them fenced epochs",
+        f"asked {', '.join(done.asked)}: {_logs(len(summary.logs))} of {done.box}, {fenced} fenced",
         f"{summary.blocks:,} blocks" + (f", {had:,} of them from before" if had else "") + f"; now: {given}; "
         f"{duration(done.fetched_s)}",
     ]
@@ -125,8 +125,12 @@ def _left_out(done: Outcome) -> list[str]:
     if not summary.left_out and not summary.skipped:
         return []
     logs = sum(1 for built in summary.logs if built.left_out)
-    parts = [f"payloads of {summary.left_out:,} blocks in {logs} logs"] if summary.left_out else []
+    parts = [f"payloads of {summary.left_out:,} blocks ({_logs(logs)})"] if summary.left_out else []
     if summary.skipped:
-        parts.append(f"{len(summary.skipped)} logs that hold nothing of it")
-    what = f"LEFT OUT on purpose, beside {selection_text(done.selection)}: {', '.join(parts)}"
+        parts.append(f"{_logs(len(summary.skipped))} without any of it")
+    what = f"LEFT OUT on purpose, for only this was asked for, {selection_text(done.selection)}: {', '.join(parts)}"
     return [f"{what}. To fetch the rest: the same command without {' '.join(selection_options(done.selection))}"]
+
+
+def _logs(count: int) -> str:
+    return f"{count} log" if count == 1 else f"{count} logs"

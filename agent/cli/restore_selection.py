@@ -95,7 +95,7 @@ def nothing_meant(box: str, selection: Selection, summary: Summary, out: Path) -
     if selection.is_everything:
         text = f"nobody that answered holds a block of {box}"
         return NoPeer("restore.nothing-held", text, "try again with more boxes up: orledger status")
-    text = f"no block of {box} that is held by anyone who answered is of {selection_text(selection)}"
+    text = f"no block of {box} that anyone who answered holds fits: {selection_text(selection)}"
     met = ", ".join(sorted(case.hex() for case in summary.cases))
     if selection.case_id is not None:
         text += f"; cases met: {met or 'none'}"
