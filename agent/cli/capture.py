@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from drivers.transports.links import LinkTransport
     from ledger.records import Record
 
-_MLLP: Final = "mllp:"
+_NETWORK: Final = ("mllp", "tcp", "udp")
 _PROGRESS_S: Final = 1.0
 
 
@@ -65,7 +65,8 @@ def record(  # noqa: PLR0913 - click passes each option as an argument
     feed: str,
     seconds: float | None,
 ) -> int:
-    """Record SOURCE to a new FILE until interrupted: a serial port, or mllp:HOST:PORT to listen for HL7 senders.
+    """Record SOURCE to a new FILE until interrupted: a serial port; tcp:HOST:PORT or udp:HOST:PORT of a device; or
+    mllp:HOST:PORT to listen for HL7 senders.
 
     An HL7 sender stops after its first message unless it is answered: give it --driver hl7.
     """
@@ -81,7 +82,7 @@ def record(  # noqa: PLR0913 - click passes each option as an argument
         orcap=1,
         driver=driver_name or "",
         feed=feed,
-        transport="mllp" if source.startswith(_MLLP) else "serial",
+        transport=_kind(source),
         line=line or "",
         t0=t0_text(read_now().utc_ns),
         clock=read_quality().state.name.lower(),
@@ -230,8 +231,14 @@ def _made(name: str, options: Mapping[str, Any]) -> Driver:
     return driver
 
 
+def _kind(source: str) -> str:
+    """The transport that SOURCE means."""
+    kind = source.partition(":")[0]
+    return kind if kind in _NETWORK else "serial"
+
+
 def _line(source: str, line: str | None, driver: Driver | None) -> str | None:
-    if source.startswith(_MLLP):
+    if _kind(source) != "serial":
         return None
     likely = driver.spec.serial_lines if driver is not None else ()
     if line is None and not likely:
@@ -241,11 +248,21 @@ def _line(source: str, line: str | None, driver: Driver | None) -> str | None:
 
 def _transport(source: str, line: str | None, rtscts: bool, allow: tuple[str, ...]) -> LinkTransport:
     from agent.clock import read_now
+    from agent.config import host_port
+    from drivers.transports.addresses import TcpConfig, UdpConfig
     from drivers.transports.mllp_listener import MllpConfig, MllpListener
     from drivers.transports.serial_port import SerialConfig, SerialLine, SerialPort
+    from drivers.transports.tcp_client import TcpClient
+    from drivers.transports.udp_socket import UdpSocket
 
+    kind = _kind(source)
+    where = source.removeprefix(f"{kind}:")
+    if kind == "mllp":
+        return MllpListener(MllpConfig.parse(where, list(allow)), read_now)
+    if kind == "tcp":
+        return TcpClient(TcpConfig(*host_port(where, "SOURCE")), read_now)
     if line is None:
-        return MllpListener(MllpConfig.parse(source.removeprefix(_MLLP), list(allow)), read_now)
+        return UdpSocket(UdpConfig(*host_port(where, "SOURCE")), read_now)
     return SerialPort(SerialConfig(source, SerialLine.parse(line), rtscts), read_now)
 
 

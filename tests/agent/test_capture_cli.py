@@ -148,3 +148,27 @@ def test_a_mistake_is_named_and_changes_nothing(
     assert capture(*arguments) == code
     assert capsys.readouterr().err.startswith("orledger: ")
     assert not list(tmp_path.iterdir())
+
+
+def test_a_device_on_the_network_is_recorded(tmp_path: Path) -> None:
+    file = tmp_path / "a.orcap"
+    with socket.create_server(("127.0.0.1", 0)) as device:
+        device.settimeout(30)
+        source = f"tcp:127.0.0.1:{device.getsockname()[1]}"
+        command = [sys.executable, "-m", "agent", "capture", "record", source, str(file), "--for", "2"]
+        process = subprocess.Popen(command)
+        caller, _ = device.accept()
+        caller.sendall(b"weight 82.5 kg")
+        assert process.wait(timeout=60) == 0
+        assert caller.recv(100) == b""
+        caller.close()
+    with open_capture(file) as reader:
+        assert (reader.header.transport, reader.header.line) == ("tcp", "")
+        heard = [item.data for item in reader if isinstance(item, Raw)]
+    assert b"".join(heard) == b"weight 82.5 kg"
+
+
+def test_a_network_address_that_is_none_is_a_mistake(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert capture("record", "udp:10.20.3.40", tmp_path / "a.orcap") == 78
+    assert "SOURCE" in capsys.readouterr().err
+    assert not (tmp_path / "a.orcap").exists()
