@@ -26,6 +26,7 @@ WAVE_RETRY_NS: Final = 10 * S_NS
 GARBLED_RETRY_NS: Final = 1 * S_NS
 TRIES: Final = 3
 _MAX_HELD: Final = 64
+_VITAL: Final = {Code.INITIALISE, Code.IDENTIFY, Code.NOP}
 
 
 @dataclass(slots=True)
@@ -57,7 +58,10 @@ class Due:
 
 
 class Dialogue:
-    """One connection. Call ``due`` after everything else that may have changed something, and at ``deadline_ns``."""
+    """One connection. Call ``due`` after everything else that may have changed something, and at ``deadline_ns``.
+
+    ``given_up``: questions that the device does not answer though it answers others; the caller takes them out.
+    """
 
     __slots__ = (
         "_asked",
@@ -71,17 +75,21 @@ class Dialogue:
         "_running",
         "_settled_ns",
         "_suspended_ns",
+        "_unanswered",
         "_want_waves",
         "_waves",
+        "given_up",
     )  # fmt: skip
 
     def __init__(self, periods_s: Mapping[Code, float], *, want_waves: bool, multiplier: int) -> None:
-        self._periods_ns = {code: int(seconds * S_NS) for code, seconds in periods_s.items()}
+        self._periods_ns: dict[int, int] = {code: int(seconds * S_NS) for code, seconds in periods_s.items()}
         self._want_waves = want_waves
         self._multiplier = multiplier
         self._held: list[bytes] = []
         self._suspended_ns: int | None = None
         self._heard_ns = 0
+        self._unanswered: set[int] = set()
+        self.given_up: list[int] = []
         self._call(0)
 
     @property
@@ -98,7 +106,7 @@ class Dialogue:
         """ICC: both sides forget all that was agreed on."""
         self._called_ns = self._idle_ns = mono_ns
         self._running = False
-        self._due: dict[Code, int] = {}
+        self._due: dict[int, int] = {}
         self._waves = _WaveSetUp()
         self._suspended_ns = None
         self._held.clear()
@@ -177,12 +185,24 @@ class Dialogue:
         if self._asked.code in self._periods_ns or self._asked.code == Code.NOP:
             self._asked = None
         else:
-            self._asked.tries -= 1
+            self._asked.tries = max(0, self._asked.tries - 1)
             self._asked.at_ns = min(self._asked.at_ns, mono_ns - RESPONSE_NS + GARBLED_RETRY_NS)
 
     def misunderstood(self, mono_ns: int) -> list[bytes]:
-        """The device could not read our command: say it again."""
+        """The device could not read our command: say it again; after three times it does not know it."""
+        asked = self._asked
+        if asked is not None and asked.tries >= TRIES and asked.code not in _VITAL:
+            self._give_up(asked.code)
+            return []
         return self._gate(self._again(mono_ns))
+
+    def _give_up(self, code: int) -> None:
+        """Ask this no more until the device is called anew."""
+        self._asked = None
+        self._due.pop(code, None)
+        if code in (Code.REALTIME_CONFIG, Code.CONFIGURE_REALTIME):
+            self._waves = _WaveSetUp()
+        self.given_up.append(code)
 
     def offered(self, codes: Sequence[str]) -> None:
         """The waves chosen of those that the device offers; none: there is nothing to wait for."""
@@ -196,10 +216,11 @@ class Dialogue:
         if mono_ns >= self._silence_ns():
             lost = self._running
             return Due(self._call(mono_ns), lost)
-        frames: list[bytes] = []
         if self._asked is not None and mono_ns - self._asked.at_ns >= RESPONSE_NS:
-            lost = self._running and self._asked.tries >= TRIES
-            return Due(self._gate(self._again(mono_ns)), lost)
+            running = self._running
+            frames = self._again(mono_ns)
+            return Due(self._gate(frames), lost=running and not self._running)
+        frames = []
         if self._running and mono_ns >= self._settled_ns:
             if self._asked is None:
                 frames += self._next_question(mono_ns)
@@ -239,8 +260,8 @@ class Dialogue:
             frame = configure_realtime(self._waves.codes, self._multiplier)
             return self._ask(Code.CONFIGURE_REALTIME, frame, mono_ns)
         # The longest overdue first: on a slow line the frequent ones must not starve the others.
-        code = min(self._due, key=lambda code: self._due[code])
-        if self._due[code] <= mono_ns:
+        code = min(self._due, key=lambda code: self._due[code], default=None)
+        if code is not None and self._due[code] <= mono_ns:
             self._due[code] = mono_ns + self._periods_ns[code]
             return self._ask(code, command(code), mono_ns)
         if mono_ns - self._idle_ns >= IDLE_NS:
@@ -257,6 +278,12 @@ class Dialogue:
         if asked is None:
             return []
         if asked.tries >= TRIES:
+            if asked.code in self._unanswered and asked.code not in _VITAL:
+                # Calling anew did not help: it is this question. The others must not suffer for it.
+                self._give_up(asked.code)
+                self._periods_ns.pop(asked.code, None)
+                return []
+            self._unanswered.add(asked.code)
             return self._call(mono_ns)
         asked.at_ns = self._idle_ns = mono_ns
         asked.tries += 1

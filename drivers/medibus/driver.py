@@ -184,6 +184,9 @@ class Medibus(Outbox):
             self._lost_link(session, now, "")
         if due.waves_silent:
             self._waves_stopped(session, now)
+        while session.dialogue.given_up:
+            code = session.dialogue.given_up.pop()
+            self._tell_once(session, "silence", f"the device does not answer command {code:02X}; not asked again", now)
         self._say(session.link, due.frames)
 
     # Receiving ------------------------------------------------------------------------------------------------

@@ -62,13 +62,15 @@ class Line:
         self._take()
         return list(self.sent)
 
-    def answer(self) -> None:
-        """Give each question that has none yet an answer: the offer of waves, or an empty one."""
+    def answer(self, never: bytes = b"") -> None:
+        """Give each question that has none yet an answer, an empty one to most; none to ``never``."""
+        bodies = {OFFERED: OFFER, IDENTIFY: IDENTITY}
         while self.answered < len(self.said):
             asked = self.said[self.answered]
             self.answered += 1
-            if asked[:1] == b"\x1b":
-                self.hear(response(asked[1:2] + (OFFER if asked[1:2] == OFFERED else b"")))
+            code = asked[1:2]
+            if asked[:1] == b"\x1b" and code != never:
+                self.hear(response(code + bodies.get(code, b"")))
 
     def pass_time(self, seconds: float) -> list[bytes]:
         """Wake the driver whenever it wants; what it says meanwhile."""

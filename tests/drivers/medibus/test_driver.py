@@ -139,6 +139,25 @@ def test_a_lost_answer_is_asked_for_again_after_10_s_and_then_all_begins_anew() 
     assert gap.cause == "silence"
 
 
+def test_a_question_that_is_never_answered_is_given_up_and_the_others_go_on() -> None:
+    line = identified(MedibusConfig(alarms_s=60, numerics_s=2, settings_s=60, limits_s=60, clock_s=60))
+    for _ in range(400):
+        line.answer(never=b".")
+        line.hear(command(NOP), after_s=0.5)
+    assert line.said.count(command(ICC)) == 2
+    last = [frame for frame in line.said[-100:] if frame[:1] == b"\x1b"]
+    assert command(b"$") in last
+    assert command(b".") not in last
+    assert any(isinstance(gap, Gap) and "does not answer command 2E" in gap.detail for gap in line.records)
+
+
+def test_a_question_that_the_device_calls_corrupt_three_times_is_given_up() -> None:
+    line = identified()
+    said = [line.hear(b"\x01\x1516\r") for _ in range(3)]
+    assert said == [[command(b"'")], [command(b"'")], [command(b".")]]
+    assert any(isinstance(gap, Gap) and "does not answer command 27" in gap.detail for gap in line.records)
+
+
 def test_a_garbled_answer_does_not_hold_up_the_others() -> None:
     assert identified().hear(b"\x01'00\r") == [command(b".")]
 
