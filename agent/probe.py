@@ -97,7 +97,9 @@ class Probe:
             while loop.time() < until_s:
                 await asyncio.sleep(_LOOK_S)
                 if ear.refused:
-                    raise OperatorFault("probe.port", f"the port cannot be used: {ear.refused}", "free it")
+                    raise OperatorFault(
+                        "probe.port", f"the port cannot be used: {ear.refused}", "free it, or name one that is there"
+                    )
                 if ear.link is not None and not asked:
                     asked = True
                     for request in requests:

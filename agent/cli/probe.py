@@ -100,7 +100,9 @@ def _tell(settings: Settings, port: Path, outcome: Outcome, ask: bool) -> None:
         return
     for item in outcome.heard:
         device = f" ({item.device})" if item.device else ""
-        click.echo(f"{port}: {item.driver}{device} at {item.line}, {item.frames} whole frames")
+        click.echo(
+            f"{port}: {item.driver}{device} at {item.line}, {item.frames} whole frame{'' if item.frames == 1 else 's'}"
+        )
     if not outcome.heard:
         came = [f"{count} bytes at {line}" for line, count in outcome.bytes_at.items() if count]
         click.echo(f"{port}: nothing is recognised; {'; '.join(came) if came else 'not a byte came'}")
