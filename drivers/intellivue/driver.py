@@ -42,6 +42,8 @@ _ADDRESS: Final = re.compile(r"[^/]*:\d+")
 _INVOKE_IDS: Final = 1 << 16
 _ANSWERS_AWAITED: Final = 64
 _TEXT_ID_BYTES: Final = 4
+_SPARED: Final = (Ask.NUMERICS_ONCE, Ask.WAVES_ONCE, Ask.KEEP_ALIVE)
+"""What need not be answered: labels and scales come with the extended polls too, and any message keeps alive."""
 _EXTENSIONS: Final = ((NU_1SEC, "numerics every second"), (RTSA, "waves"), (ENUM, "enumerations"))
 
 
@@ -58,6 +60,8 @@ class _Session:
     deframer: Deframer = field(default_factory=Deframer)
     asked: dict[int, Due] = field(default_factory=dict)
     without: frozenset[Due] = frozenset()
+    refusals: set[Due] = field(default_factory=set)
+    exported: tuple[int, ...] | None = None
     is_identified: bool = False
     is_refused: bool = False
 
@@ -254,7 +258,7 @@ class IntelliVue(Outbox):
             if reply is not None:
                 session.schedule.heard(now.mono_ns, reply.object_class)
         elif remote.code in (Command.GET, Command.CONFIRMED_SET):
-            self._exported(remote, now)
+            self._exported(session, remote, now)
 
     def _event(self, session: _Session, remote: Remote, now: Now) -> None:
         if remote.code not in (Command.EVENT, Command.CONFIRMED_EVENT):
@@ -274,20 +278,25 @@ class IntelliVue(Outbox):
 
     def _error(self, session: _Session, remote: Remote, now: Now) -> None:
         item = session.asked.get(remote.invoke_id)
-        if item is None:
+        if item is None or item in _SPARED:
             return
-        what = item.name.lower().replace("_", " ")
-        self._gaps.add("device_gap", now, None, f"the monitor answers error {remote.code} when asked: {what}")
+        if item not in session.refusals:
+            session.refusals.add(item)
+            what = item.name.lower().replace("_", " ")
+            self._gaps.add("device_gap", now, None, f"the monitor answers error {remote.code} when asked: {what}")
         if isinstance(item, Ask):
             session.schedule.refused(item, now.mono_ns)
 
-    def _exported(self, remote: Remote, now: Now) -> None:
+    def _exported(self, session: _Session, remote: Remote, now: Now) -> None:
         """Which waves the monitor exports here; entries that it cannot serve it leaves out without a word."""
         value = dict(parse_get_result(remote.body)).get(Attribute.WAVE_PRIORITY)
         if value is None:
             return
         offsets = entries(value, _TEXT_ID_BYTES, "a wave priority list")
-        text_ids = [int.from_bytes(value[at : at + _TEXT_ID_BYTES], "big") for at in offsets]
+        text_ids = tuple(int.from_bytes(value[at : at + _TEXT_ID_BYTES], "big") for at in offsets)
+        if text_ids == session.exported:
+            return
+        session.exported = text_ids
         attribute = int(Attribute.WAVE_PRIORITY)
         self.emit(
             Setting(
@@ -299,7 +308,7 @@ class IntelliVue(Outbox):
             )
         )
         missing = [_wave_name(text_id) for text_id in self._wave_list if text_id not in text_ids]
-        if missing and remote.code == Command.GET:
+        if missing:
             self._gaps.add("device_gap", now, None, f"not exported though in wave_list: {', '.join(missing)}")
 
     def _link(self, session: _Session, state: LinkState, reason: str, now: Now) -> None:

@@ -102,7 +102,7 @@ def test_any_bytes_are_a_list_or_the_devices_fault(value: bytes) -> None:
 ENTRIES = st.lists(st.tuples(st.sampled_from([1, 2, 4, 6]), st.sampled_from([0x0100, 0x0200])), max_size=4)
 
 
-@given(st.lists(st.tuples(ENTRIES, ENTRIES), max_size=8))
+@given(st.lists(st.tuples(ENTRIES, ENTRIES), max_size=5))
 def test_starts_and_ends_always_agree_with_the_lists(rounds: list[tuple[list[tuple[int, int]], ...]]) -> None:
     tracker, active = AlarmTracker(), {}
     for lists in rounds:
