@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import time
 from collections import deque
 from collections.abc import Callable, Collection, Sequence
 from typing import Protocol
@@ -15,8 +16,9 @@ from agent.alerts import Alerts
 from agent.committer import Committer, Ledger
 from agent.intake import Intake
 from agent.recorder import Closed
+from agent.shares import Shares
 from agent.statistics import Statistics
-from ledger.errors import OrledgerError, StoreFault
+from ledger.errors import OrledgerError, PeerFault, StoreFault
 from ledger.instant import Now
 from ledger.keyring import Keyring
 from ledger.limits import LIMITS
@@ -71,8 +73,10 @@ class Pump:
         self._now = now
         self._failed = failed
         self._committer = Committer(store, self._gather, self._committed, failed)
+        self._shares = Shares(self._handle, self._refuse, time.monotonic_ns)
         self._committing_to = 0
         self._spare: Sequence[Op] = ()
+        self._undurable_bytes = 0
         self._undurable: deque[tuple[int, Closed]] = deque()
         self._unwitnessed: deque[tuple[int, int]] = deque(maxlen=LIMITS.commit_queue_blocks)
         self._replies: asyncio.Queue[RestoreReply] | None = None
@@ -87,6 +91,7 @@ class Pump:
             self._unwitnessed.clear()
         self._unwitnessed.append((closed.block.seq + 1, closed.closed.mono_ns))
         self._undurable.append((self._member.out.position, closed))
+        self._undurable_bytes += len(closed.block.payload)
         self.pump()
 
     def unvouched_ns(self, now: Now) -> int:
@@ -95,7 +100,9 @@ class Pump:
 
     def overloaded(self) -> bool:
         """True when the disk is so far behind that closing more blocks would only fill memory."""
-        return len(self._undurable) >= LIMITS.commit_queue_blocks
+        if len(self._undurable) >= LIMITS.commit_queue_blocks:
+            return True
+        return self._undurable_bytes >= LIMITS.commit_queue_bytes
 
     def pump(self) -> None:
         """Do everything the member asks for now."""
@@ -181,6 +188,7 @@ class Pump:
         position = None
         while self._undurable and self._undurable[0][0] <= self._committing_to:
             _, closed = self._undurable.popleft()
+            self._undurable_bytes -= len(closed.block.payload)
             position = closed.last_position
             self.durable_blocks += 1
             self._statistics.closed_to_durable.add(now.mono_ns - closed.closed.mono_ns)
@@ -195,23 +203,38 @@ class Pump:
 
     def close(self) -> None:
         """End the writer thread; call after ``drain``."""
+        self._shares.close()
         self._committer.close()
 
     # ---- in ----------------------------------------------------------------------------------------------------
 
     def arrived(self, sender: str, wire: bytes, *, bulk: bool = False) -> None:
-        """A message from a peer. What is wrong with it is counted and told once per kind; nothing stops."""
-        if self.take_range(sender, wire):
+        """A message from a peer: handled at once, or when its sender's share of the loop allows."""
+        if not self.take_range(sender, wire):
+            self._shares.arrived(sender, wire, bulk)
+
+    def _handle(self, sender: str, wire: bytes, bulk: bool) -> None:
+        """What is wrong with a message is counted and told once per kind; nothing stops."""
+        if self._member.out.operations >= LIMITS.commit_queue_operations:
+            self._refuse(sender)
             return
         try:
-            behind = self._member.witness.backlog >= LIMITS.commit_queue_blocks
-            if (self.replicas_paused or behind) and self._feeds_a_replica(wire):
+            if (self.replicas_paused or self._is_behind()) and self._feeds_a_replica(wire):
                 return
             self._member.on_wire(sender, wire, self._now(), bulk=bulk)
         except OrledgerError as error:
             self.count_fault(sender, error)
         self._note_witnessed()
         self.pump()
+
+    def _is_behind(self) -> bool:
+        witness = self._member.witness
+        return witness.backlog >= LIMITS.commit_queue_blocks or witness.backlog_bytes >= LIMITS.commit_queue_bytes
+
+    def _refuse(self, sender: str) -> None:
+        self.count_fault(sender, PeerFault(
+            "peer.flood", f"{sender} sends more than its share: what finds no room is refused", f"look at {sender}"
+        ))  # fmt: skip
 
     def _feeds_a_replica(self, wire: bytes) -> bool:
         """True for blocks of others, and for asking for them; not for a restore, nor for this box's own logs."""

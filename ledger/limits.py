@@ -67,6 +67,10 @@ class Limits:
     early_keys: int = 8
     tail_blocks_per_day: int = 1 << 20
     epochs_per_day: int = 2_000
+    peer_share_percent: int = 50
+    peer_share_burst_ns: int = 200 * MS_NS
+    peer_waiting_messages: int = 512
+    peer_waiting_bytes: int = 8 * MIB
     peer_queue_messages: int = 512
     peer_queue_bytes: int = 32 * MIB
     inbound_messages: int = 4_096
@@ -93,6 +97,8 @@ class Limits:
     raw_record_bytes: int = 256 * KIB
     raw_record_pieces: int = 4_096
     commit_queue_blocks: int = 1_024
+    commit_queue_bytes: int = 64 * MIB
+    commit_queue_operations: int = 16_384
     store_map_bytes: int = 1 << 40
     store_ahead_bytes: int = 8 * MIB
     store_grow_bytes: int = 4 * MIB

@@ -51,6 +51,11 @@ class Outbox:
         """The place of the newest operation."""
         return self._position
 
+    @property
+    def operations(self) -> int:
+        """How many operations wait to be taken."""
+        return len(self._ops)
+
     def persist(self, op: Op) -> int:
         """Ask for a durable operation; returns its place in this machine's order."""
         self._ops.append(op)

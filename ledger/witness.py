@@ -50,6 +50,7 @@ class _Appended(NamedTuple):
     replica: Replica
     size: int
     signed_header: bytes
+    bytes: int = 0
 
 
 class Witness:
@@ -74,6 +75,7 @@ class Witness:
         self._keyless: deque[Replica] = deque()
         self._uncommitted: deque[_Appended] = deque()
         self._committed = 0
+        self.backlog_bytes = 0
         self._filling = 0
 
     def filled(self, replica: Replica, position: int) -> None:
@@ -95,7 +97,7 @@ class Witness:
 
     @property
     def backlog(self) -> int:
-        """Blocks taken and not durable yet."""
+        """Blocks taken and not durable yet; ``backlog_bytes`` is what they weigh."""
         return len(self._uncommitted)
 
     # ---- start -------------------------------------------------------------------------------------------------
@@ -232,7 +234,9 @@ class Witness:
             self.out.tell(replica.log.box, GetWrap(replica.log, header.key_id))
         payload = message.payload if self.keeps_payloads else b""
         position = self.out.persist(AppendBlock(replica.log, header.seq, message.signed_header, payload))
-        self._uncommitted.append(_Appended(position, replica, replica.size, message.signed_header))
+        taken = len(message.signed_header) + len(payload)
+        self.backlog_bytes += taken
+        self._uncommitted.append(_Appended(position, replica, replica.size, message.signed_header, taken))
 
     def _checkpoint_agrees(self, replica: Replica, header: Header, message: BlockMessage, root: bytes) -> bool:
         if not self.forks.is_signed(replica.log, header.seq + 1, message.root, message.checkpoint_signature):
@@ -334,6 +338,7 @@ class Witness:
         self._committed = max(self._committed, position)
         while self._uncommitted and self._uncommitted[0].position <= position:
             appended = self._uncommitted.popleft()
+            self.backlog_bytes -= appended.bytes
             appended.replica.durable_size = appended.size
             grown[appended.replica.log] = appended.replica
         for replica in grown.values():

@@ -7,7 +7,8 @@ import pytest
 
 from agent.disk import StoreDisk, load_manifest, load_replicas
 from ledger.limits import LIMITS
-from ledger.messages import Ask
+from ledger.messages import Ask, Fence
+from ledger.outbox import Outbox
 from ledger.quorum import Level
 from ledger.records import Numeric
 from ledger.witness import Witness
@@ -109,5 +110,44 @@ def test_blocks_of_others_are_passed_over_while_too_many_wait_for_the_disk(
                 while taken(group) < group.boxes["or-1"].member.writer.chain.size:
                     await group.tick(1)
                     await asyncio.sleep(0.05)
+
+    asyncio.run(scenario())
+
+
+def test_the_queue_for_the_disk_is_bounded_in_bytes_too(tmp_path: Path) -> None:
+    async def scenario() -> None:
+        async with PumpedGroup(2, tmp_path) as group:
+            await group.tick(10, heart_rate("72"))
+            box, log = group.boxes["or-2"], group.boxes["or-1"].member.writer.chain.log
+            witness = box.member.witness
+            assert witness.backlog_bytes == 0, "what is durable does not count"
+            before = witness.replicas[log].size
+            witness.backlog_bytes += LIMITS.commit_queue_bytes
+            await group.tick(5, heart_rate("72"))
+            assert witness.replicas[log].size == before
+            witness.backlog_bytes -= LIMITS.commit_queue_bytes
+            async with asyncio.timeout(20):
+                while witness.replicas[log].size < group.boxes["or-1"].member.writer.chain.size:
+                    await group.tick(1)
+                    await asyncio.sleep(0.05)
+            assert not box.pump.overloaded()
+
+    asyncio.run(scenario())
+
+
+def test_no_peer_adds_work_for_a_disk_that_is_stuck(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    async def scenario() -> None:
+        async with PumpedGroup(2, tmp_path) as group:
+            await group.tick(5)
+            box, other = group.boxes["or-1"], group.boxes["or-2"]
+            fence = other.member.sign(Fence(99, bytes(16), bytes(16)))
+            promised = box.member.witness.promises.of("or-2")
+            with monkeypatch.context() as stuck:
+                stuck.setattr(Outbox, "operations", LIMITS.commit_queue_operations)
+                box.pump.arrived("or-2", fence)
+            assert box.statistics.peer_faults["or-2 peer.flood"] == 1
+            assert box.member.witness.promises.of("or-2") == promised
+            box.pump.arrived("or-2", fence)
+            assert box.member.witness.promises.of("or-2").counter == 99
 
     asyncio.run(scenario())
