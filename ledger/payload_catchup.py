@@ -178,13 +178,15 @@ class PayloadCatchUp:
         given, denied, bad = 0, 0, 0
         for seq, (signed_header, payload) in zip(range(asked.first, asked.end), message.blocks, strict=False):
             held = self._reader.signed_header(asked.log, seq)
-            if held is not None and signed_header != held:
+            if held is None:  # the block was dropped at its retention
+                replica.give_up(seq, seq + 1)
+            elif signed_header != held:
                 self._on_other_header(sender, signed_header)
                 bad += 1
-            elif held is not None and not payload:
+            elif not payload:
                 denied += seq in replica.unheld
                 self._denied(sender, replica, seq, decode_signed_header(held), peers, now)
-            elif held is not None and seq in replica.unheld:
+            elif seq in replica.unheld:
                 fits = self._fill(replica, seq, decode_signed_header(held), payload)
                 given, bad = given + fits, bad + (not fits)
         if given:

@@ -236,6 +236,15 @@ def test_what_retention_took_is_not_asked_for(long: Recording) -> None:
     assert [bool(payload) for _, payload in peer.disk.logs[LOG]] == [False] * 18 + [True] * 2
 
 
+def test_what_was_dropped_meanwhile_is_not_asked_for_again(long: Recording, monkeypatch: pytest.MonkeyPatch) -> None:
+    peer = Lacking(long, 20)
+    ((giver, get),) = peer.asked()
+    monkeypatch.setattr(peer.disk, "signed_header", lambda _log, _seq: None)
+    peer.answer(giver, peer.range_of(get))
+    assert peer.asked() == []
+    assert not peer.out.take_ops()[0]
+
+
 def _aged(age_ns: int) -> Recording:
     """A log whose blocks 0 to 4 are older than the rest by the boot clock."""
     recording = Recording(LOG)
