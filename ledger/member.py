@@ -10,6 +10,7 @@ from typing import Protocol
 
 from ledger.catchup import CatchUp, serve_range
 from ledger.chain import Block, Chain, Draft
+from ledger.envelopes import Envelopes
 from ledger.errors import PeerFault
 from ledger.gossip import Gossip
 from ledger.instant import Now
@@ -37,7 +38,6 @@ from ledger.messages import (
     Wrap,
     decode_message,
     encode_plain,
-    encode_signed,
 )
 from ledger.notices import TailFound
 from ledger.ops import Op, PutSelf
@@ -120,11 +120,10 @@ class Member:
             own_id, secrets.receiving, self.manifests, keys, self.out, self.witness.replicas.get,
             lambda key_id: key_id in self.witness.keys_held,
         )  # fmt: skip
-        self._secrets = secrets
+        self._envelopes = Envelopes(own_id, secrets.signing, self.manifests, self.out)
         self._disk = disk
         self._next_heads_ns = 0
         self._peers_up: set[str] = set()
-        self._offered_ns: dict[str, int] = {}
         self._tails_told: dict[LogId, int] = {}
 
     @property
@@ -285,7 +284,7 @@ class Member:
 
     def sign(self, body: SignedBody) -> bytes:
         """Wire bytes of a message in this box's name."""
-        return encode_signed(body, self.manifests.site, self.manifests.newest.hash, self.own_id, self._secrets.signing)
+        return self._envelopes.sign(body)
 
     # ---- what arrives ------------------------------------------------------------------------------------------
 
@@ -301,25 +300,12 @@ class Member:
         before = self.writer.chain
         try:
             if isinstance(message, Signed):
-                self._check_envelope(sender, message, now)
+                self._envelopes.check(sender, message, now)
                 self._on_signed(sender, message, now, bulk=bulk)
             else:
                 self._on_plain(sender, message, now)
         finally:
             self._note_chain(before)
-
-    def _check_envelope(self, sender: str, message: Signed, now: Now) -> None:
-        if message.sender != sender or not message.is_signed_by(self.manifests.box(sender).signing_public):
-            raise PeerFault("message.bad-signature", f"a message in {message.sender}'s name is not signed by it")
-        known = message.site == self.manifests.site and self.manifests.knows(message.manifest_hash)
-        if not known and not isinstance(message.body, ManifestOffer):
-            raise PeerFault(
-                "message.manifest", f"{sender} works under another manifest", "compare the manifests of both boxes"
-            )
-        following = self.manifests.next_after(message.manifest_hash)
-        if following is not None and now.mono_ns >= self._offered_ns.get(sender, 0):
-            self._offered_ns[sender] = now.mono_ns + LIMITS.heads_every_ns
-            self.out.tell_when_durable(sender, ManifestOffer(following))
 
     def _on_signed(self, sender: str, message: Signed, now: Now, *, bulk: bool) -> None:
         match message.body:
