@@ -195,7 +195,8 @@ def wave_context(wave: WaveObject) -> Attributes:
         (0x0996, struct.pack(">H", wave.unit)),
         (0x096F, float_type(lower, 3) + float_type(upper, 3) + struct.pack(">HH", *wave.scaled)),
     ]
-    return [*attributes, (0x0A16, counted(fixed))] if fixed else attributes
+    # Of the ECG: not paced, the filter for monitoring.
+    return [*attributes, (0x0A16, counted(fixed)), (0x0945, b"\x01\x40")] if ecg else attributes
 
 
 def alert_attributes(patient: Patient, now_s: float, off: frozenset[str], state: int) -> Attributes:

@@ -268,7 +268,6 @@ class IntelliVue(Outbox):
             return
         if remote.code == Command.CONFIRMED_EVENT:
             self._transmit(session, requests.mds_create_result(remote.invoke_id, event))
-        session.results.begin_association()
         for record in session.results.create(event, now):
             self.emit(record)
         session.schedule.created(session.without, now.mono_ns)

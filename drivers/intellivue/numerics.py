@@ -15,7 +15,7 @@ from typing import Final
 
 from drivers.contract import Now
 from drivers.intellivue.clock import MonitorClock
-from drivers.intellivue.names import OBJECTS, channel, code_name, device_code, unit_name
+from drivers.intellivue.names import channel, code_name, device_code, unit_name
 from drivers.intellivue.objects import Attribute, Metric, MetricStore
 from drivers.intellivue.rose import Observation, PollReply
 from drivers.intellivue.values import absolute_time_ns, bad, entries, float_value, joined, state_quality, unpack
@@ -70,8 +70,6 @@ class NumericsDecoder:
         for physio_id, value, unit, quality, more in _observed(told, metric):
             numeric = _numeric(metric, physio_id, value, unit, joined(quality, whole), more, time, now)
             records += self._report((*key, physio_id), numeric, stamp, now)
-        if Attribute.INFO_LABEL_STRING in told:
-            records += self._report((*key, -1), _info(metric, mode, time, now), told[Attribute.INFO_LABEL_STRING], now)
         return records
 
     def withdraw(self, object_class: int, now: Now) -> list[Numeric]:
@@ -100,8 +98,6 @@ class NumericsDecoder:
             return
         before, track.heard_mono_ns = track.numeric, now.mono_ns
         repeated, track.stamp = stamp is not None and track.stamp == stamp, stamp
-        if key[-1] < 0 and repeated:
-            return
         if repeated and numeric.value is not None and not numeric.quality & Quality.STALE:
             numeric = replace(numeric, quality=numeric.quality | Quality.STALE)
         if _identity(before) != _identity(numeric):
@@ -180,21 +176,6 @@ def _numeric(
         unit=unit,
         device_code=device_code(metric.partition, physio_id, metric.label),
         channel=" ".join(names),
-    )
-
-
-def _info(metric: Metric, mode: Quality, time: DeviceTime | None, now: Now) -> Numeric:
-    """What the monitor writes beside a value, such as the kind of a sensor or "manual"."""
-    attribute = int(Attribute.INFO_LABEL_STRING)
-    return Numeric(
-        at_ns=now.utc_ns,
-        device_time=time,
-        quality=mode,
-        code=code_name(OBJECTS, attribute),
-        value=metric.info,
-        unit="",
-        device_code=device_code(OBJECTS, attribute, metric.label),
-        channel=metric.label or f"{metric.text_id:08X}",
     )
 
 

@@ -45,6 +45,7 @@ class Attribute(IntEnum):
     INFO_LABEL_STRING = 0x093D
     METRIC_SPECIFICATION = 0x093F
     METRIC_STATE = 0x0940
+    MEASURE_MODE = 0x0945
     OPERATING_MODE = 0x0946
     COMPOUND_NUMERIC = 0x094B
     NUMERIC = 0x0950
@@ -82,7 +83,6 @@ class Metric:
     partition: int = SCADA
     text_id: int = 0
     label: str = ""
-    info: str = ""
     is_setting: bool = False
     is_off: bool = False
     unit: int = 0
@@ -110,6 +110,10 @@ class MetricStore:
     def clear(self) -> None:
         """Forget everything: handles may mean other objects now."""
         self._families.clear()
+
+    def known(self, key: tuple[int, int, int], told: dict[int, bytes]) -> Metric:
+        """What is known of an object, with what ``told`` says of it. Raises DeviceFault ``intellivue.bad-message``."""
+        return _with(self._families.get(key, {}).get(None) or Metric(), told)
 
     def learn(self, key: tuple[int, int, int], physio_id: int | None, told: dict[int, bytes]) -> Metric:
         """Take in what attributes tell of an object. Raises DeviceFault ``intellivue.bad-message``."""
@@ -146,7 +150,7 @@ def _inherited(family: dict[int | None, Metric], physio_id: int) -> Metric:
     """
     known = family.get(None) or Metric()
     is_others = known.text_id >> 16 == SCADA and known.text_id & 0xFFFF != physio_id
-    return replace(known, text_id=0, label="", info="") if is_others else known
+    return replace(known, text_id=0, label="") if is_others else known
 
 
 def _with(metric: Metric, told: dict[int, bytes]) -> Metric:
@@ -188,7 +192,6 @@ _READERS: Final[dict[int, Callable[[Metric, bytes], Metric]]] = {
     Attribute.TYPE: _type,
     Attribute.LABEL: _label,
     Attribute.LABEL_STRING: lambda metric, value: replace(metric, label=text(value)),
-    Attribute.INFO_LABEL_STRING: lambda metric, value: replace(metric, info=text(value)),
     Attribute.METRIC_SPECIFICATION: _specification,
     Attribute.METRIC_STATE: lambda metric, value: replace(
         metric, is_off=bool(unpack(_U16, value, "a metric state")[0] & _METRIC_OFF)

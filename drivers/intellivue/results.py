@@ -11,6 +11,7 @@ from drivers.contract import Now
 from drivers.gaps import GapCollector
 from drivers.intellivue.alerts import AlarmTracker
 from drivers.intellivue.clock import MonitorClock
+from drivers.intellivue.descriptions import DescriptionTracker
 from drivers.intellivue.numerics import NumericsDecoder
 from drivers.intellivue.objects import MetricStore
 from drivers.intellivue.patient import PatientDecoder
@@ -21,7 +22,7 @@ from drivers.intellivue.values import absolute_time_ns
 from drivers.intellivue.waves import WaveDecoder
 from ledger.errors import DeviceFault
 from ledger.limits import S_NS
-from ledger.records import Gap, Record
+from ledger.records import Gap, Record, Setting
 
 _MAX_POLLS: Final = 32
 _SEQUENCES: Final = 1 << 16
@@ -38,10 +39,12 @@ class Lasting:
     alarms: AlarmTracker = field(default_factory=AlarmTracker)
     metrics: MetricStore = field(default_factory=MetricStore)
     numerics: NumericsDecoder = field(init=False)
+    descriptions: DescriptionTracker = field(init=False)
     patient: PatientDecoder = field(init=False)
 
     def __post_init__(self) -> None:
         self.numerics = NumericsDecoder(self.metrics)
+        self.descriptions = DescriptionTracker(self.metrics)
         self.patient = PatientDecoder(identified=self.identified)
 
 
@@ -57,8 +60,8 @@ class Results:
     """Reads the poll results of one connection. What is wrong in them goes to the collector of gaps."""
 
     __slots__ = (
-        "_clock", "_gaps", "_heard", "_lasting", "_linked", "_offset", "_offset_kind", "_sequences", "_system",
-        "_values_mono_ns", "_waves",
+        "_clock", "_created_ticks", "_gaps", "_heard", "_lasting", "_linked", "_offset", "_offset_kind", "_sequences",
+        "_system", "_values_mono_ns", "_waves",
     )  # fmt: skip
 
     def __init__(self, lasting: Lasting, gaps: GapCollector) -> None:
@@ -73,15 +76,16 @@ class Results:
         self._linked: OrderedDict[int, tuple[int, int]] = OrderedDict()
         self._values_mono_ns: dict[int, int] = {}
         self._heard: Now | None = None
-
-    def begin_association(self) -> None:
-        """A new association: handles and numbers start anew."""
-        self._lasting.metrics.clear()
-        self._sequences.clear()
-        self._linked.clear()
+        self._created_ticks: int | None = None
 
     def create(self, event: MdsCreate, now: Now) -> list[Record]:
         """The monitor presents itself. Raises DeviceFault ``intellivue.bad-message``."""
+        if event.event_ticks != self._created_ticks:
+            # A new association, not the same event again: handles and numbers start anew.
+            self._created_ticks = event.event_ticks
+            self._lasting.metrics.clear()
+            self._sequences.clear()
+            self._linked.clear()
         return self._of_system(dict(event.attributes), event.event_ticks, now)
 
     def take(self, message: Message, now: Now) -> tuple[PollReply | None, list[Record]]:
@@ -111,12 +115,13 @@ class Results:
     def _of_object(self, reply: PollReply, observation: Observation, now: Now) -> list[Record]:
         mode = self._system.quality
         if reply.object_class in _VALUES:
-            return [*self._lasting.numerics.decode(reply, observation, self._clock, mode, now)]
+            values = self._lasting.numerics.decode(reply, observation, self._clock, mode, now)
+            return [*values, *self._described(reply, observation, now)]
         if reply.object_class == ObjectClass.WAVE:
             blocks = self._waves.decode(reply, observation, self._clock, mode, now)
             if blocks.since is not None:
                 self._gaps.add("device_gap", now, None, "samples are missing by the monitor's time", since=blocks.since)
-            return [*blocks.waves]
+            return [*blocks.waves, *self._described(reply, observation, now)]
         told, time = dict(observation.attributes), self._clock.at(reply.ticks)
         if reply.object_class == ObjectClass.ALERT_MONITOR:
             return [*self._lasting.alarms.update(told, time, mode, now)]
@@ -125,6 +130,10 @@ class Results:
         if reply.object_class == ObjectClass.PATIENT:
             return self._lasting.patient.update(told, time, mode, now)
         return []  # no class that was asked for; kept raw
+
+    def _described(self, reply: PollReply, observation: Observation, now: Now) -> list[Setting]:
+        time = self._clock.at(reply.ticks)
+        return self._lasting.descriptions.update(reply, observation, time, self._system.quality, now)
 
     def _of_system(self, told: dict[int, bytes], ticks: int, now: Now) -> list[Record]:
         related = clocks(told, ticks)

@@ -72,7 +72,9 @@ class Schedule:
         self._stray_data = False
 
     def accepted(self, profile: Profile, mono_ns: int) -> None:
-        """The monitor agreed: wait for it to present itself."""
+        """The monitor agreed: wait for it to present itself. An accept that comes twice changes nothing."""
+        if self.phase in (Phase.ACCEPTED, Phase.POLLING):
+            return
         self.phase = Phase.ACCEPTED
         self._timeout_ns = profile.timeout_ns
         self._due = {}

@@ -105,6 +105,17 @@ def test_a_repeated_creation_is_answered_again_and_recorded_once() -> None:
     assert sent == [MDS_CREATE_RESULT[:8] + b"\0\2" + MDS_CREATE_RESULT[10:]]
 
 
+def test_an_accept_and_a_creation_that_come_twice_change_nothing() -> None:
+    found = associated()
+    woken(found, 1)
+    label = poll_result(NUMERIC, (1, ((0x0924, u32(0x00024182)), (0x0927, string("HR")), numeric(0x4182, 70))))
+    heard(found, label, accept(), mds_create(MODEL), at_s=1)
+    (hr,), _ = heard(found, poll_result(NUMERIC, (1, (numeric(0x4182, 71),))), at_s=2)
+    assert getattr(hr, "device_code", "") == "00024182 HR"
+    _, sent = woken(found, 8, from_s=1, alive=label)
+    assert [message for message in sent if message[32:34] == u16(ALERTS)]
+
+
 def test_a_creation_that_wants_no_answer_gets_none() -> None:
     found = driver()
     heard(found, accept())

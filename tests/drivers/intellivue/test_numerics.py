@@ -143,13 +143,6 @@ def test_enumerations() -> None:
     assert valued.channel == "MDC_ECG_HEART_RATE"
 
 
-def test_text_beside_a_value_is_recorded_when_it_changes() -> None:
-    monitor = Monitor()
-    label, info = (0x0927, string("SpO2")), (0x093D, string("manual"))
-    assert [v.value for v in monitor.says(label, info, numeric(0x4BB8, 97))] == [97, "manual"]
-    assert [v.value for v in monitor.says(info, numeric(0x4BB8, 97), at_s=1)] == [97]
-
-
 def test_an_object_that_is_gone_leaves_one_unavailable() -> None:
     monitor = Monitor()
     monitor.says(numeric(0x4182, 70))
@@ -180,7 +173,6 @@ ATTRIBUTES = st.sampled_from(
         0x0924,
         0x0927,
         0x092F,
-        0x093D,
         0x093F,
         0x0940,
         0x094B,
