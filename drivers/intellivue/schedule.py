@@ -12,6 +12,8 @@ from ledger.limits import S_NS
 RETRY_NS: Final = 5 * S_NS
 AFTER_ABORT_NS: Final = 1 * S_NS
 REFRESH_NS: Final = 60 * S_NS
+AGAIN_NS: Final = 15 * S_NS
+"""Between two attempts to get what does not come: a monitor in standby has no waves."""
 REFUSED_POLL_NS: Final = 300 * S_NS
 _RENEW_NS: Final = ACTIVE_S * S_NS // 2
 _TIMEOUT_SHARE: Final = 3
@@ -124,7 +126,7 @@ class Schedule:
             return [Say.ABORT]
         late = [ask for ask, due_ns in self._watch.items() if due_ns <= mono_ns]
         for ask in late:
-            self._watch[ask] = mono_ns + _PATIENCE_NS[ask]
+            self._watch[ask] = mono_ns + AGAIN_NS
             self._due[ask] = min(mono_ns, self._due.get(ask, mono_ns))
         found: list[Due] = []
         for item in [item for item, due_ns in self._due.items() if due_ns <= mono_ns]:

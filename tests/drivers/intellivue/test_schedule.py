@@ -75,8 +75,8 @@ def test_numerics_that_do_not_come_are_asked_for_again() -> None:
     said = run(polling(), 0, 3, NUMERIC, WAVE, ALERTS)
     plan = polling()
     run(plan, 0, 3, NUMERIC, WAVE, ALERTS)
-    said = run(plan, 3, 20, WAVE, ALERTS)
-    assert [at for at, item in said if item is Ask.NUMERICS] == [7, 12, 17]
+    said = run(plan, 3, 40, WAVE, ALERTS)
+    assert [at for at, item in said if item is Ask.NUMERICS] == [7, 22, 37]
 
 
 def test_a_monitor_that_says_nothing_is_aborted_and_asked_anew() -> None:
