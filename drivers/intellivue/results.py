@@ -15,7 +15,7 @@ from drivers.intellivue.descriptions import DescriptionTracker
 from drivers.intellivue.numerics import NumericsDecoder
 from drivers.intellivue.objects import MetricStore
 from drivers.intellivue.patient import PatientDecoder
-from drivers.intellivue.rose import LINKED_LAST, MdsCreate, Message, ObjectClass, Observation, PollReply
+from drivers.intellivue.rose import LINKED_FIRST, LINKED_LAST, MdsCreate, Message, ObjectClass, Observation, PollReply
 from drivers.intellivue.rose import parse_action_result as parse_reply
 from drivers.intellivue.system import SystemDecoder, clocks
 from drivers.intellivue.values import absolute_time_ns
@@ -73,7 +73,7 @@ class Results:
         self._system = SystemDecoder()
         self._waves = WaveDecoder(lasting.metrics)
         self._sequences: OrderedDict[tuple[int, int], _Numbered] = OrderedDict()
-        self._linked: OrderedDict[int, tuple[int, int]] = OrderedDict()
+        self._linked: OrderedDict[tuple[int, int], tuple[int, int]] = OrderedDict()
         self._values_mono_ns: dict[int, int] = {}
         self._heard: Now | None = None
         self._created_ticks: int | None = None
@@ -93,7 +93,7 @@ class Results:
         reply = parse_reply(message.body)
         if reply is None:
             return None, []
-        self._check_linked(message, now)
+        self._check_linked(reply, message, now)
         if self._is_repeated(reply, message, now):
             return reply, []
         records = self._silence(now)
@@ -176,16 +176,21 @@ class Results:
 
     # What is missing ------------------------------------------------------------------------------------------
 
-    def _check_linked(self, message: Message, now: Now) -> None:
-        """Linked results count from 1 and end with one that is not linked."""
-        state, count = self._linked.pop(message.invoke_id, (LINKED_LAST, 0))
-        if message.linked is not None:
-            whole = message.linked[1] == count + 1
-            self._linked[message.invoke_id] = message.linked
+    def _check_linked(self, reply: PollReply, message: Message, now: Now) -> None:
+        """Linked results count up from their first; behind the last comes one that is not linked.
+
+        Some clients give all their requests one invoke id, so the class belongs to the key.
+        """
+        key = (message.invoke_id, reply.object_class)
+        state, count = self._linked.pop(key, (LINKED_LAST, 0))
+        if message.linked is None:
+            whole = state == LINKED_LAST
+        else:
+            is_first = message.linked[0] == LINKED_FIRST
+            whole = state == LINKED_LAST if is_first else message.linked[1] == count + 1
+            self._linked[key] = message.linked
             if len(self._linked) > _MAX_POLLS:
                 self._linked.popitem(last=False)
-        else:
-            whole = state == LINKED_LAST
         if not whole:
             self._gaps.add("sequence", now, None, "a part of a linked poll result is missing", since=self._heard)
 

@@ -276,6 +276,14 @@ def test_linked_results_are_one() -> None:
     assert not [record for record in woken(found, 3)[0] if isinstance(record, Gap)]
 
 
+def test_linked_results_without_their_plain_end_and_of_one_invoke_id_are_whole_too() -> None:
+    found = associated()
+    other = poll_result(WAVE, (2, (samples(0x0102, [1] * 64),)))
+    first, *rest = linked(1, 2, 3, end=False)
+    heard(found, first, other, *rest, *linked(1, 2, 3))
+    assert not [record for record in woken(found, 3)[0] if isinstance(record, Gap)]
+
+
 @pytest.mark.parametrize("counts", [(1, 3), (2, 3), (1, 2)])
 def test_a_missing_part_of_linked_results_is_a_gap(counts: tuple[int, ...]) -> None:
     found = associated()
