@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Final
 
 BUILT_IN: Final = {
+    "bis": "drivers.bis:Bis",
     "cdi500": "drivers.cdi500:Cdi500",
     "cms50": "drivers.cms50:Cms50",
     "ge-dri": "drivers.ge_dri:GeDri",

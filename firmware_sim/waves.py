@@ -31,6 +31,7 @@ class WaveKind(StrEnum):
     FLOW = "flow"  # l/min, inspiration positive
     VOLUME = "volume"  # ml
     RESP = "resp"  # ohm, impedance change
+    EEG = "eeg"  # uV, frontal
 
 
 _PULSE_POINTS = 2048
@@ -217,6 +218,7 @@ class WaveSynth:
 
     def __init__(self, rhythm: Rhythm, seed: int) -> None:
         self.rhythm = rhythm
+        self._seed = seed
         rng = random.Random(f"waves {seed}")
         noise_i = [rng.gauss(0, 1) for _ in range(_NOISE_POINTS)]
         noise_ii = [rng.gauss(0, 1) for _ in range(_NOISE_POINTS)]
@@ -237,6 +239,8 @@ class WaveSynth:
             return out
         if kind in self._noise:
             self._ecg(kind, out, start, rate_hz)
+        elif kind is WaveKind.EEG:
+            self._eeg(out, start, rate_hz)
         elif kind in (WaveKind.ART, WaveKind.PLETH, WaveKind.CVP):
             self._pulses(kind, out, start, rate_hz)
         else:
@@ -278,6 +282,25 @@ class WaveSynth:
         base = (_ECG_LEAD_S + _ECG_FIXED_S) * _ECG_PER_S
         for i in range(max(start, math.ceil(fixed_end)), min(end, math.ceil(tail_end))):
             out[i - start] += qrs * table[int((i - fixed_end) * slow + base)]
+
+    def _eeg(self, out: array[float], start: int, rate: int) -> None:
+        """Slow waves that grow with depth, alpha spindles, fast activity that fades; deepest, bursts and silence."""
+        noise = self._noise[WaveKind.ECG_I]
+        end = start + len(out)
+        for second in range(start // rate, -(-end // rate)):
+            bis = self.rhythm.levels.level("bis", float(second))
+            depth = min(1.0, max(0.0, (98.0 - bis) / 60.0))
+            silent = random.Random(f"eeg {self._seed} {second // 2}").random() < (35.0 - bis) * 0.025
+            gain = 0.04 if silent else 1.0
+            slow, alpha, fast = gain * 24.0 * depth, gain * 11.0 * depth, 4.0 * gain * (1.4 - depth)
+            for i in range(max(start, second * rate), min(end, (second + 1) * rate)):
+                t = i / rate
+                spindle = SINE[int(t * 0.23 * _PULSE_POINTS) & (_PULSE_POINTS - 1)] ** 2
+                out[i - start] = (
+                    slow * SINE[int(t * 1.1 * _PULSE_POINTS) & (_PULSE_POINTS - 1)]
+                    + alpha * spindle * SINE[int(t * 10.3 * _PULSE_POINTS) & (_PULSE_POINTS - 1)]
+                    + fast * noise[(i * 7) & 4095]
+                )
 
     def _fibrillation(self, kind: WaveKind, out: array[float], start: int, rate: int) -> None:
         levels = self.rhythm.levels

@@ -20,7 +20,7 @@ BOUNDS = {
     WaveKind.ECG_I: (-0.6, 1.0, 0.2), WaveKind.ECG_II: (-1.2, 1.6, 0.3), WaveKind.ECG_III: (-0.8, 1.0, 0.25),
     WaveKind.ART: (5, 190, 6), WaveKind.CVP: (-2, 22, 1.5), WaveKind.PLETH: (-8, 12, 1), WaveKind.CO2: (-1, 60, 3),
     WaveKind.O2: (25, 60, 1), WaveKind.AWP: (0, 45, 2), WaveKind.FLOW: (-60, 45, 3), WaveKind.VOLUME: (-5, 600, 10),
-    WaveKind.RESP: (-1, 1, 0.05),
+    WaveKind.RESP: (-1, 1, 0.05), WaveKind.EEG: (-70, 70, 50),
 }  # fmt: skip
 
 
