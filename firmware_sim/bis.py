@@ -121,7 +121,7 @@ class BisMonitor(SimulatedDevice):
         return max(min(due), now_s + 1e-3) if due else math.inf
 
     def _off(self, now_s: float) -> bool:
-        return "bis" in self.line.sensors_off(now_s)
+        return "eeg" in self.line.sensors_off(now_s)
 
     def _eeg(self, number: int) -> bytes:
         """The packet that ends at ``number`` eighths of a second."""

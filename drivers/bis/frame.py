@@ -123,13 +123,14 @@ class Deframer:
         """The stream ended: what belongs to no packet."""
         self._lost_bytes += len(self._buffer)
         self._buffer.clear()
-        return next(iter(self._told()), None)
+        told = self._told()
+        return told[0] if told else None
 
-    def _lose(self, lost_bytes: int) -> list[Item]:
+    def _lose(self, lost_bytes: int) -> list[Fault]:
         self._lost_bytes += lost_bytes
         return self._told() if self._lost_bytes >= _MOST_LOST_BYTES else []
 
-    def _told(self) -> list[Item]:
+    def _told(self) -> list[Fault]:
         lost_bytes, checksums = self._lost_bytes, self._checksums
         self._lost_bytes = self._checksums = 0
         return [Fault("checksum" if checksums else "framing", lost_bytes)] if lost_bytes else []

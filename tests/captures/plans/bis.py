@@ -13,7 +13,7 @@ BYTE_US = 174
 
 
 def plans() -> Iterator[Plan]:
-    yield _plan("bis-vista", Patient(21), "quatro", 12, {}, "sensor-off@6+3:bis")
+    yield _plan("bis-vista", Patient(21), "quatro", 12, {}, "sensor-off@6+3:eeg")
     hurt = ("noise@3+2:0.003", "lost@6+2:0.003", "silence@9+3", "reboot@15+3")
     yield _plan("bis-vista-bad-line", Patient(22), "quatro", 23, {"spectra": True}, *hurt)
     yield _plan("bis-extend-values-only", Patient(23), "extend", 10, {"eeg": False})

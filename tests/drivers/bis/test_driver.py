@@ -92,7 +92,7 @@ def test_without_eeg_the_monitor_is_told_to_send_none() -> None:
 
 
 def test_a_sensor_taken_off_withdraws_values_and_tells_why() -> None:
-    records, _ = session(20, "sensor-off@5+5:bis")
+    records, _ = session(20, "sensor-off@5+5:eeg")
     gone = [
         r for r in records if isinstance(r, Numeric) and r.value is None and (r.channel, r.device_code) == ("", "BIS")
     ]
