@@ -49,6 +49,10 @@ class Conditions:
         self._active = told
         return events
 
+    def again(self, now: Now, device_time: DeviceTime | None = None) -> list[Event]:
+        """Those that are active, told once more: after a new connection nobody need look further back."""
+        return [self._event(condition, "continue", now, device_time) for condition in self._active.values()]
+
     def _event(self, condition: Condition, phase: Phase, now: Now, device_time: DeviceTime | None) -> Event:
         return Event(
             sub=self._sub,

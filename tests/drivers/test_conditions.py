@@ -34,6 +34,15 @@ def test_start_change_and_end() -> None:
     assert (end.phase, end.alarm_id, end.priority) == ("end", "sensor-off", "high")
 
 
+def test_what_is_active_can_be_told_again() -> None:
+    conditions = Conditions("bed-1")
+    assert conditions.again(NOW) == []
+    conditions.update([OFF], NOW)
+    (again,) = conditions.again(NOW)
+    assert (again.phase, again.alarm_id, again.sub) == ("continue", "sensor-off", "bed-1")
+    assert conditions.update([OFF], NOW) == []
+
+
 @given(st.lists(NAMES))
 def test_every_start_has_its_end_and_no_other(story: list[set[str]]) -> None:
     conditions, active = Conditions(), set[str]()

@@ -1,0 +1,237 @@
+"""B. Braun Space and Compactplus: a rack of up to 27 infusion pumps behind one ComDevice, by the BCC protocol.
+
+Source: B. Braun, Technical Interface Specification BCC (I0022_000030, version 4.0).
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from typing import ClassVar, Final
+
+from drivers.bbraun_bcc.config import BBraunBccConfig
+from drivers.bbraun_bcc.dialogue import ANSWER_NS, Dialogue
+from drivers.bbraun_bcc.frame import MAX_MESSAGE_BYTES, Block, Deframer, Fault, Item, message
+from drivers.bbraun_bcc.quadruple import Quadruple, Unread, quadruples
+from drivers.bbraun_bcc.rack import MAKER, Rack
+from drivers.bbraun_bcc.recognise import recognise
+from drivers.bbraun_bcc.request import ALIVE, NOBODY, TX_ALLOWED, VERSION
+from drivers.clock_offset import ClockOffset, ClockStep
+from drivers.contract import Message, Now, Outbox, Spec, Transport
+from drivers.gaps import GapCollector
+from ledger.errors import OurFault
+from ledger.limits import S_NS
+from ledger.records import Gap, Identity, Link, LinkId, LinkState, Record
+
+_NOT_UNDERSTOOD: Final = "68"
+_VERSION: Final = re.compile(r"V?\d{1,3}\.\d{1,3}[0-9A-Za-z.]{0,8}")
+
+
+@dataclass(slots=True)
+class _Session:
+    """What is known of one connection. ``begins``: the next block is the first of an answer, so its time is fresh."""
+
+    link: LinkId
+    peer: str
+    dialogue: Dialogue | None
+    deframer: Deframer = field(default_factory=Deframer)
+    clock: ClockOffset = field(default_factory=lambda: ClockOffset(S_NS))
+    begins: bool = True
+    bed_id: str = ""
+    version: str = ""
+    identified: bool = False
+    heard_at: Now | None = None
+    block_at: Now | None = None
+
+
+class BBraunBcc(Outbox):
+    """Asks for all pumps and acknowledges what comes, or hears what the ComDevice sends in its cycle; records it.
+
+    The pumps, their values and alarms outlive a connection, so that what ended meanwhile is told after it.
+    """
+
+    spec: ClassVar[Spec[BBraunBccConfig]] = Spec(
+        name="bbraun-bcc",
+        devices=(
+            "B. Braun Space: Perfusor Space, Infusomat Space behind SpaceCom",
+            "B. Braun Compactplus behind ComSystem",
+        ),
+        transports=(Transport.SERIAL, Transport.TCP),
+        config=BBraunBccConfig,
+        serial_lines=("9600 8N1", "19200 8N1", "38400 8N1", "57600 8N1", "115200 8N1"),
+        tx_allowed=TX_ALLOWED,
+        passive_ok=True,
+        client_slots=1,
+        silence_s=12.0,
+        records=frozenset({"numeric", "setting", "event", "gap", "identity", "link", "clock"}),
+        source="B. Braun, Technical Interface Specification BCC, I0022_000030 v4.0",
+        longest_frame_bytes=MAX_MESSAGE_BYTES,
+        recognise=recognise,
+        probe_requests=(message(NOBODY, ALIVE, stuffed=True), message(NOBODY, ALIVE, stuffed=False)),
+    )
+
+    def __init__(self, config: BBraunBccConfig) -> None:
+        super().__init__()
+        self._config = config
+        self._session: _Session | None = None
+        self._rack = Rack(config.demographics)
+        self._gaps = GapCollector()
+
+    # What the shell calls -------------------------------------------------------------------------------------
+
+    def link_up(self, link: LinkId, peer: str, now: Now) -> None:
+        """The port is open: call the ComDevice, unless we only listen."""
+        dialogue = None if self._config.listen_only else self._dialogue()
+        self._session = _Session(link, peer, dialogue)
+        self._rack.new_link()
+        if dialogue is not None:
+            self._say(link, dialogue.start(now.mono_ns))
+
+    def receive(self, link: LinkId, data: bytes | Message, now: Now) -> None:
+        """Bytes of the line. Raises OurFault for a Message: no transport of this driver makes one."""
+        if isinstance(data, Message):
+            raise OurFault("bbraun-bcc.message", "a driver of a byte stream was handed a framed message")
+        session = self._session
+        if session is None or session.link != link:
+            return
+        session.heard_at = now
+        for item in session.deframer.feed(data):
+            self._take(session, item, now)
+        if session.dialogue is not None and session.deframer.inside:
+            session.dialogue.heard(now.mono_ns)
+
+    def link_down(self, link: LinkId, reason: str, now: Now) -> None:
+        """The port is gone; say what was begun and never ended."""
+        session = self._session
+        if session is None or session.link != link:
+            return
+        begun = session.deframer.abandon()
+        if begun:
+            self._gaps.add("framing", now, begun, "cut by the end of the connection")
+        self._emit_all(self._gaps.take(now, everything=True))
+        self._session = None
+
+    def wake(self, now: Now) -> None:
+        """Tell the gaps that are due and say what is due."""
+        self._emit_all(self._gaps.take(now))
+        session = self._session
+        if session is None or session.dialogue is None:
+            return
+        due = session.dialogue.due(now.mono_ns)
+        if due.lost:
+            self._lost(session, now)
+        self._say(session.link, due.frames)
+
+    def deadline_ns(self) -> int | None:
+        """When ``wake`` is wanted."""
+        session = self._session
+        deadlines = [self._gaps.deadline_ns()]
+        if session is not None and session.dialogue is not None:
+            deadlines.append(session.dialogue.deadline_ns())
+        return min((deadline for deadline in deadlines if deadline is not None), default=None)
+
+    # What came ------------------------------------------------------------------------------------------------
+
+    def _dialogue(self) -> Dialogue:
+        config = self._config
+        stuffing = {"on": True, "off": False, "auto": None}[config.stuffing]
+        return Dialogue(round(config.poll_s * S_NS), config.mode, stuffing)
+
+    def _take(self, session: _Session, item: Item, now: Now) -> None:
+        if isinstance(item, Block):
+            self._block(session, item, now)
+        elif isinstance(item, Fault):
+            self._gaps.add(item.cause, now, item.lost_bytes, item.detail)
+            self._rack.hurt()
+            if item.answerable and session.dialogue is not None:
+                session.dialogue.damaged(now.mono_ns)
+        elif session.dialogue is not None:
+            session.dialogue.refused(now.mono_ns)
+
+    def _block(self, session: _Session, block: Block, now: Now) -> None:
+        session.block_at = now
+        told: list[Quadruple] = []
+        for part in quadruples(block.text):
+            if isinstance(part, Unread):
+                self._gaps.add("undecodable", now, part.lost_bytes, "no time, address, parameter and value")
+                self._rack.hurt()
+            else:
+                told.append(part)
+        told = self._version_in(session, told)
+        self._identify(session, block.bed_id, now)
+        self._observe(session, told, block, now)
+        self._emit_all(self._rack.take(told, now, last=block.last))
+        self._tell_overflow(now)
+        if session.dialogue is not None:
+            refusal = any(part.parameter == "GNERR" and part.value == _NOT_UNDERSTOOD for part in told)
+            session.dialogue.block(block, now.mono_ns, refusal=refusal)
+            for slot in self._rack.to_ask():
+                session.dialogue.ask_slot(slot)
+
+    def _version_in(self, session: _Session, told: list[Quadruple]) -> list[Quadruple]:
+        """Takes the answer to a question after the version; what it was, others keep for a parameter."""
+        if session.dialogue is None or session.dialogue.asked != VERSION:
+            return told
+        kept = []
+        for part in told:
+            found = next((text for text in (part.value, part.parameter) if text and _VERSION.fullmatch(text)), None)
+            if found is None or part.parameter.startswith(("IN", "FM", "GNM", "GNN")):
+                kept.append(part)
+            else:
+                session.version = found.removeprefix("V")
+        return kept
+
+    def _identify(self, session: _Session, bed_id: str, now: Now) -> None:
+        protocol = f"BCC {session.version}".strip()
+        if session.identified and session.bed_id == f"{bed_id} {protocol}":
+            return
+        session.bed_id = f"{bed_id} {protocol}"
+        self.emit(Identity(at_ns=now.utc_ns, make=MAKER, model="ComDevice", protocol=protocol, position=bed_id))
+        state: LinkState = "changed" if session.identified else "identified"
+        session.identified = True
+        self.emit(Link(at_ns=now.utc_ns, link=session.link, state=state, peer=session.peer))
+
+    def _observe(self, session: _Session, told: list[Quadruple], block: Block, now: Now) -> None:
+        """Follow the ComDevice's clock by the first block of each answer; later ones may have waited for ours."""
+        begins, session.begins = session.begins, block.last
+        if not begins or not told:
+            return
+        outcome = session.clock.observe(told[0].uptime_s * S_NS, now)
+        if isinstance(outcome, ClockStep):
+            what = "the ComDevice began anew" if outcome.step_ns < 0 else "the ComDevice's clock moved"
+            self._gaps.add("clock_jump", now, None, f"{what}: {outcome.step_ns / S_NS:+.0f} s")
+        elif outcome is not None:
+            self.emit(outcome)
+
+    # What is missing ------------------------------------------------------------------------------------------
+
+    def _lost(self, session: _Session, now: Now) -> None:
+        """Nobody answers though bytes come; that none come at all is the shell's to tell."""
+        self._rack.hurt()
+        session.begins = True
+        if session.heard_at is None or now.mono_ns - session.heard_at.mono_ns >= ANSWER_NS:
+            return
+        since = session.block_at or now
+        self.emit(
+            Gap(
+                at_ns=now.utc_ns,
+                cause="silence",
+                since_ns=since.utc_ns,
+                until_ns=now.utc_ns,
+                detail="the ComDevice gave no answer; called anew",
+            )
+        )
+
+    def _tell_overflow(self, now: Now) -> None:
+        if self._rack.overflowed:
+            self._gaps.add("overflow", now, None, "more parameters than the driver follows; they are kept raw")
+            self._rack.overflowed = 0
+
+    def _say(self, link: LinkId, frames: Iterable[bytes]) -> None:
+        for frame in frames:
+            self.send(link, frame)
+
+    def _emit_all(self, records: Iterable[Record]) -> None:
+        for record in records:
+            self.emit(record)
