@@ -146,7 +146,10 @@ class Dialogue:
         if quiet_ns >= QUIET_NS:
             self._pushes += 1
         self._pushing = self._pushing or self.mode == "cyclic" or (self.mode == "auto" and self._pushes >= PUSHES)
-        self._next_ns = max(self._next_ns, self._earliest_ns(now_ns), now_ns + CONTINUE_NS)
+        # Asking a whole turn later leaves room for what comes by itself, so that it is known for what it is.
+        self._turn_ns = now_ns
+        pause_ns = CONTINUE_NS if self._queue else self.poll_ns
+        self._next_ns = max(self._next_ns, self._earliest_ns(now_ns), now_ns + pause_ns)
 
     def damaged(self, now_ns: int) -> None:
         """A block came damaged: let it be sent again, a few times."""

@@ -33,9 +33,10 @@ class Unread:
 
 
 def quadruples(text: bytes) -> Iterator[Quadruple | Unread]:
-    """The parts of a block in their order; an empty block has none."""
-    for part in text.split(_BETWEEN) if text else ():
-        yield _quadruple(part)
+    """The parts of a block in their order; empty ones, as after a last separator, are none."""
+    for part in text.split(_BETWEEN):
+        if part:
+            yield _quadruple(part)
 
 
 def _quadruple(part: bytes) -> Quadruple | Unread:

@@ -148,6 +148,8 @@ class Rack:
 
     def _of_pump(self, report: Report) -> Iterator[Record]:
         error = report.value("GNERR")
+        if error == NO_MORE:
+            return
         if error is not None:
             sitting = self._at(report.address)
             yield _error_event(sitting.sub if sitting is not None else "", report, error)

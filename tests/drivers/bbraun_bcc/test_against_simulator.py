@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
+from itertools import pairwise
 
 import pytest
 
@@ -79,6 +80,10 @@ def test_a_rack_in_cyclic_mode(mode: str) -> None:
     config = BBraunBccConfig(mode=mode)  # type: ignore[arg-type]
     records = list(session(40, RackConfig(cycle_s=5.0), config=config))
     assert all(len(values) >= 6 for values in rates(records).values())
+    last_s = [r.at_ns / S_NS for r in records if isinstance(r, Numeric) and r.code == RATE and r.sub == "pump-210001"][
+        -4:
+    ]
+    assert all(4.5 < after - before < 5.5 for before, after in pairwise(last_s))  # it is no longer asked as well
 
 
 def test_a_rack_that_tells_no_serial_numbers() -> None:

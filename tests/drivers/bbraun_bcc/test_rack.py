@@ -220,3 +220,38 @@ def test_what_finds_no_room_is_told() -> None:
     line.cut()
     (gap,) = [record for record in line.records if isinstance(record, Gap)]
     assert gap.cause == "overflow"
+
+
+def test_an_infusomat_as_one_was_seen() -> None:
+    """Parameters, order and values that a real Infusomat Space told (serial and unique number changed)."""
+    told = (
+        "DSSTATUS,00051 GNMODEL,686N030004 INRT,30.00 INAVRT,30.00 INVTB,100.00 INSOL,NaCl INRMT,11760 INVI,2.33 "
+        "INTIME,5 INAKKU,0 INSTBY,1388 INP2,48 INNR,68088000 INSERNUM,561000 INM8,1 INA1,0 INA2,0 INA3,0 INA5,0 "
+        "INA6,_NV INA7,0 INA8,0 INA9,0 INA11,0 INA12,0 INA14,0 INA15,0 INA16,0"
+    )
+    line = Line(QUIET)
+    line.hear(block(*(f"72,50113,{part}" for part in told.split())))
+    values = {r.device_code: (str(r.value), r.unit) for r in line.records if isinstance(r, Numeric)}
+    assert values["INRT"] == values["INAVRT"] == ("30.00", "mL/h")
+    assert (values["INVTB"], values["INVI"]) == (("100.00", "mL"), ("2.33", "mL"))
+    assert (values["INRMT"], values["INTIME"], values["INP2"]) == (("11760", "s"), ("5", "min"), ("48", "%"))
+    (pump_told,) = [r for r in line.records if isinstance(r, Identity) and r.sub]
+    assert (pump_told.sub, pump_told.model, pump_told.position) == ("pump-561000", "Infusomat Space", "pillar 1 slot 3")
+    assert [r.text for r in line.records if isinstance(r, Event)] == ["mains power"]
+
+
+def test_no_more_data_is_no_error() -> None:
+    line = Line(QUIET)
+    line.hear(block(*pump("11", INRT="1")))
+    for _ in range(2):
+        assert line.hear(block("310,50100,GNERR,11")) == []
+        line.hear(block(*pump("11", INRT="1")))
+    assert len(rates(line.records)) == 3
+
+
+def test_a_rack_that_was_emptied() -> None:
+    line = Line(QUIET)
+    line.hear(block("300,50100,FMNOR,1", *pump("11", INRT="1")))
+    for _ in range(4):
+        line.hear(block("310,50100,FMNOR,1", "310,50100,GNERR,11"))
+    assert rates(line.records)[1:] == [("pump-7711", None, Quality.UNAVAILABLE)]
