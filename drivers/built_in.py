@@ -10,6 +10,7 @@ BUILT_IN: Final = {
     "cdi500": "drivers.cdi500:Cdi500",
     "cms50": "drivers.cms50:Cms50",
     "ge-dri": "drivers.ge_dri:GeDri",
+    "hamilton": "drivers.hamilton:Hamilton",
     "hl7": "drivers.hl7v2:Hl7v2",
     "intellivue": "drivers.intellivue:IntelliVue",
     "line": "drivers.line:Line",
