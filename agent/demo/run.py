@@ -86,7 +86,7 @@ async def _play(folder: Path, view: View) -> list[Claim]:
     background: list[asyncio.Task[None]] = []
     try:
         await stage.put_up()
-        background.append(asyncio.create_task(watch(stage.boxes, PATIENT_BOX, view.show)))
+        background.append(asyncio.create_task(watch(stage.boxes, PATIENT_BOX, view.show, stage.watched)))
         return await _play_scenes(stage)
     finally:
         _on_signals(_nothing)  # taking down must not be interrupted; it is bounded

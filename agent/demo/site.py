@@ -5,8 +5,8 @@ from __future__ import annotations
 import os
 import random
 import socket
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -26,11 +26,15 @@ _PORTS = range(20_000, 32_000)
 
 @dataclass(frozen=True, slots=True)
 class Ports:
-    """Where everything listens: brokers and HL7 listeners by box, cables by (from, to)."""
+    """Where everything listens: brokers and HL7 listeners by box, cables by (from, to); of a whole room also its
+    devices by feed, and the box's end of a device's cable.
+    """
 
     broker: Mapping[str, int]
     hl7: Mapping[str, int]
     cable: Mapping[tuple[str, str], int]
+    device: Mapping[str, int] = field(default_factory=dict)
+    device_cable: Mapping[str, int] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,10 +45,9 @@ class DemoSite:
     ports: Ports
     configuration: Mapping[str, Path]
 
-    @property
-    def monitor(self) -> Path:
-        """The monitor's serial port (a link to a pty)."""
-        return monitor_path(self.folder)
+    def serial(self, feed: str) -> Path:
+        """The serial port of a device (a link to a pty)."""
+        return serial_port(self.folder, feed)
 
     def acknowledged(self, gateway: str) -> Path:
         """Where a gateway writes down what was acknowledged to it."""
@@ -64,16 +67,18 @@ def cables() -> list[tuple[str, str]]:
     return [("", PATIENT_BOX), *((PATIENT_BOX, box) for box in OTHERS)]
 
 
-def choose_ports() -> Ports:
-    """Free ports of the loopback. Raises OperatorFault ``demo.no-port``."""
-    free = iter(_free_ports(2 * len(BOXES) + len(cables())))
+def choose_ports(devices: Sequence[str] = ()) -> Ports:
+    """Free ports of the loopback, for these devices too. Raises OperatorFault ``demo.no-port``."""
+    free = iter(_free_ports(2 * len(BOXES) + len(cables()) + 2 * len(devices)))
     return Ports(
-        {box: next(free) for box in BOXES}, {box: next(free) for box in BOXES}, {ends: next(free) for ends in cables()}
-    )
+        {box: next(free) for box in BOXES}, {box: next(free) for box in BOXES}, {ends: next(free) for ends in cables()},
+        {feed: next(free) for feed in devices}, {feed: next(free) for feed in devices},
+    )  # fmt: skip
 
 
-def make_site(folder: Path, ports: Ports) -> DemoSite:
-    """Keys, manifest and configuration of every box below ``folder``.
+def make_site(folder: Path, ports: Ports, room: Sequence[dict[str, Any]] = ()) -> DemoSite:
+    """Keys, manifest and configuration of every box below ``folder``. ``room``: the feeds of the patient's box, the
+    only ones then; without it a monitor and gateways.
 
     Raises OperatorFault ``demo.folder-long`` where no Unix socket fits, and what ``init_site`` raises.
     """
@@ -88,7 +93,7 @@ def make_site(folder: Path, ports: Ports) -> DemoSite:
             room=f"OR {number}",
             listen=f"{HOST}:{ports.broker[box]}",
             address={peer: f"{HOST}:{port}" for peer, port in _addresses(box, ports).items()},
-            feed=_feeds(box, folder, ports),
+            feed=_feeds(box, folder, ports) if not room else list(room) if box == PATIENT_BOX else [],
         )
         for number, box in enumerate(BOXES, start=1)
     ]
@@ -96,9 +101,9 @@ def make_site(folder: Path, ports: Ports) -> DemoSite:
     return DemoSite(folder, ports, {box.id: box.configuration for box in made})
 
 
-def monitor_path(folder: Path) -> Path:
-    """The monitor's serial port."""
-    return folder / "monitor"
+def serial_port(folder: Path, feed: str) -> Path:
+    """The serial port of a device."""
+    return folder / feed
 
 
 def _addresses(box: str, ports: Ports) -> dict[str, int]:
@@ -113,7 +118,7 @@ def _feeds(box: str, folder: Path, ports: Ports) -> list[dict[str, Any]]:
         feeds.append({
             "name": "monitor",
             "driver": "ge-dri",
-            "serial": {"path": str(monitor_path(folder)), "line": "19200 8E1"},
+            "serial": {"path": str(serial_port(folder, "monitor")), "line": "19200 8E1"},
             "options": {"numerics_s": 5, "waves": ["ECG1", "INVP1", "PLETH"]},
         })  # fmt: skip
     if box != BOXES[-1]:

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from agent.demo.full_room import Plug, RoomDevice
 from agent.demo.processes import Box, Process, gateway, monitor
 from agent.demo.proxy import Cable
 from agent.demo.site import BOXES, PATIENT_BOX, DemoSite
@@ -18,13 +20,20 @@ _HL7_RATE = "2"
 
 @dataclass(slots=True)
 class Stage:
-    """The demo's three boxes and their surroundings."""
+    """The demo's three boxes and their surroundings. ``room``: the devices of a whole room, none for the small one.
+
+    ``device`` and ``device_cable`` find those of a whole room by feed; while ``watched`` is clear nobody asks the boxes.
+    """
 
     site: DemoSite
     view: View
+    room: Sequence[RoomDevice] = ()
     boxes: dict[str, Box] = field(default_factory=dict)
     devices: list[Process] = field(default_factory=list)
     cables: list[Cable] = field(default_factory=list)
+    device: dict[str, Process] = field(default_factory=dict)
+    device_cable: dict[str, Cable] = field(default_factory=dict)
+    watched: asyncio.Event = field(default_factory=asyncio.Event)
 
     @property
     def patient(self) -> Box:
@@ -39,10 +48,8 @@ class Stage:
             self.cables.append(cable)
             await cable.start(port)
         self.boxes |= {box: Box(box, site.configuration[box], site.log(box)) for box in BOXES}
-        self.devices.append(monitor("monitor", site.monitor, site.log("monitor"), "--scenario", "haemorrhage"))
-        for number, box in enumerate(BOXES[:2]):
-            name, options = f"gateway-{box}", ("--rate", _HL7_RATE, "--seed", str(number))
-            self.devices.append(gateway(name, site.ports.hl7[box], site.acknowledged(name), site.log(name), *options))
+        await self._put_up_room() if self.room else self._put_up_two_devices()
+        self.watched.set()
         for process in (*self.boxes.values(), *self.devices):
             await process.start()
 
@@ -50,8 +57,28 @@ class Stage:
         """End every process and cable."""
         processes = (*self.devices, *self.boxes.values())
         await asyncio.gather(*(process.stop() for process in processes), return_exceptions=True)
-        for cable in self.cables:
+        for cable in (*self.cables, *self.device_cable.values()):
             await cable.stop()
+
+    def _put_up_two_devices(self) -> None:
+        site = self.site
+        path, log = site.serial("monitor"), site.log("monitor")
+        self.devices.append(monitor("monitor", path, log, "--scenario", "haemorrhage"))
+        for number, box in enumerate(BOXES[:2]):
+            name, options = f"gateway-{box}", ("--rate", _HL7_RATE, "--seed", str(number))
+            self.devices.append(gateway(name, site.ports.hl7[box], site.acknowledged(name), site.log(name), *options))
+
+    async def _put_up_room(self) -> None:
+        site, ports = self.site, self.site.ports
+        for device in self.room:
+            arguments = device.arguments(site.serial(device.feed), ports.device[device.feed])
+            log = site.log(f"device-{device.feed}")
+            process = Process(device.feed, ("-m", "firmware_sim", *arguments), log)
+            self.devices.append(process)
+            self.device[device.feed] = process
+            if device.plug is Plug.TCP:
+                cable = self.device_cable[device.feed] = Cable(ports.device[device.feed])
+                await cable.start(ports.device_cable[device.feed])
 
     def set_cut(self, *, cut: bool) -> None:
         """Cut or mend every cable of the patient's box."""

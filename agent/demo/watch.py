@@ -39,9 +39,12 @@ async def read_box(box: Box, *, values: bool) -> Reading:
     return Reading(box.name, status, statistics, tuple(state["values"]))
 
 
-async def watch(boxes: Mapping[str, Box], patient_box: str, show: Callable[[list[Reading]], None]) -> None:
-    """Show every box again and again, until cancelled."""
+async def watch(
+    boxes: Mapping[str, Box], patient_box: str, show: Callable[[list[Reading]], None], watched: asyncio.Event
+) -> None:
+    """Show every box again and again while ``watched`` is set, until cancelled."""
     while True:
+        await watched.wait()
         readings = await asyncio.gather(*(read_box(box, values=box.name == patient_box) for box in boxes.values()))
         show(list(readings))
         await asyncio.sleep(_EVERY_S)
