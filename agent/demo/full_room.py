@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import Enum
 from pathlib import Path
 from typing import Any, Final
 
-from agent.demo.site import HOST
+from agent.demo.site import HOST, Ports, serial_port
 
 _SEED: Final = "2"
 _MONITOR_WAVES: Final = (
@@ -30,7 +30,7 @@ class Plug(Enum):
 class RoomDevice:
     """One device: the feed that records it, the driver, and the simulated device with its options.
 
-    ``line`` is for SERIAL; ``options`` are the feed's.
+    ``line`` is for SERIAL; ``options`` are the feed's; ``devices`` and ``waves`` are how many it must show.
     """
 
     feed: str
@@ -40,6 +40,8 @@ class RoomDevice:
     simulator: tuple[str, ...]
     line: str = ""
     options: Mapping[str, Any] = field(default_factory=dict)
+    devices: int = 1
+    waves: int = 0
 
     def arguments(self, serial: Path, port: int) -> tuple[str, ...]:
         """Of ``python -m firmware_sim``: the device at its serial port or at a port of this machine."""
@@ -64,17 +66,32 @@ MONITOR, VENTILATOR, PUMPS, BIS, OXIMETER, GATEWAY = "monitor", "ventilator", "p
 FULL_ROOM: Final = (
     RoomDevice(
         MONITOR, "IntelliVue patient monitor, 8 waves, on the LAN", "intellivue", Plug.UDP, ("intellivue",),
-        options={"interface": "lan", "wave_list": list(_MONITOR_WAVES)},
+        options={"interface": "lan", "wave_list": list(_MONITOR_WAVES)}, waves=len(_MONITOR_WAVES),
     ),
     RoomDevice(
         VENTILATOR, "Evita 4 ventilator, 4 waves, behind a terminal server", "medibus", Plug.TCP, ("evita",),
-        options={"waves": ["PAW", "FLOW", "VOLUME", "CO2"]},
+        options={"waves": ["PAW", "FLOW", "VOLUME", "CO2"]}, waves=4,
     ),
     RoomDevice(
-        BIS, "BIS VISTA with EEG, on a serial line", "bis", Plug.SERIAL, ("bis",), "57600 8N1",
+        PUMPS, "SpaceStation with four infusion pumps, on a serial line", "bbraun-bcc", Plug.SERIAL,
+        ("space-rack", "--pumps", "4", "--calm"), "9600 8N1", {"poll_s": 2.0}, devices=5,
+    ),
+    RoomDevice(
+        BIS, "BIS VISTA with EEG, on a serial line", "bis", Plug.SERIAL, ("bis",), "57600 8N1", waves=2,
     ),
     RoomDevice(
         OXIMETER, "Radical-7 oximeter, on a serial line", "masimo", Plug.SERIAL, ("masimo", "--rainbow"), "9600 8N1",
     ),
-    RoomDevice(GATEWAY, "HL7 gateway with waves", "hl7", Plug.MLLP, ("hl7", "--rate", "1", "--waves")),
+    RoomDevice(GATEWAY, "HL7 gateway with waves", "hl7", Plug.MLLP, ("hl7", "--rate", "1", "--waves"), waves=4),
 )  # fmt: skip
+
+
+def feeds_of(room: Sequence[RoomDevice], folder: Path, ports: Ports) -> list[dict[str, Any]]:
+    """The ``[[feed]]`` of each device; those over TCP are reached through their cable."""
+    return [
+        device.section(
+            serial_port(folder, device.feed),
+            (ports.device_cable if device.plug is Plug.TCP else ports.device)[device.feed],
+        )
+        for device in room
+    ]

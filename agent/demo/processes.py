@@ -38,6 +38,13 @@ class Process:
         """Started, and not ended since."""
         return self._process is not None and self._process.returncode is None
 
+    @property
+    def pid(self) -> int:
+        """Its process id. Raises OurFault ``demo.not-running``."""
+        if self._process is None or not self.running:
+            raise OurFault("demo.not-running", f"{self.name} is not running")
+        return self._process.pid
+
     async def start(self) -> None:
         """Start it, or start it again; what it prints is appended to its file."""
         if self.running:

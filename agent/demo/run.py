@@ -8,14 +8,27 @@ import shutil
 import signal
 import tempfile
 import time
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from agent.demo.claims import Claim, all_passed
+from agent.demo.full_room import FULL_ROOM, feeds_of
 from agent.demo.machine import machine_facts
-from agent.demo.scenes import insider, kill_under_load, network_cut, ransomware, start, two_histories
+from agent.demo.scenes import (
+    insider,
+    kill_under_load,
+    network_cut,
+    ransomware,
+    room_cables,
+    room_load,
+    room_lost,
+    room_reboot,
+    room_start,
+    start,
+    two_histories,
+)
 from agent.demo.site import PATIENT_BOX, choose_ports, make_site
 from agent.demo.stage import Stage
 from agent.demo.view import View
@@ -32,6 +45,13 @@ SCENES: tuple[tuple[str, Scene], ...] = (
     (insider.SCENE, insider.play),
     (two_histories.SCENE, two_histories.play),
     (ransomware.SCENE, ransomware.play),
+)
+ROOM_SCENES: tuple[tuple[str, Scene], ...] = (
+    (room_start.SCENE, room_start.play),
+    (room_load.SCENE, room_load.play),
+    (room_cables.SCENE, room_cables.play),
+    (room_reboot.SCENE, room_reboot.play),
+    (room_lost.SCENE, room_lost.play),
 )
 _SCENE_S = 45.0
 
@@ -61,9 +81,9 @@ class Outcome:
         }
 
 
-def run_demo(view: View, *, keep: bool) -> Outcome:
-    """Run it; the folder is removed unless ``keep``. Ended by a signal, it first ends its
-    processes and cleans up, then raises KeyboardInterrupt.
+def run_demo(view: View, *, keep: bool, full_room: bool = False) -> Outcome:
+    """Run it, or with ``full_room`` that of a whole operating room; the folder is removed unless ``keep``. Ended by a
+    signal, it first ends its processes and cleans up, then raises KeyboardInterrupt.
     """
     began = time.monotonic()
     with _folder(keep) as folder:
@@ -74,20 +94,20 @@ def run_demo(view: View, *, keep: bool) -> Outcome:
             f"{machine['fdatasync_p99_ms']:.2f} ms (p99)."
         )
         try:
-            claims = asyncio.run(_play(folder, view))
+            claims = asyncio.run(_play(folder, view, full_room=full_room))
         except asyncio.CancelledError:
             raise KeyboardInterrupt from None
     return Outcome(tuple(claims), machine, time.monotonic() - began, folder if keep else None)
 
 
-async def _play(folder: Path, view: View) -> list[Claim]:
-    stage = Stage(make_site(folder, choose_ports()), view)
+async def _play(folder: Path, view: View, *, full_room: bool) -> list[Claim]:
+    stage = _full_stage(folder, view) if full_room else Stage(make_site(folder, choose_ports()), view)
     _on_signals(_current_task().cancel)
     background: list[asyncio.Task[None]] = []
     try:
         await stage.put_up()
         background.append(asyncio.create_task(watch(stage.boxes, PATIENT_BOX, view.show, stage.watched)))
-        return await _play_scenes(stage)
+        return await _play_scenes(stage, ROOM_SCENES if full_room else SCENES)
     finally:
         _on_signals(_nothing)  # taking down must not be interrupted; it is bounded
         for task in background:
@@ -96,10 +116,15 @@ async def _play(folder: Path, view: View) -> list[Claim]:
         await stage.take_down()
 
 
-async def _play_scenes(stage: Stage) -> list[Claim]:
+def _full_stage(folder: Path, view: View) -> Stage:
+    ports = choose_ports([device.feed for device in FULL_ROOM])
+    return Stage(make_site(folder, ports, feeds_of(FULL_ROOM, folder, ports)), view, FULL_ROOM)
+
+
+async def _play_scenes(stage: Stage, scenes: Sequence[tuple[str, Scene]]) -> list[Claim]:
     """Every scene; after one that fails there is nothing to build the next one on."""
     claims: list[Claim] = []
-    for name, scene in SCENES:
+    for name, scene in scenes:
         try:
             async with asyncio.timeout(_SCENE_S):
                 claims += await scene(stage)

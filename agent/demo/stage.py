@@ -22,7 +22,8 @@ _HL7_RATE = "2"
 class Stage:
     """The demo's three boxes and their surroundings. ``room``: the devices of a whole room, none for the small one.
 
-    ``device`` and ``device_cable`` find those of a whole room by feed; while ``watched`` is clear nobody asks the boxes.
+    ``device`` and ``device_cable`` find those of a whole room by feed. While ``watched`` is clear the boxes are not
+    asked how they are.
     """
 
     site: DemoSite
@@ -80,6 +81,20 @@ class Stage:
                 cable = self.device_cable[device.feed] = Cable(ports.device[device.feed])
                 await cable.start(ports.device_cable[device.feed])
 
+    async def unplug(self, feed: str) -> None:
+        """Pull the cable of a device of the whole room: its address answers no more, or its serial port goes."""
+        cable = self.device_cable.get(feed)
+        await (self.device[feed].stop() if cable is None else cable.stop())
+
+    async def plug_in(self, feed: str) -> None:
+        """The same cable, plugged in again. Raises OSError."""
+        cable = self.device_cable.get(feed)
+        if cable is None:
+            await self.device[feed].start()
+        else:
+            cable.set_cut(cut=False)
+            await cable.start(self.site.ports.device_cable[feed])
+
     def set_cut(self, *, cut: bool) -> None:
         """Cut or mend every cable of the patient's box."""
         for cable in self.cables:
@@ -99,3 +114,9 @@ async def witnessed(box: Box, from_seq: int = 0) -> dict[str, Any] | None:
     held = [peer["holds_ours"] for peer in status["peers"]]
     keeps_up = log["peers_holding"] == log["peers"] and all(seq is not None and seq >= from_seq for seq in held)
     return status if keeps_up else None
+
+
+async def holds(box: Box, seq: int) -> bool | None:
+    """True once every peer holds the box's block ``seq``."""
+    held = [peer["holds_ours"] for peer in (await box.status())["peers"]]
+    return True if all(each is not None and each >= seq for each in held) else None

@@ -33,6 +33,17 @@ def recorded_messages(data: Path, box: str, feed: str) -> set[str]:
     return {control_id for stream in streams.values() for control_id in control_ids(bytes(stream))}
 
 
+def sent(data: Path, box: str, feed: str, since_ns: int) -> list[bytes]:
+    """What ``feed``'s driver sent to its device since then, as ``box``'s own logs hold it; the agent may be running."""
+    with open_reader(data) as reader:
+        return [
+            record.data
+            for _, _, _, groups in reader.decoded_blocks(box)
+            for record in groups.get(feed, ())
+            if isinstance(record, Raw) and record.direction == ">" and record.at_ns >= since_ns
+        ]
+
+
 def control_ids(stream: bytes) -> Iterator[str]:
     """MSH-10 of each whole MLLP frame in a stream; a frame that was cut off does not count."""
     for frame in stream.split(_FRAME_START)[1:]:

@@ -14,12 +14,15 @@ from rich.table import Table
 from rich.text import Text
 
 from agent.demo.claims import Claim, plain_table, rows
+from agent.demo.feeds import TITLES as FEED_TITLES
+from agent.demo.feeds import feed_rows
 from agent.demo.picture import TITLES, box_row, room_line
 from agent.demo.watch import Reading
 
 _REFRESH_HZ = 4
 _PLAIN_EVERY_S = 4.0
 _WIDE = 110
+_IS = FEED_TITLES.index("IS")
 _LEFT_OUT = ("EPOCH", "FSYNC")
 _CLAIM_TITLES = ("CLAIM", "MEASURED", "")
 _STYLES = {"pass": "bold green", "FAIL": "bold red", "same": "green", "newer": "green", "LOST": "bold red"}
@@ -42,10 +45,12 @@ class View(Protocol):
 
 
 class PlainView:
-    """Lines of text, each with the seconds since the start."""
+    """Lines of text, each with the seconds since the start. ``feeds``: with a table of the room's feeds."""
 
-    def __init__(self, out: TextIO) -> None:
+    def __init__(self, out: TextIO, *, feeds: bool = False, every_s: float = _PLAIN_EVERY_S) -> None:
         self._out = out
+        self._feeds = feeds
+        self._every_s = every_s
         self._began = time.monotonic()
         self._shown_s = 0.0
 
@@ -60,13 +65,16 @@ class PlainView:
 
     def show(self, readings: Sequence[Reading]) -> None:
         """The boxes, every few seconds."""
-        if self._elapsed_s() - self._shown_s < _PLAIN_EVERY_S:
+        if self._elapsed_s() - self._shown_s < self._every_s:
             return
         self._shown_s = self._elapsed_s()
         for reading in readings:
             self._line("         | " + "  ".join(cell for cell in box_row(reading) if cell))
         for reading in readings:
-            if reading.values:
+            if self._feeds and (found := feed_rows(reading)):
+                for line in plain_table(FEED_TITLES, found):
+                    self._line("         | " + line)
+            elif reading.values and not self._feeds:
                 self._line("         | " + room_line(reading))
 
     def table(self, titles: Sequence[str], cells: Sequence[Sequence[str]]) -> None:
@@ -92,10 +100,11 @@ class PlainView:
 
 
 class TerminalView:
-    """The story scrolls; below it the boxes stay."""
+    """The story scrolls; below it the boxes stay, and with ``feeds`` the room's feeds."""
 
-    def __init__(self, console: Console) -> None:
+    def __init__(self, console: Console, *, feeds: bool = False) -> None:
         self._console = console
+        self._feeds = feeds
         self._began = time.monotonic()
         self._readings: Sequence[Reading] = ()
         self._title = "starting"
@@ -144,12 +153,22 @@ class TerminalView:
         for reading in self._readings:
             row = box_row(reading)
             table.add_row(*(row[column] for column in kept), style=_style(reading))
-        room = [Text(room_line(reading), style="bold") for reading in self._readings if reading.values]
+        heard = [reading for reading in self._readings if reading.values]
+        room = [_feed_table(each) if self._feeds else Text(room_line(each), style="bold") for each in heard]
         heading = Text(f" orledger demo: {self._title}, {self._elapsed_s():.0f} s ", style="bold")
         return Group(Rule(heading, style="dim"), *room, table)
 
     def _elapsed_s(self) -> float:
         return time.monotonic() - self._began
+
+
+def _feed_table(reading: Reading) -> RenderableType:
+    table = Table(box=None, header_style="bold", pad_edge=False, expand=False, padding=(0, 2, 0, 0))
+    for title in FEED_TITLES:
+        table.add_column(title, no_wrap=True, overflow="ellipsis")
+    for row in feed_rows(reading):
+        table.add_row(*row, style="" if row[_IS] == "ok" else "bold yellow")
+    return table
 
 
 def _style(reading: Reading) -> str:

@@ -6,7 +6,9 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-_SHOWN = (
+Shown = tuple[tuple[str, str, tuple[str, ...]], ...]
+"""Name, unit and codes of each value; several codes are shown as one."""
+_SHOWN: Shown = (
     ("HR", "/min", ("MDC_ECG_HEART_RATE",)),
     ("SpO₂", "%", ("MDC_PULS_OXIM_SAT_O2",)),
     ("ART", "mmHg", ("MDC_PRESS_BLD_ART_SYS", "MDC_PRESS_BLD_ART_DIA", "MDC_PRESS_BLD_ART_MEAN")),
@@ -29,13 +31,13 @@ class Vital:
     measured_at: str
 
 
-def vitals(values: Iterable[Mapping[str, Any]], feed: str = "monitor") -> list[Vital]:
+def vitals(values: Iterable[Mapping[str, Any]], feed: str = "monitor", shown: Shown = _SHOWN) -> list[Vital]:
     """The shown values of one feed; the first of several channels counts."""
     by_code: dict[str, Mapping[str, Any]] = {}
     for value in values:
         if value["feed"] == feed and value["value"] is not None:
             by_code.setdefault(value["code"], value)
-    return [_vital(name, unit, [by_code.get(code) for code in codes]) for name, unit, codes in _SHOWN]
+    return [_vital(name, unit, [by_code.get(code) for code in codes]) for name, unit, codes in shown]
 
 
 def _vital(name: str, unit: str, found: list[Mapping[str, Any] | None]) -> Vital:

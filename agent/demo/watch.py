@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
 from agent.demo.processes import Box
@@ -19,12 +19,20 @@ _T = TypeVar("_T")
 
 @dataclass(frozen=True, slots=True)
 class Reading:
-    """What one box said last; None and empty while it does not answer. ``statistics`` are of the newest blocks."""
+    """What one box said last; None and empty while it does not answer. ``statistics`` are of the newest blocks,
+    ``state`` is its room's state document.
+    """
 
     box: str
     status: Mapping[str, Any] | None
     statistics: Mapping[str, Any]
-    values: tuple[Mapping[str, Any], ...] = ()
+    state: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def values(self) -> Sequence[Mapping[str, Any]]:
+        """What the room shows."""
+        values: Sequence[Mapping[str, Any]] = self.state.get("values", ())
+        return values
 
 
 async def read_box(box: Box, *, values: bool) -> Reading:
@@ -33,10 +41,10 @@ async def read_box(box: Box, *, values: bool) -> Reading:
         return Reading(box.name, None, {})
     try:
         status, statistics = await box.status(), await box.ask("statistics", newest=_NEWEST)
-        state = await box.ask("state") if values else {"values": ()}
+        state = await box.ask("state") if values else {}
     except OrledgerError:  # it is being killed, or is not up yet
         return Reading(box.name, None, {})
-    return Reading(box.name, status, statistics, tuple(state["values"]))
+    return Reading(box.name, status, statistics, state)
 
 
 async def watch(

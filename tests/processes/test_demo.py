@@ -16,13 +16,14 @@ import pytest
 
 PROJECT = Path(__file__).parents[2]
 SCENES = {"start", "kill-under-load", "network-cut", "insider", "two-histories", "ransomware"}
+ROOM_SCENES = {"room-start", "room-load", "room-cables", "room-reboot", "room-lost"}
 _WHOLE_S = 110
 _FIRST_WORDS_S = 60
 
 
-def start(folder: Path) -> subprocess.Popen[str]:
+def start(folder: Path, *options: str) -> subprocess.Popen[str]:
     return subprocess.Popen(
-        [sys.executable, "-m", "agent", "demo", "--json"],
+        [sys.executable, "-m", "agent", "demo", "--json", *options],
         cwd=PROJECT, env={**os.environ, "TMPDIR": str(folder)}, text=True,
         stdout=subprocess.PIPE, stderr=subprocess.PIPE,
     )  # fmt: skip
@@ -49,8 +50,9 @@ def folder() -> Iterator[Path]:
 
 
 @pytest.mark.slow
-def test_every_claim_holds_and_nothing_stays(folder: Path) -> None:
-    demo = start(folder)
+@pytest.mark.parametrize(("room", "scenes"), [("small", SCENES), ("full", ROOM_SCENES)])
+def test_every_claim_holds_and_nothing_stays(folder: Path, room: str, scenes: set[str]) -> None:
+    demo = start(folder, "--room", room)
     out, story = demo.communicate(timeout=_WHOLE_S)
     document = json.loads(out)
     failed = [claim for claim in document["claims"] if not claim["passed"]]
@@ -58,7 +60,8 @@ def test_every_claim_holds_and_nothing_stays(folder: Path) -> None:
     assert demo.returncode == 0
     assert document["schema"] == "orledger.demo/1"
     assert document["passed"] is True
-    assert {claim["scene"] for claim in document["claims"]} == SCENES
+    assert {claim["scene"] for claim in document["claims"]} == scenes
+    assert document["room"] == room
     assert not list(folder.iterdir())
     assert not processes_below(folder)
 

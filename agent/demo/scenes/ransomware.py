@@ -11,7 +11,7 @@ from typing import Any
 
 from agent.demo.claims import Claim
 from agent.demo.site import OTHERS
-from agent.demo.stage import Stage
+from agent.demo.stage import Stage, holds
 from agent.demo.vitals import vitals
 from agent.demo.watch import until
 
@@ -27,7 +27,7 @@ async def play(stage: Stage) -> list[Claim]:
     view.scene("Ransomware", "OR 2 is killed in mid-stream (SIGKILL) and every file of its folder overwritten.")
     before = await box.ask("state")
     seq = (await box.status())["log"]["seq"]
-    await until("peers hold the block of the picture", lambda: _held(stage, seq), _HELD_S)
+    await until("peers hold the block of the picture", lambda: holds(box, seq), _HELD_S)
     await box.kill()
     files, size = await asyncio.to_thread(overwrite, site.data(box.name))
     view.say(
@@ -109,9 +109,3 @@ def _story(restored: Mapping[str, Any]) -> str:
         f"{checked['blocks']} blocks, {checked['signatures']} signatures, {checked['links']} links, "
         f"{checked['cosignatures']} cosignatures are checked ({steps['fetch'] + steps['verify']:.0f} ms)."
     )
-
-
-async def _held(stage: Stage, seq: int) -> bool | None:
-    status = await stage.patient.status()
-    held = [peer["holds_ours"] for peer in status["peers"]]
-    return True if all(each is not None and each >= seq for each in held) else None

@@ -64,4 +64,4 @@ def test_a_box_that_does_not_answer() -> None:
 
 def test_a_room_names_itself_and_its_values() -> None:
     value = {"feed": "monitor", "code": "MDC_ECG_HEART_RATE", "value": "70", "at": "2026-01-02T03:04:05Z"}
-    assert room_line(Reading("or-2", status({}), {}, (value,))).startswith("OR 2   HR 70 /min   SpO₂ – %")
+    assert room_line(Reading("or-2", status({}), {}, {"values": [value]})).startswith("OR 2   HR 70 /min   SpO₂ – %")

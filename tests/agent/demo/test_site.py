@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from agent.config import read
+from agent.demo.full_room import FULL_ROOM, feeds_of
 from agent.demo.site import BOXES, PATIENT_BOX, choose_ports, make_site
 from agent.feed_config import feed_setups
 from drivers import registry
@@ -54,3 +55,13 @@ def test_the_feeds_are_what_the_drivers_take(folder: Path, box: str) -> None:
     site = make_site(folder, choose_ports())
     names = [setup.name for setup in feed_setups(read(site.configuration[box]), registry.get)]
     assert names == {"or-1": ["gateway"], "or-2": ["monitor", "gateway"], "or-3": []}[box]
+
+
+def test_of_a_whole_room_the_patients_box_has_every_device(folder: Path) -> None:
+    ports = choose_ports([device.feed for device in FULL_ROOM])
+    site = make_site(folder, ports, feeds_of(FULL_ROOM, folder, ports))
+    for box in BOXES:
+        setups = feed_setups(read(site.configuration[box]), registry.get)
+        assert [setup.name for setup in setups] == [device.feed for device in FULL_ROOM if box == PATIENT_BOX]
+    chosen = [*ports.broker.values(), *ports.hl7.values(), *ports.device.values(), *ports.device_cable.values()]
+    assert len(set(chosen)) == len(chosen)

@@ -7,6 +7,7 @@ from rich.console import Console
 from agent.demo.claims import Claim
 from agent.demo.view import PlainView, TerminalView, View
 from agent.demo.watch import Reading
+from tests.agent.demo.room import room_reading
 
 CLAIM = Claim("insider", "a change is named", "block 7", passed=True)
 GONE = Reading("or-2", None, {})
@@ -30,6 +31,19 @@ def test_without_a_terminal_there_are_plain_lines() -> None:
     assert "== INSIDER: One byte is changed." in lines
     assert any(line.endswith(" s  It is named.") for line in lines)
     assert lines[-1] == "a change is named  block 7   pass"
+
+
+def test_a_whole_room_is_shown_feed_by_feed() -> None:
+    terminal, plain = io.StringIO(), io.StringIO()
+    for view in (
+        TerminalView(Console(file=terminal, force_terminal=True, width=140, highlight=False), feeds=True),
+        PlainView(plain, feeds=True, every_s=0),
+    ):
+        view.show([room_reading()])
+        view.close()
+    for text in (terminal.getvalue(), plain.getvalue()):
+        for words in ("ventilator", "Dräger Evita4", "down", "PEEP 5", "12:46:22.3 to 12:46:25.5 link_down"):
+            assert words in text
 
 
 def test_a_terminal_gets_the_story_and_is_given_back() -> None:

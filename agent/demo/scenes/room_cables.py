@@ -1,0 +1,83 @@
+"""Two cables are pulled and plugged in again: what was missed is recorded with its bounds, and the values come back."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Mapping
+from typing import Any
+
+from agent.demo.claims import Claim
+from agent.demo.feeds import clock_time, gap_over, oldest_shown
+from agent.demo.full_room import BIS, VENTILATOR
+from agent.demo.stage import Stage
+from agent.demo.watch import until
+from ledger.record_json import utc_text
+
+SCENE = "room-cables"
+_PULLED = (BIS, VENTILATOR)
+_NOTICED_S = 15.0
+_OUT_S = 2.0
+_BACK_S = 20.0
+
+
+async def play(stage: Stage) -> list[Claim]:
+    """Pull a serial and a network cable, wait until the box says so, plug them in, judge the gaps."""
+    view, box = stage.view, stage.patient
+    view.scene("Cables", "Somebody trips: the serial cable of the BIS monitor and the ventilator's network cable go.")
+    before = await box.ask("state")
+    pulled_at, began = utc_text(time.time_ns()), time.monotonic()
+    await stage.unplug(VENTILATOR)
+    await stage.unplug(BIS)
+    await until("the box misses both devices", lambda: _missed(stage), _NOTICED_S)
+    noticed_at, noticed_s = utc_text(time.time_ns()), time.monotonic() - began
+    view.say(f"{noticed_s:.1f} s later {box.name} says of both: not heard. Everything else is recorded as before.")
+    await asyncio.sleep(_OUT_S)
+    plugged_at = utc_text(time.time_ns())
+    await stage.plug_in(VENTILATOR)
+    await stage.plug_in(BIS)
+    view.say("Both are plugged in again.")
+    state, back_s = await until("both show values again", lambda: _back(stage, plugged_at), _BACK_S)
+    view.say(f"{back_s:.1f} s later both show values again.")
+    gaps = {feed: gap_over(state, feed, noticed_at, plugged_at) for feed in _PULLED}
+    rows = [_row(feed, gaps[feed], before, state) for feed in _PULLED]
+    view.table(("FEED", "LAST MEASURED BEFORE", "GAP SINCE", "UNTIL", "CAUSE", "MEASURED AGAIN"), rows)
+    found = {feed: gap for feed, gap in gaps.items() if gap is not None}
+    bounds = "; ".join(
+        f"{feed} {clock_time(gap['since'])} to {clock_time(gap['until'])}" for feed, gap in found.items()
+    )
+    numbers = {
+        "pulled_at": pulled_at,
+        "noticed_at": noticed_at,
+        "plugged_at": plugged_at,
+        "noticed_s": round(noticed_s, 3),
+        "gaps": found,
+    }
+    return [
+        Claim(
+            SCENE, "a pulled cable is a gap with its bounds", bounds or "no gap", len(found) == len(_PULLED), numbers,
+        ),
+        Claim(
+            SCENE, "plugged in again, the values come back", f"{len(_PULLED)} of {len(_PULLED)} after {back_s:.1f} s",
+            True, {"back_s": round(back_s, 3)},
+        ),
+    ]  # fmt: skip
+
+
+async def _missed(stage: Stage) -> bool | None:
+    feeds = (await stage.patient.status())["feeds"]
+    return True if all(feed["state"] != "ok" for feed in feeds if feed["name"] in _PULLED) else None
+
+
+async def _back(stage: Stage, plugged_at: str) -> dict[str, Any] | None:
+    state: dict[str, Any] = await stage.patient.ask("state")
+    return state if all(oldest_shown(state, feed) > plugged_at for feed in _PULLED) else None
+
+
+def _row(
+    feed: str, gap: Mapping[str, Any] | None, before: Mapping[str, Any], after: Mapping[str, Any]
+) -> tuple[str, ...]:
+    last, again = clock_time(oldest_shown(before, feed)), clock_time(oldest_shown(after, feed))
+    if gap is None:
+        return feed, last, "none", "", "", again
+    return feed, last, clock_time(gap["since"]), clock_time(gap["until"]), str(gap["cause"]), again
