@@ -7,6 +7,7 @@ from typing import Final
 BUILT_IN: Final = {
     "bis": "drivers.bis:Bis",
     "bbraun-bcc": "drivers.bbraun_bcc:BBraunBcc",
+    "capnostream": "drivers.capnostream:Capnostream",
     "cdi500": "drivers.cdi500:Cdi500",
     "cms50": "drivers.cms50:Cms50",
     "ge-dri": "drivers.ge_dri:GeDri",

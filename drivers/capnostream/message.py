@@ -1,0 +1,107 @@
+"""Messages of a Capnostream: waveform sample, values with alarms and limits, device identification, revision."""
+
+from __future__ import annotations
+
+import enum
+import re
+from dataclasses import dataclass
+from typing import Final
+
+from ledger.errors import DeviceFault
+
+WAVE, NUMERICS, DEVICE_ID, REVISION = 0, 1, 4, 9
+NOT_READ: Final = frozenset((2, 3, 10, 12, 21, 22, 55, 56, 57, 58, 60))
+"""Answers to what is not asked: patient identification, events, stored trends, settings. Kept raw only."""
+NO_VALUE: Final = 0xFF
+WAVE_RATE_HZ: Final = 20
+WAVE_NUMBERS: Final = 256
+_WAVE_BYTES, _NUMERICS_BYTES = 4, 27
+_DEVICE_ID: Final = re.compile(rb"V(.{5}) (.{10}) (\S{2,12}) *", re.DOTALL)
+
+
+class FastStatus(enum.IntFlag):
+    """Comes with every sample."""
+
+    INVALID_CO2 = 0x01
+    INITIALISATION = 0x02
+    OCCLUSION = 0x04
+    END_OF_BREATH = 0x08
+    SELF_MAINTENANCE = 0x10
+    PURGING = 0x20
+    FILTER_LINE_OFF = 0x40
+    CO2_MALFUNCTION = 0x80
+
+
+class SlowStatus(enum.IntFlag):
+    """Comes with every set of values."""
+
+    NEONATAL = 0x01
+    ALARMS_PAUSED = 0x02
+    ALARMS_OFF = 0x04
+    HIGH_ALARM_SOUNDS = 0x08
+    LOW_ALARM_SOUNDS = 0x10
+    ADVISORY_SOUNDS = 0x20
+    PULSE_BEEP_OFF = 0x40
+    MASIMO = 0x80
+
+
+@dataclass(frozen=True, slots=True)
+class Sample:
+    """One sample: ``co2`` in 1/256 of the unit; ``number`` counts up modulo 256."""
+
+    number: int
+    co2: int
+    status: FastStatus
+
+
+@dataclass(frozen=True, slots=True)
+class Values:
+    """One set of values. ``fields`` are bytes 4 to 26 of the message by their place; 255: no value."""
+
+    time_s: int
+    fields: bytes
+
+    def __getitem__(self, at: int) -> int:
+        """The byte at this place of the message."""
+        return self.fields[at - 4]
+
+
+@dataclass(frozen=True, slots=True)
+class DeviceId:
+    """What the monitor says of itself: software version, its date (MM/DD/YYYY), serial number."""
+
+    version: str
+    date: str
+    serial: str
+
+
+def parse_sample(payload: bytes) -> Sample:
+    """Raises DeviceFault ``capnostream.length``."""
+    if len(payload) != _WAVE_BYTES:
+        raise DeviceFault("capnostream.length", "a waveform message of another length")
+    return Sample(payload[0], payload[1] << 8 | payload[2], FastStatus(payload[3]))
+
+
+def parse_values(payload: bytes) -> Values:
+    """Raises DeviceFault ``capnostream.length`` or ``capnostream.shifted``: its unit is none, it lost or won a byte."""
+    if len(payload) < _NUMERICS_BYTES:
+        raise DeviceFault("capnostream.length", "a message of values that is too short")
+    if payload[25] not in (1, 2, 3):
+        raise DeviceFault("capnostream.shifted", "values whose unit of CO2 is none of the protocol's")
+    return Values(int.from_bytes(payload[:4], "big"), payload[4:_NUMERICS_BYTES])
+
+
+def parse_device_id(payload: bytes) -> DeviceId:
+    """Raises DeviceFault ``capnostream.device-id``."""
+    match = _DEVICE_ID.fullmatch(payload)
+    if match is None or not payload.isascii():
+        raise DeviceFault("capnostream.device-id", "an identification that is not of the protocol's form")
+    version, date, serial = (field.decode("ascii").strip() for field in match.groups())
+    return DeviceId(version, date, serial)
+
+
+def parse_revision(payload: bytes) -> str:
+    """A letter and a number. Raises DeviceFault ``capnostream.length``."""
+    if len(payload) < 2 or not 0x20 < payload[0] < 0x7F:
+        raise DeviceFault("capnostream.length", "a protocol revision that is not of the protocol's form")
+    return f"{payload[0]:c}{payload[1]}"
