@@ -1,8 +1,9 @@
 """Each peer's share of the loop: one that sends more than it may be served waits in a queue of its own, and only it.
 
-A message is handled at once while its sender has time left. What a message costs is measured; time comes back at a
-fixed share of the clock. Beyond a full queue the sender's messages are refused: blocks are pulled later, requests asked
-again.
+A message is handled at once while its lane has time left. A peer has two lanes, live and bulk, so that what it sends in
+bulk is not in the way of its blocks; what all send in bulk has a smaller share together, so that a box that catches up
+still ticks in time. What a message costs is measured; time comes back at a fixed share of the clock. Beyond a full
+queue the lane's messages are refused: blocks are pulled later, requests asked again.
 """
 
 from __future__ import annotations
@@ -14,14 +15,33 @@ from dataclasses import dataclass, field
 
 from ledger.limits import LIMITS, S_NS
 
-_AT_ONCE = 8
+_PAUSE_S = 0.000_5
 
 
 @dataclass(slots=True)
-class _Peer:
-    left_ns: float
+class _Budget:
+    """Time to spend: comes back at ``percent`` of the clock, up to ``burst_ns``."""
+
+    percent: int
+    burst_ns: int
     seen_ns: int
-    waiting: deque[tuple[bytes, bool]] = field(default_factory=deque)
+    left_ns: float
+
+    def refill(self, now_ns: int) -> float:
+        gained = (now_ns - self.seen_ns) * self.percent / 100
+        self.left_ns = min(self.left_ns + gained, self.burst_ns)
+        self.seen_ns = now_ns
+        return self.left_ns
+
+    def short_ns(self) -> float:
+        """How long until there is time again."""
+        return max(0.0, -self.left_ns) * 100 / self.percent
+
+
+@dataclass(slots=True)
+class _Lane:
+    budget: _Budget
+    waiting: deque[bytes] = field(default_factory=deque)
     waiting_bytes: int = 0
 
 
@@ -34,69 +54,84 @@ class Shares:
         self._handle = handle
         self._refuse = refuse
         self._clock_ns = clock_ns
-        self._peers: dict[str, _Peer] = {}
-        self._timer: asyncio.TimerHandle | None = None
+        self._lanes: dict[tuple[str, bool], _Lane] = {}
+        self._bulk = _budget(LIMITS.bulk_share_percent, LIMITS.bulk_share_burst_ns, clock_ns())
+        self._again: asyncio.Handle | None = None
 
     @property
     def waiting(self) -> int:
         """Messages not handled yet, of all peers."""
-        return sum(len(peer.waiting) for peer in self._peers.values())
+        return sum(len(lane.waiting) for lane in self._lanes.values())
 
     def arrived(self, sender: str, wire: bytes, bulk: bool) -> None:
-        """A message came in: handle it, or keep it until its sender's turn."""
-        peer = self._refilled(sender)
-        if peer.left_ns > 0 and not peer.waiting:
-            self._serve(sender, peer, wire, bulk)
+        """A message came in: handle it, or keep it until its lane's turn."""
+        lane = self._lane(sender, bulk)
+        if not lane.waiting and self._has_time(lane, bulk):
+            self._serve(sender, lane, wire, bulk)
             return
         if (
-            len(peer.waiting) >= LIMITS.peer_waiting_messages
-            or peer.waiting_bytes + len(wire) > LIMITS.peer_waiting_bytes
+            len(lane.waiting) >= LIMITS.peer_waiting_messages
+            or lane.waiting_bytes + len(wire) > LIMITS.peer_waiting_bytes
         ):
             self._refuse(sender)
             return
-        peer.waiting.append((wire, bulk))
-        peer.waiting_bytes += len(wire)
+        lane.waiting.append(wire)
+        lane.waiting_bytes += len(wire)
         self._wake()
 
     def close(self) -> None:
         """Handle nothing more."""
-        if self._timer is not None:
-            self._timer.cancel()
-            self._timer = None
-        self._peers.clear()
+        if self._again is not None:
+            self._again.cancel()
+            self._again = None
+        self._lanes.clear()
 
-    def _refilled(self, sender: str) -> _Peer:
+    def _lane(self, sender: str, bulk: bool) -> _Lane:
+        lane = self._lanes.get((sender, bulk))
+        if lane is None:
+            budget = _budget(LIMITS.peer_share_percent, LIMITS.peer_share_burst_ns, self._clock_ns())
+            lane = self._lanes[(sender, bulk)] = _Lane(budget)
+        return lane
+
+    def _has_time(self, lane: _Lane, bulk: bool) -> bool:
         now_ns = self._clock_ns()
-        peer = self._peers.setdefault(sender, _Peer(LIMITS.peer_share_burst_ns, now_ns))
-        gained = (now_ns - peer.seen_ns) * LIMITS.peer_share_percent / 100
-        peer.left_ns = min(peer.left_ns + gained, LIMITS.peer_share_burst_ns)
-        peer.seen_ns = now_ns
-        return peer
+        return lane.budget.refill(now_ns) > 0 and (not bulk or self._bulk.refill(now_ns) > 0)
 
-    def _serve(self, sender: str, peer: _Peer, wire: bytes, bulk: bool) -> None:
+    def _serve(self, sender: str, lane: _Lane, wire: bytes, bulk: bool) -> None:
         began_ns = self._clock_ns()
         try:
             self._handle(sender, wire, bulk)
         finally:
-            peer.left_ns -= self._clock_ns() - began_ns
+            spent_ns = self._clock_ns() - began_ns
+            lane.budget.left_ns -= spent_ns
+            if bulk:
+                self._bulk.left_ns -= spent_ns
 
     def _wake(self) -> None:
         """When the first of those that wait has time again."""
-        if self._timer is not None:
+        if self._again is not None:
             return
-        short_ns = min((-peer.left_ns for peer in self._peers.values() if peer.waiting), default=None)
+        short_ns = min(
+            (
+                max(lane.budget.short_ns(), self._bulk.short_ns() if bulk else 0.0)
+                for (_, bulk), lane in self._lanes.items()
+                if lane.waiting
+            ),
+            default=None,
+        )
         if short_ns is not None:
-            delay_s = max(0.0, short_ns) / S_NS * 100 / LIMITS.peer_share_percent
-            self._timer = asyncio.get_running_loop().call_later(delay_s + 0.001, self._drain)
+            self._again = asyncio.get_running_loop().call_later(short_ns / S_NS + _PAUSE_S, self._drain)
 
     def _drain(self) -> None:
-        """One message of each in turn, a few at once, so that the loop's other work goes on between."""
-        self._timer = None
-        for _ in range(_AT_ONCE):
-            for sender in [sender for sender, peer in self._peers.items() if peer.waiting]:
-                peer = self._refilled(sender)
-                if peer.left_ns > 0:
-                    wire, bulk = peer.waiting.popleft()
-                    peer.waiting_bytes -= len(wire)
-                    self._serve(sender, peer, wire, bulk)
+        """One message of each lane in turn, then the loop's other work, the tick above all, has its turn."""
+        self._again = None
+        for (sender, bulk), lane in list(self._lanes.items()):
+            if lane.waiting and self._has_time(lane, bulk):
+                wire = lane.waiting.popleft()
+                lane.waiting_bytes -= len(wire)
+                self._serve(sender, lane, wire, bulk)
         self._wake()
+
+
+def _budget(percent: int, burst_ns: int, now_ns: int) -> _Budget:
+    return _Budget(percent, burst_ns, now_ns, burst_ns)

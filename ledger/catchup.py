@@ -16,6 +16,8 @@ from ledger.outbox import Outbox
 from ledger.replica import Replica
 
 SHORT_GAP_BLOCKS = 64
+_ASKED_BLOCKS = 64
+"""Few at a time, so that taking an answer in never keeps the loop from its tick."""
 _RANGE_BLOCKS = 1_024
 ReadBlocks = Callable[[LogId, int, int], Iterable[tuple[bytes, bytes]]]
 """(log, first, end) to (signed header, payload) pairs, committed data only."""
@@ -125,7 +127,7 @@ class CatchUp:
             self._asked[self._next_id] = _Asked(log, peer, now_ns + LIMITS.range_timeout_ns, have)
             short = size - have <= SHORT_GAP_BLOCKS
             want = Want.BLOCKS if short else Want.HEADERS
-            get = Get(self._next_id, log, have, min(size, have + _RANGE_BLOCKS), want)
+            get = Get(self._next_id, log, have, min(size, have + _ASKED_BLOCKS), want)
             self._sizes[log] = self._sizes.pop(log)  # to the end of the line: every log gets its turn
             self._out.tell(peer, get, bulk=not short)
 

@@ -85,7 +85,7 @@ class Witness:
 
     def on_other_header(self, sender: str, signed_header: bytes) -> None:
         """A block that is held here was sent with another header: proof, if its box signed both. Raises PeerFault."""
-        header = self._checked(signed_header, b"")
+        header = self._checked(signed_header)
         replica = self.replicas.get(header.log)
         if replica is not None and header.seq < replica.size:
             self._on_known_seq(sender, replica, header, BlockMessage(signed_header, b"", b"", b""))
@@ -141,7 +141,8 @@ class Witness:
 
     def on_block(self, sender: str, message: BlockMessage, now: Now) -> Replica:
         """A block arrived, live; returns its log. Raises PeerFault when it is malformed, forged or a stranger's."""
-        header = self._checked(message.signed_header, message.payload)
+        header = self._checked(message.signed_header)
+        _check_payload(header, message.payload)
         if header.log.box == self.own_id:
             raise PeerFault("block.own", f"{sender} sent a block in this box's own name", "check that ids are unique")
         replica = self._replica_for(header)
@@ -158,8 +159,10 @@ class Witness:
 
     def on_range(self, sender: str, message: Range) -> None:
         """Blocks that were asked for: of others' logs, or of this box's own older ones. Raises PeerFault."""
-        for signed_header, payload in message.blocks:
-            header = self._checked(signed_header, payload)
+        proven = self._proven_by_the_last(message)
+        for number, (signed_header, payload) in enumerate(message.blocks):
+            header = proven[number] if proven else self._checked(signed_header)
+            _check_payload(header, payload)
             if header.log != message.log:
                 raise PeerFault("range.other-log", f"{sender} answered with blocks of another log")
             replica = self._replica_for(header)
@@ -175,14 +178,29 @@ class Witness:
         while (following := replica.waiting.pop(replica.size, None)) is not None and not replica.frozen:
             self._accept(sender, replica, decode_signed_header(following.signed_header), following)
 
-    def _checked(self, signed_header: bytes, payload: bytes) -> Header:
+    def _checked(self, signed_header: bytes) -> Header:
         header = decode_signed_header(signed_header)
         box = self.manifests.box(header.log.box)
         if not header_signature_is_valid(signed_header, box.signing_public):
             raise PeerFault("block.bad-signature", f"block {header.seq} of {header.log} is not signed by {box.id}")
-        if payload and (len(payload) != header.payload_bytes or payload_hash(payload) != header.payload_hash):
-            raise PeerFault("block.bad-payload", f"payload of block {header.seq} of {header.log} is not what it signed")
         return header
+
+    def _proven_by_the_last(self, message: Range) -> list[Header]:
+        """The headers, if each names the signed one before by its hash and the last is signed: that proves them all.
+
+        Else none: each must prove itself then, and the first that does not is refused by name.
+        """
+        signed_headers = [signed_header for signed_header, _ in message.blocks]
+        try:
+            headers = [decode_signed_header(signed_header) for signed_header in signed_headers]
+        except PeerFault:
+            return []
+        linked = all(
+            header.previous_leaf == leaf_hash(before)
+            for header, before in zip(headers[1:], signed_headers[:-1], strict=True)
+        )
+        public = self.manifests.box(message.log.box).signing_public
+        return headers if headers and linked and header_signature_is_valid(signed_headers[-1], public) else []
 
     def _replica_for(self, header: Header) -> Replica:
         replica = self.replicas.get(header.log)
@@ -406,3 +424,8 @@ class Witness:
         for replica in self.replicas.values():
             if replica.durable_size > replica.cosigned_size and self.promises.is_current(replica.log):
                 self._vouch(replica, now)
+
+
+def _check_payload(header: Header, payload: bytes) -> None:
+    if payload and (len(payload) != header.payload_bytes or payload_hash(payload) != header.payload_hash):
+        raise PeerFault("block.bad-payload", f"payload of block {header.seq} of {header.log} is not what it signed")

@@ -80,6 +80,35 @@ def test_a_peer_gets_no_more_than_its_share_of_the_clock() -> None:
     asyncio.run(scenario())
 
 
+def test_what_a_peer_sends_in_bulk_is_not_in_the_way_of_its_blocks() -> None:
+    async def scenario() -> None:
+        served = Served()
+        for _ in range(100):
+            served.shares.arrived("or-2", b"bulk", True)
+        assert served.shares.waiting > 50
+        before = len(served.handled)
+        served.shares.arrived("or-2", b"block", False)
+        assert served.handled[before:] == [("or-2", b"block")]
+        served.shares.close()
+
+    asyncio.run(scenario())
+
+
+def test_bulk_of_all_peers_together_has_one_share() -> None:
+    async def scenario() -> None:
+        served = Served()
+        began_ns = served.now_ns
+        for number in range(3_000):
+            served.shares.arrived(f"or-{2 + number % 5}", b"x", True)
+            served.now_ns += MS_NS
+        spent_ns = len(served.handled) * _COST_NS
+        most = (served.now_ns - began_ns) * LIMITS.bulk_share_percent / 100 + LIMITS.bulk_share_burst_ns + _COST_NS
+        assert 0 < spent_ns <= most
+        served.shares.close()
+
+    asyncio.run(scenario())
+
+
 def test_what_waits_is_bounded_in_bytes() -> None:
     async def scenario() -> None:
         served = Served()
@@ -101,7 +130,7 @@ def test_blocks_of_the_others_are_witnessed_while_one_peer_floods_with_requests(
             log = box.member.writer.chain.log
             for number in range(8):
                 get = flooder.member.sign(Get(number, log, 0, 10, Want.BLOCKS))
-                for _ in range(500):
+                for _ in range(2_000):
                     box.pump.arrived("or-3", get)
                 size = box.member.writer.chain.size
                 await group.tick(1, value)

@@ -240,6 +240,24 @@ def test_a_range_fills_the_gap_and_what_waited_follows() -> None:
     assert (said.size, said.root) == (6, recording.blocks[5].root)
 
 
+@pytest.mark.parametrize("forged", range(6))
+@pytest.mark.parametrize("where", ["signature", "header"])
+def test_what_is_forged_in_a_range_is_refused_by_name_and_what_stands_before_it_is_kept(
+    forged: int, where: str
+) -> None:
+    peer, recording = PeerUnderTest(), Recording(log_of(1, fenced=False))
+    recording.grow(6)
+    pairs = [(block.signed_header, b"") for block in recording.blocks]
+    bad = bytearray(pairs[forged][0])
+    bad[-1 if where == "signature" else len(bad) - 64 - 50] ^= 1  # the latter lies within the manifest's hash
+    pairs[forged] = (bytes(bad), b"")
+    with pytest.raises(PeerFault) as caught:
+        peer.witness.on_range("or-3", Range(1, recording.chain.log, 0, b"", tuple(pairs)))
+    assert caught.value.id == "block.bad-signature"
+    peer.commit()
+    assert len(peer.disk.logs.get(recording.chain.log, [])) == forged
+
+
 def test_a_range_without_payloads_or_of_another_log() -> None:
     peer, recording, other = PeerUnderTest(), Recording(log_of(1, fenced=False)), Recording(log_of(2))
     recording.grow(2)
