@@ -18,5 +18,6 @@ BUILT_IN: Final = {
     "masimo": "drivers.masimo:Masimo",
     "nellcor": "drivers.nellcor:Nellcor",
     "nonin": "drivers.nonin:Nonin",
+    "servo-i": "drivers.servo_i:ServoI",
     "medibus": "drivers.medibus:Medibus",
 }

@@ -1,0 +1,123 @@
+from __future__ import annotations
+
+import random
+from functools import reduce
+from operator import xor
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from drivers.servo_i.frame import MISSING
+from drivers.servo_i.stream import (
+    BreathPhase,
+    CurvesChecked,
+    Item,
+    Sample,
+    StreamError,
+    StreamFault,
+    StreamReader,
+    Text,
+    Values,
+)
+
+
+def closed(block: bytes) -> bytes:
+    whole = block + b"\x7f"
+    return whole + bytes((reduce(xor, whole, 0),))
+
+
+def absolute(raw: int) -> bytes:
+    return b"\x80" + raw.to_bytes(2, "big")
+
+
+def read(data: bytes, curves: int = 1) -> list[Item]:
+    return StreamReader(curves).feed(data)
+
+
+def samples(items: list[Item], curve: int = 0) -> list[int]:
+    return [item.raw for item in items if isinstance(item, Sample) and item.curve == curve]
+
+
+def test_a_block_of_one_curve() -> None:
+    items = read(closed(b"\x81\x10" + absolute(12_304) + b"\xfa\x09\x00" + b"\x81\x30" + absolute(12_000)))
+    assert items[0] == BreathPhase("inspiration")
+    assert samples(items) == [12_304, 12_298, 12_307, 12_307, 12_000]
+    assert BreathPhase("expiration") in items
+    assert items[-1] == CurvesChecked()
+
+
+def test_bytes_that_mean_xon_xoff_and_an_error_elsewhere_are_differences_within_a_curve() -> None:
+    assert samples(read(absolute(1_000) + b"\x11\x13\xe0\x04\x42")) == [1_000, 1_017, 1_036, 1_004, 1_008, 1_074]
+
+
+def test_curves_take_turns() -> None:
+    items = read(closed(absolute(100) + absolute(5_000) + b"\x01\xff\x7e\x82"), curves=2)
+    assert samples(items, 0) == [100, 101, 227]
+    assert samples(items, 1) == [5_000, 4_999, 4_873]
+
+
+def test_a_block_of_values_with_one_missing() -> None:
+    assert read(closed(b"B\x00\xa7\x00\xd0\x7e\xff")) == [Values("B", (167, 208, MISSING))]
+
+
+def test_a_block_of_values_whose_check_is_wrong_gives_none() -> None:
+    block = closed(b"S\x00\x32")
+    assert read(block[:-1] + bytes((block[-1] ^ 1,))) == [StreamFault("checksum", 5, False)]
+
+
+def test_differences_go_on_after_another_block() -> None:
+    first = closed(absolute(100) + b"\x05")
+    assert samples(read(first + closed(b"B\x00\x01") + absolute(200) + b"\xff")) == [100, 105, 200, 199]
+
+
+def test_an_error_ends_the_stream() -> None:
+    assert read(closed(b"\xe0\x11")) == [StreamError(17)]
+
+
+def test_an_answer_instead_of_the_stream() -> None:
+    assert read(b"ER1710\x04*2A\x04") == [Text(b"ER1710"), Text(b"*2A")]
+
+
+def test_several_curves_joined_in_their_middle_are_not_given_before_a_block_has_ended() -> None:
+    reader = StreamReader(2, joined=True)
+    items = reader.feed(absolute(7) + b"\x01" + closed(b"")[:1] + b"\x00")
+    assert samples(items) == []
+    assert samples(reader.feed(absolute(9) + absolute(8)), 1) == [8]
+
+
+def test_after_nonsense_it_reads_again_from_the_next_end_of_a_block() -> None:
+    items = read(b"nonsense\x7fx" + closed(b"B\x00\x01"))
+    assert items == [StreamFault("framing", 0, False), StreamFault("framing", 10, False), Values("B", (1,))]
+
+
+RAWS = st.integers(0, MISSING - 1)
+
+
+@given(st.lists(st.tuples(RAWS, RAWS, RAWS), min_size=1, max_size=40), st.integers(1, 3), st.integers(0, 99))
+def test_any_curves_read_as_written_however_they_are_cut(rows: list[tuple[int, ...]], curves: int, seed: int) -> None:
+    before: list[int | None] = [None] * curves
+    block = b""
+    for row in rows:
+        for place, raw in enumerate(row[:curves]):
+            last = before[place]
+            step = None if last is None else raw - last
+            block += absolute(raw) if step is None or abs(step) > 126 else bytes((step & 0xFF,))
+            before[place] = raw
+    data, reader, items, cut = closed(block), StreamReader(curves), list[Item](), random.Random(seed)
+    while data:
+        size = cut.randint(1, 9)
+        items += reader.feed(data[:size])
+        data = data[size:]
+    assert [samples(items, place) for place in range(curves)] == [
+        [row[place] for row in rows] for place in range(curves)
+    ]
+    assert items[-1] == CurvesChecked()
+    assert reader.abandon() == 0
+
+
+@given(st.binary(max_size=300), st.integers(0, 4))
+def test_no_bytes_raise_and_a_sound_stream_is_read_again(data: bytes, curves: int) -> None:
+    reader = StreamReader(curves)
+    reader.feed(data)
+    sound = closed(b"B\x00\x01\x00\x02")
+    assert Values("B", (1, 2)) in reader.feed(sound * 4)
