@@ -25,6 +25,7 @@ _CHECK_BYTES: Final = 2
 _DATA, _ACK, _NAK = 1, 2, 3
 _MOST_DATA_BYTES: Final = 1_040
 """The history packet, 1,020 bytes and its headers, is the longest there is."""
+_MOST_REPLY_BYTES: Final = 16
 LONGEST_FRAME_BYTES: Final = _HEAD_BYTES + _MOST_DATA_BYTES + _CHECK_BYTES
 _MOST_LOST_BYTES: Final = 1_024
 
@@ -142,7 +143,7 @@ def _size(buffer: bytes, at: int) -> int | None:
     whole = _HEAD_BYTES + data_bytes + _CHECK_BYTES
     if directive == _DATA:
         return whole if _MESSAGE_HEADER.size <= data_bytes <= _MOST_DATA_BYTES else None
-    return whole if directive in (_ACK, _NAK) and data_bytes == 0 else None
+    return whole if directive in (_ACK, _NAK) and data_bytes <= _MOST_REPLY_BYTES else None
 
 
 def _packet(packet: bytes) -> Message | Reply:

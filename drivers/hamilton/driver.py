@@ -154,9 +154,9 @@ class Hamilton(Outbox):
             self._gaps.add(_CAUSES.get(fault.id, "undecodable"), now, len(frame), fault.text)
 
     def _answer(self, session: _Session, poller: Poller, frame: bytes, now: Now) -> None:
-        if poller.asked is None:
-            raise DeviceFault("hamilton.answer", "an answer to no question")
         answer = parse_answer(frame, poller.asked)
+        if not poller.believes(answer):
+            raise DeviceFault("hamilton.answer", "an answer to another question")
         poller.answered(answer, now.mono_ns)
         if answer.number in NAMES:
             session.names[answer.number] = answer.text or ""

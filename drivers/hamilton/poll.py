@@ -29,6 +29,7 @@ _PAUSE_NS: Final = 36_000_000
 _ANSWER_NS: Final = 500_000_000
 _REFUSED_AGAIN_NS: Final = 300 * S_NS
 _NAMES_S: Final = 600
+_MOST_STRANGE: Final = 10
 
 
 def question(number: int) -> bytes:
@@ -51,18 +52,24 @@ class Answer:
     text: str | None
 
 
-def parse_answer(frame: bytes, asked: int) -> Answer:
-    """The answer to the question that was asked. Raises DeviceFault ``hamilton.answer``."""
+def parse_answer(frame: bytes, asked: int | None) -> Answer:
+    """An answer; ``asked`` is the question that waits for one, if any. Raises DeviceFault ``hamilton.answer``.
+
+    One to another question tells by its number what it is; whether to believe it, ``Poller.believes`` tells.
+    """
     body = frame[1:-2]
     if frame[-2:-1] != ETX or not body.isascii() or any(byte < 0x20 for byte in body[1:]):
         raise DeviceFault("hamilton.answer", "an answer of another form")
-    if body == _REFUSED:
+    if asked is not None and body == _REFUSED:
         return Answer(asked, None)
     if asked == VENTILATOR_NUMBER and len(body) in (5, 6):
         return Answer(asked, body.decode("ascii").strip())
-    if len(body) != 6 or body[0] != asked:
+    if len(body) != 6 or body[0] not in _NUMBERS:
+        raise DeviceFault("hamilton.answer", "an answer of another form")
+    text = body[1:].decode("ascii").strip()
+    if body[0] != asked and not isinstance(parse_value(text), Decimal | None):
         raise DeviceFault("hamilton.answer", "an answer to another question")
-    return Answer(asked, body[1:].decode("ascii").strip())
+    return Answer(body[0], text)
 
 
 def parse_value(text: str) -> Decimal | str | None:
@@ -83,6 +90,7 @@ class Poller:
         self._due_ns = dict.fromkeys(order, now_ns)
         self._asked: int | None = None
         self._asked_ns = now_ns - _PAUSE_NS
+        self._strange = 0
 
     def due(self, now_ns: int) -> list[bytes]:
         """The question that is due by now, if any."""
@@ -109,11 +117,25 @@ class Poller:
         """The question that waits for its answer."""
         return self._asked
 
+    def believes(self, answer: Answer) -> bool:
+        """Whether this is an answer and not a damaged one, for there is no checksum.
+
+        It is if it fits the question, or if most answers of late did not: then another computer asks on this line.
+        """
+        if answer.number == self._asked:
+            self._strange = max(0, self._strange - 1)
+            return True
+        self._strange = min(_MOST_STRANGE, self._strange + 1)
+        return self._strange > _MOST_STRANGE // 2
+
     def answered(self, answer: Answer, now_ns: int) -> None:
-        """The answer has come."""
+        """An answer has come."""
+        if answer.number not in self._due_ns:
+            return
         period_ns = self._period_ns[answer.number] if answer.text is not None else _REFUSED_AGAIN_NS
         self._again(answer.number, now_ns, period_ns)
 
     def _again(self, number: int, now_ns: int, period_ns: int) -> None:
-        self._asked = None
+        if number == self._asked:
+            self._asked = None
         self._due_ns[number] = now_ns + period_ns

@@ -159,6 +159,17 @@ def test_a_ventilator_that_knows_only_the_shorter_command_is_found() -> None:
     assert sent == [SEND_ALL, SEND_VALUES, SEND_VALUES, SEND_VALUES]
 
 
+def test_one_strange_answer_is_not_believed_but_a_whole_conversation_of_another_computer_is() -> None:
+    driver = Hamilton(HamiltonConfig(protocol="poll"))
+    driver.link_up(LINK, "sim", now_at(0))
+    for step in range(20):
+        driver.receive(LINK, b"\x02B  18.\x03\r", now_at(step * 100))
+    driver.link_down(LINK, "unplugged", now_at(3_000))
+    records = [action.record for action in driver.drain() if isinstance(action, Emit)]
+    assert 10 <= len(shown(records, "MDC_PRESS_AWAY_INSP_PEAK")) < 20
+    assert {r.detail for r in records if isinstance(r, Gap)} == {"an answer to another question"}
+
+
 def test_what_is_not_known_is_told_once_and_units_are_as_set() -> None:
     driver = Hamilton(HamiltonConfig(pressure_unit="mbar"))
     driver.link_up(LINK, "sim", now_at(0))

@@ -99,10 +99,20 @@ def test_answers_of_each_form(wire: bytes, asked: int, text: str | None) -> None
     assert parse_answer(wire, asked).text == text
 
 
-@pytest.mark.parametrize("wire", [b"\x02> 450.\x03\r", b"\x02= 450.\r", b"\x02= 45.\x03\r", b"\x02= 4\xb50.\x03\r"])
+@pytest.mark.parametrize(
+    "wire", [b"\x02>534j \x03\r", b"\x02! 450.\x03\r", b"\x02= 450.\r", b"\x02= 45.\x03\r", b"\x02= 4\xb50.\x03\r"]
+)
 def test_answers_that_do_not_fit(wire: bytes) -> None:
     with pytest.raises(DeviceFault):
         parse_answer(wire, 61)
+
+
+def test_an_answer_to_another_question_tells_by_its_number_what_it_is() -> None:
+    for asked in (61, None):
+        answer = parse_answer(b"\x02>  7.2\x03\r", asked)
+        assert (answer.number, answer.text) == (62, "7.2")
+    with pytest.raises(DeviceFault):
+        parse_answer(b"\x02RERROR\x03\r", None)
 
 
 @pytest.mark.parametrize(
