@@ -210,7 +210,7 @@ def beside(before: Recording, during: Recording, what: str) -> list[Line]:
 @contextmanager
 def _running(site: Site) -> Iterator[None]:
     """The boxes that are not gone, connected, one of them with the devices of an OR."""
-    boxes, room = [site.boxes[name] for name in (*HOLDERS, ASKER)], site.room()
+    boxes, room = [site.boxes[name] for name in (*HOLDERS, ASKER)], site.devices()[0]
     try:
         room.start()
         for box in boxes:

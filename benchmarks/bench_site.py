@@ -1,10 +1,11 @@
 """One operating room among real boxes: CPU, memory, tick, durability, witnesses, restore.
 
-    python -m benchmarks.bench_site [--seconds 25] [--restores 20]
+    python -m benchmarks.bench_site [--seconds 25] [--restores 20] [--full-room]
 
-OR 1 has a CARESCAPE monitor with eight waves on a pty and an HL7 gateway with waves; ventilator, pumps and robot have
-no drivers yet and are not in the load. Three boxes first; then four, whose witnessing is measured with and without
-OR 1's devices, and one of which is killed and restored.
+OR 1 has a CARESCAPE monitor with eight waves on a pty and an HL7 gateway with waves. Three boxes first; then four,
+whose witnessing is measured with and without OR 1's devices, and one of which is killed and restored. With --full-room
+the same three boxes are measured once more, with monitor, ventilator, four pumps, BIS, oximeter and gateway in OR 1 (no
+robot: it has no driver yet), each line beside that of the room with two devices.
 """
 
 from __future__ import annotations
@@ -15,24 +16,28 @@ import statistics
 import sys
 import tempfile
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from benchmarks import machine, report, sender
 from benchmarks.machine import Machine, Probe, quantile
 from benchmarks.report import Line
-from benchmarks.site import MIB, OR_BOX, Box, Site, measure_usage, running
+from benchmarks.site import MIB, OR_BOX, Box, MakeRoom, Site, measure_usage, monitor_and_gateway, running, whole_room
 
 SETTLE_S = 5.0
 TICKS_PER_S = 10
 _CONNECTIONS = 20
 _LOAD = "monitor with 8 waves and HL7 gateway; no ventilator, pumps or robot"
+_WHOLE_ROOM = "monitor with 8 waves, ventilator with 4, rack of 4 pumps, BIS with EEG, oximeter, HL7 gateway; no robot"
 
 
-def one_room(folder: Path, seconds: float, limits: Machine) -> list[Line]:
+def one_room(
+    folder: Path, seconds: float, limits: Machine, load: str = _LOAD, room: MakeRoom = monitor_and_gateway
+) -> list[Line]:
     """Three boxes, one with devices."""
-    with running(folder, 3, devices=True) as site:
+    with running(folder, 3, devices=True, room=room) as site:
         time.sleep(SETTLE_S)
         boxes = [site.boxes[OR_BOX], *(box for name, box in site.boxes.items() if name != OR_BOX)]
         with Probe(folder) as probe:
@@ -42,13 +47,22 @@ def one_room(folder: Path, seconds: float, limits: Machine) -> list[Line]:
     crypto = (limits.sign_us * 2 + limits.verify_us * 6) * own["blocks_per_s"] / 1e6
     tick_ms = 1_000 / TICKS_PER_S
     return [
-        Line("one OR of three boxes: CPU", usages[0].core * 100, "% of a core", 5, crypto * 100, "signatures", _LOAD),
+        Line("one OR of three boxes: CPU", usages[0].core * 100, "% of a core", 5, crypto * 100, "signatures", load),
         Line("the two other boxes: CPU, mean", (usages[1].core + usages[2].core) * 50, "% of a core"),
         Line("one OR: resident memory", usages[0].rss_bytes / MIB, "MiB", 120),
         Line("tick lateness, p99", own["tick_late"]["p99_ms"], "ms", 10, quantile(probe.late_ms, 0.99), "bare timer"),
         Line("last byte sent to AA, p50", quantile(trips, 0.5), "ms", None, tick_ms / 2, "half a tick"),
         Line("last byte sent to AA, p99", quantile(trips, 0.99), "ms", 130, tick_ms, "tick"),
         *_beside_disk("closed to durable", own["closed_to_durable"], (None, None), probe),
+    ]
+
+
+def beside(two_devices: Sequence[Line], whole: Sequence[Line]) -> list[Line]:
+    """The lines of the whole room, each beside the same line of the room with two devices."""
+    small = {line.name: line.value for line in two_devices}
+    return [
+        replace(line, name=f"whole room: {line.name}", limit=small[line.name], limit_name="two devices")
+        for line in whole
     ]
 
 
@@ -66,14 +80,16 @@ def witnesses(folder: Path, seconds: float, restores: int) -> list[Line]:
     """Four boxes: witnessing without devices, then with; then OR 1 dies and is restored."""
     with running(folder, 4, devices=False) as site:
         lines = _witnessed(site, "no devices", seconds)
-        room = site.room()
-        room.start()
+        devices = site.devices()
+        for device in devices:
+            device.start()
         try:
             time.sleep(SETTLE_S)
             lines += _witnessed(site, "one OR", seconds)
         finally:
             site.boxes[OR_BOX].end(signal.SIGKILL)
-            room.end()
+            for device in devices:
+                device.end()
         return lines + _restored(site, restores)
 
 
@@ -116,13 +132,19 @@ def main() -> int:
     arguments = report.parser(__doc__)
     arguments.add_argument("--seconds", type=float, default=25, help="length of each measured window")
     arguments.add_argument("--restores", type=int, default=20)
+    arguments.add_argument("--full-room", action="store_true", help="a whole room too, beside the one of two devices")
     options = arguments.parse_args()
     with tempfile.TemporaryDirectory(prefix="orledger-bench-", dir=Path()) as text:
         folder = Path(text).resolve()
         limits = machine.measure(folder)
         (folder / "three").mkdir()
         (folder / "four").mkdir()
-        lines = [*limits.lines(), *one_room(folder / "three", options.seconds, limits)]
+        two_devices = one_room(folder / "three", options.seconds, limits)
+        lines = [*limits.lines(), *two_devices]
+        if options.full_room:
+            (folder / "whole").mkdir()
+            whole = one_room(folder / "whole", options.seconds, limits, _WHOLE_ROOM, whole_room)
+            lines += beside(two_devices, whole)
         lines += witnesses(folder / "four", options.seconds, options.restores)
     return report.finish(lines, options.json)
 

@@ -18,6 +18,7 @@ from typing import Any
 from agent.box_files import BoxFolder
 from agent.config import read
 from agent.control_client import ControlClient
+from agent.demo.full_room import FULL_ROOM
 from agent.init_site import SiteBox, SiteFile, init_site
 from ledger.errors import AgentUnreachable
 
@@ -118,19 +119,53 @@ class Usage:
 
 
 @dataclass(frozen=True, slots=True)
+class Room:
+    """The feeds of one room, and the arguments of ``python -m firmware_sim`` for what they record, by name."""
+
+    feeds: list[dict[str, Any]]
+    simulated: Mapping[str, tuple[str, ...]]
+
+
+MakeRoom = Callable[[Path, Sequence[int]], Room]
+"""Of a folder for serial ports, and of free ports."""
+
+
+def monitor_and_gateway(folder: Path, ports: Sequence[int]) -> Room:
+    """A CARESCAPE monitor with eight waves at a pty, and an HL7 gateway with waves."""
+    monitor, port = folder / "monitor", ports[0]
+    feeds: list[dict[str, Any]] = [
+        {
+            "name": "monitor", "driver": "ge-dri", "serial": {"path": str(monitor), "line": "19200 8E1"},
+            "options": {"numerics_s": 5, "waves": _WAVES, "carescape": True},
+        },
+        {"name": "gateway", "driver": "hl7", "mllp": {"listen": f"{HOST}:{port}", "allow": [HOST]}},
+    ]  # fmt: skip
+    arguments = ("room", "--carescape", "--pty-link", str(monitor), "--to", f"{HOST}:{port}", "--waves")
+    return Room(feeds, {"devices": arguments})
+
+
+def whole_room(folder: Path, ports: Sequence[int]) -> Room:
+    """The room of ``orledger demo --room full``."""
+    places = [(device, folder / device.feed, port) for device, port in zip(FULL_ROOM, ports, strict=True)]
+    feeds = [device.section(serial, port) for device, serial, port in places]
+    return Room(feeds, {device.feed: device.arguments(serial, port) for device, serial, port in places})
+
+
+@dataclass(frozen=True, slots=True)
 class Site:
-    """A site on disk. ``or-1`` has a monitor and a gateway feed, and an HL7 listener for the benchmark's own sender."""
+    """A site on disk. ``or-1`` has the room's feeds, and an HL7 listener for the benchmark's own sender."""
 
     folder: Path
     boxes: Mapping[str, Box]
-    monitor: Path
-    gateway_port: int
+    room: Room
     probe_port: int
 
-    def room(self) -> Program:
-        """The simulated devices of OR 1: a CARESCAPE monitor with eight waves, and an HL7 gateway with waves."""
-        arguments = ("room", "--carescape", "--pty-link", str(self.monitor), "--to", f"{HOST}:{self.gateway_port}")
-        return Program("devices", ("-m", "firmware_sim", *arguments, "--waves"), self.folder / "devices.log")
+    def devices(self) -> list[Program]:
+        """The simulated devices of OR 1."""
+        return [
+            Program(name, ("-m", "firmware_sim", *arguments), self.folder / f"device-{name}.log")
+            for name, arguments in self.room.simulated.items()
+        ]
 
     def wait_vouched_for(self, timeout_s: float = 30.0) -> None:
         """Until every box's log is fenced and vouched for."""
@@ -139,10 +174,17 @@ class Site:
 
 
 @contextmanager
-def running(folder: Path, boxes: int, *, devices: bool, standby: str | None = None) -> Iterator[Site]:
+def running(
+    folder: Path,
+    boxes: int,
+    *,
+    devices: bool,
+    standby: str | None = None,
+    room: MakeRoom = monitor_and_gateway,
+) -> Iterator[Site]:
     """A site of ``boxes`` boxes, vouched for. With ``devices``, OR 1's send; ``standby`` stands by for it."""
-    site = make_site(folder, boxes, standby)
-    programs: list[Program] = [*([site.room()] if devices else []), *site.boxes.values()]
+    site = make_site(folder, boxes, standby, room)
+    programs: list[Program] = [*(site.devices() if devices else []), *site.boxes.values()]
     try:
         for program in programs:
             program.start()
@@ -153,19 +195,13 @@ def running(folder: Path, boxes: int, *, devices: bool, standby: str | None = No
             program.end()
 
 
-def make_site(folder: Path, boxes: int, standby: str | None = None) -> Site:
+def make_site(folder: Path, boxes: int, standby: str | None = None, room: MakeRoom = monitor_and_gateway) -> Site:
     """Keys, manifest and configurations below ``folder``."""
-    ports = free_ports(boxes + 2)
-    gateway_port, probe_port, *brokers = ports
-    monitor = folder / "monitor"
-    feeds: list[dict[str, Any]] = [
-        {
-            "name": "monitor", "driver": "ge-dri", "serial": {"path": str(monitor), "line": "19200 8E1"},
-            "options": {"numerics_s": 5, "waves": _WAVES, "carescape": True},
-        },
-        {"name": "gateway", "driver": "hl7", "mllp": {"listen": f"{HOST}:{gateway_port}", "allow": [HOST]}},
-        {"name": "probe", "driver": "hl7", "mllp": {"listen": f"{HOST}:{probe_port}", "allow": [HOST]}},
-    ]  # fmt: skip
+    probe_port, *ports = free_ports(1 + boxes + len(FULL_ROOM))
+    brokers = ports[:boxes]
+    made_room = room(folder, ports[boxes:])
+    probe = {"name": "probe", "driver": "hl7", "mllp": {"listen": f"{HOST}:{probe_port}", "allow": [HOST]}}
+    feeds = [*made_room.feeds, probe]
     entries = [
         SiteBox(
             id=f"or-{number}",
@@ -178,7 +214,7 @@ def make_site(folder: Path, boxes: int, standby: str | None = None) -> Site:
     ]
     _, made = init_site(SiteFile("bench", entries), folder / "site")
     found = {box.id: Box(box.id, box.configuration, folder / f"{box.id}.log") for box in made}
-    return Site(folder, found, monitor, gateway_port, probe_port)
+    return Site(folder, found, made_room, probe_port)
 
 
 def measure_usage(programs: Sequence[Program], seconds: float) -> list[Usage]:
