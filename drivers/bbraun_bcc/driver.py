@@ -13,10 +13,10 @@ from typing import ClassVar, Final
 from drivers.bbraun_bcc.config import BBraunBccConfig
 from drivers.bbraun_bcc.dialogue import ANSWER_NS, Dialogue
 from drivers.bbraun_bcc.frame import MAX_MESSAGE_BYTES, Block, Deframer, Fault, Item, message
-from drivers.bbraun_bcc.quadruple import Quadruple, Unread, quadruples
+from drivers.bbraun_bcc.quadruple import SYSTEM, Quadruple, Unread, quadruples
 from drivers.bbraun_bcc.rack import MAKER, Rack
 from drivers.bbraun_bcc.recognise import recognise
-from drivers.bbraun_bcc.request import ALIVE, NOBODY, TX_ALLOWED, VERSION
+from drivers.bbraun_bcc.request import ALIVE, NOBODY, TX_ALLOWED
 from drivers.clock_offset import ClockOffset, ClockStep
 from drivers.contract import Message, Now, Outbox, Spec, Transport
 from drivers.gaps import GapCollector
@@ -170,16 +170,14 @@ class BBraunBcc(Outbox):
                 session.dialogue.ask_slot(slot)
 
     def _version_in(self, session: _Session, told: list[Quadruple]) -> list[Quadruple]:
-        """Takes the answer to a question after the version; what it was, others keep for a parameter."""
-        if session.dialogue is None or session.dialogue.asked != VERSION:
-            return told
+        """Takes the version of BCC out of what was told: a parameter without a value ("V3.30"), or its own value."""
         kept = []
         for part in told:
-            found = next((text for text in (part.value, part.parameter) if text and _VERSION.fullmatch(text)), None)
-            if found is None or part.parameter.startswith(("IN", "FM", "GNM", "GNN")):
-                kept.append(part)
+            version = part.value if part.parameter == "VERSION" else part.parameter if part.value is None else None
+            if part.address == SYSTEM and version is not None and _VERSION.fullmatch(version):
+                session.version = version.removeprefix("V")
             else:
-                session.version = found.removeprefix("V")
+                kept.append(part)
         return kept
 
     def _identify(self, session: _Session, bed_id: str, now: Now) -> None:

@@ -86,6 +86,7 @@ class Rack:
     def hurt(self) -> None:
         """Something was lost: what is missing in this round need not be gone."""
         self._round.sound = False
+        self._answer.clear()
         self._drop_held()
         for source in self._sources():
             source.incomplete()
@@ -118,6 +119,7 @@ class Rack:
 
     def _round_ended(self, now: Now) -> Iterator[Record]:
         ended, self._round = self._round, _Round()
+        self._answer.clear()
         if not ended.sound:
             return
         there = {pump.sub for pump in ended.pumps.values()}
@@ -236,6 +238,7 @@ class Rack:
 
     def _remove(self, pump: Pump, now: Now) -> Iterator[Record]:
         del self._pumps[pump.sub]
+        self._nameless.discard(pump.address)
         self._round.pumps = {place: other for place, other in self._round.pumps.items() if other is not pump}
         yield from pump.source.withdraw(now)
         if pump.identity is not None:

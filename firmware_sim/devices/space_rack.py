@@ -46,7 +46,7 @@ def _build(options: argparse.Namespace, around: Around) -> SpaceRack:
 
 DEVICE = LineDevice(
     name="space-rack",
-    help="a B. Braun SpaceStation with infusion pumps (BCC) at a serial port (a pty) or TCP",
+    help="a B. Braun SpaceStation with infusion pumps (BCC); --fault sensor-off:pump-13 takes one out",
     feed="pumps",
     driver="bbraun-bcc",
     lines=("pty", "tcp"),

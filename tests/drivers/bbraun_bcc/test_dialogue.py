@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from decimal import Decimal
 from itertools import pairwise
 
 from drivers.bbraun_bcc import BBraunBccConfig
 from ledger.records import Clock, Gap, Identity, Link
-from tests.drivers.bbraun_bcc.feeding import ACK, NAK, Line, block, frame, pump, talking
+from tests.drivers.bbraun_bcc.feeding import ACK, NAK, Line, block, frame, pump, shown, talking
 
 CALL = b"\x0100031\x021/1/1>ADMIN:ALIVE\x0300061\x04"
 STUFFED_CALL = b"\x0100031\x021/1/1>AEXMIN:ALIVEE\x0300061\x04"
@@ -27,6 +28,15 @@ def test_it_begins_with_a_call_and_uses_the_bed_id_it_is_told() -> None:
     assert [r.protocol for r in line.records if isinstance(r, Identity)] == ["BCC", "BCC 3.30"]
     assert [r.state for r in line.records if isinstance(r, Link)] == ["identified", "changed"]
     assert line.hear(ONE)
+
+
+def test_the_version_may_be_a_parameter_and_is_never_a_value_of_a_pump() -> None:
+    line = Line(PLAIN)
+    line.hear(block("300,50100,GNACK,0"))
+    line.wait(1.0)
+    line.hear(block("301,50100,VERSION,3.21", *pump("11", TCIPLA="2.04"), "301,50112,V9.99,"))
+    assert [r.protocol for r in line.records if isinstance(r, Identity) and not r.sub] == ["BCC", "BCC 3.21"]
+    assert shown(line.records, "MDCX_BBRAUN_TCIPLA") == [Decimal("2.04")]
 
 
 def test_a_bed_id_that_could_not_be_said_back_is_not() -> None:
