@@ -27,7 +27,7 @@ class Therapy:
     """What a pump gives, in ml/h; the dose in ``dose_unit`` (a BCC unit code) is that times ``dose_of_rate``.
 
     ``syringe_ml`` 0: a volumetric pump with ``volume_ml`` to be infused. ``pressor``: more as the pressure falls.
-    ``tci``: mode, model and target of a target-controlled infusion.
+    ``tci``: mode, model, target and its unit of a target-controlled infusion.
     """
 
     drug: str
@@ -40,12 +40,12 @@ class Therapy:
     dose_unit: int = 0
     dose_of_rate: float = 0.0
     pressor: bool = False
-    tci: tuple[int, int, float] | None = None
+    tci: tuple[int, int, float, int] | None = None
 
 
 THERAPIES = (
-    Therapy("Propofol 2%", "Propofol", 18.0, concentration="20.00", concentration_unit=31, tci=(2, 2, 3.0)),
-    Therapy("Remifentanil 50µg/ml", "Remifent", 12.0, concentration="50.00", concentration_unit=32, tci=(2, 4, 4.0)),
+    Therapy("Propofol 2%", "Propofol", 18.0, concentration="20.00", concentration_unit=31, tci=(2, 2, 3.0, 32)),
+    Therapy("Remifentanil 50µg/ml", "Remifent", 12.0, concentration="50.00", concentration_unit=32, tci=(2, 4, 4.0, 30)),
     Therapy(
         "Noradrenalin 0,1mg/ml", "Arteren\ue021", 4.5, concentration="100.00", concentration_unit=32,
         dose_unit=71, dose_of_rate=100 / 60 / PATIENT_KG, pressor=True,
@@ -140,10 +140,10 @@ class Pump:
     def _tci(self) -> list[tuple[str, str]]:
         if self.therapy.tci is None:
             return []
-        mode, model, target = self.therapy.tci
+        mode, model, target, unit = self.therapy.tci
         reached = target * min(1.0, 0.8 + self.running_s / 600)
         shown = [("TCIMOD", str(mode)), ("TCIMODEL", str(model)), ("TCIPLA", f"{reached * 1.02:.2f}")]
-        return [*shown, ("TCIEFF", f"{reached:.2f}"), ("TCITAR", f"{target:.2f}"), ("TCIUT", "32")]
+        return [*shown, ("TCIEFF", f"{reached:.2f}"), ("TCITAR", f"{target:.2f}"), ("TCIUT", str(unit))]
 
     def _states(self) -> list[tuple[str, str]]:
         near_end = bool(self.rate_ml_h) and self.left_ml / self.rate_ml_h * 3600 < PRE_ALARM_S
