@@ -45,7 +45,9 @@ class Therapy:
 
 THERAPIES = (
     Therapy("Propofol 2%", "Propofol", 18.0, concentration="20.00", concentration_unit=31, tci=(2, 2, 3.0, 32)),
-    Therapy("Remifentanil 50µg/ml", "Remifent", 12.0, concentration="50.00", concentration_unit=32, tci=(2, 4, 4.0, 30)),
+    Therapy(
+        "Remifentanil 50µg/ml", "Remifent", 12.0, concentration="50.00", concentration_unit=32, tci=(2, 4, 4.0, 30)
+    ),
     Therapy(
         "Noradrenalin 0,1mg/ml", "Arteren\ue021", 4.5, concentration="100.00", concentration_unit=32,
         dose_unit=71, dose_of_rate=100 / 60 / PATIENT_KG, pressor=True,
