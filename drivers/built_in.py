@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Final
 
 BUILT_IN: Final = {
+    "alaris-asena": "drivers.alaris:AlarisAsena",
     "bis": "drivers.bis:Bis",
     "bbraun-bcc": "drivers.bbraun_bcc:BBraunBcc",
     "capnostream": "drivers.capnostream:Capnostream",
