@@ -69,7 +69,7 @@ class Limits:
     epochs_per_day: int = 2_000
     peer_share_percent: int = 50
     peer_share_burst_ns: int = 200 * MS_NS
-    bulk_share_percent: int = 30
+    bulk_share_percent: int = 60
     bulk_share_burst_ns: int = 10 * MS_NS
     peer_waiting_messages: int = 512
     peer_waiting_bytes: int = 8 * MIB
