@@ -8,7 +8,7 @@ RIVALS := $(VENV)/.installed-side-by-side
 .PHONY: demo test torture check bench bench-side-by-side sim fuzz lock clean
 
 demo: $(READY)
-	$(BIN)/orledger demo
+	$(BIN)/orledger demo $(DEMO_ARGS)
 
 test: $(READY)
 	$(BIN)/pytest -n auto --dist loadfile $(TEST_ARGS)

@@ -11,7 +11,7 @@ from agent.demo.vitals import ABSENT, Shown, Vital, vitals
 from agent.demo.watch import Reading
 
 TITLES: Final = ("FEED", "DEVICE", "IS", "HEARD", "LAST VALUES", "GAPS")
-_DEVICE_CHARACTERS: Final = 28
+_DEVICE_CHARACTERS: Final = 22
 _RATE, _DRUG, _RUNS = "MDC_FLOW_FLUID_PUMP", "MDC_DRUG_NAME_LABEL", "MDCX_BBRAUN_RUNSTATE"
 _SHOWN: Final[Mapping[str, Shown]] = {
     MONITOR: (
@@ -85,7 +85,8 @@ def _last_gap(feed: Mapping[str, Any], state: Mapping[str, Any]) -> str:
     gap = next((gap for gap in state["gaps"] if gap["feed"] == feed["name"]), None)
     if gap is None:
         return "none"
-    return f"{feed['gaps_24h']}, last {clock_time(gap['since'])} to {clock_time(gap['until'])} {gap['cause']}"
+    since, until = (clock_time(gap[bound]).partition(".")[0] for bound in ("since", "until"))
+    return f"{feed['gaps_24h']}: {since}–{until} {gap['cause']}"
 
 
 def _device(feed: Mapping[str, Any]) -> str:

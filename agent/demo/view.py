@@ -22,7 +22,9 @@ from agent.demo.watch import Reading
 _REFRESH_HZ = 4
 _PLAIN_EVERY_S = 4.0
 _WIDE = 110
-_IS = FEED_TITLES.index("IS")
+_IS, _VALUES, _GAPS = (FEED_TITLES.index(title) for title in ("IS", "LAST VALUES", "GAPS"))
+_WIDE_FEEDS = 144
+_FEEDS_LEFT_OUT = ("DEVICE", "HEARD")
 _LEFT_OUT = ("EPOCH", "FSYNC")
 _CLAIM_TITLES = ("CLAIM", "MEASURED", "")
 _STYLES = {"pass": "bold green", "FAIL": "bold red", "same": "green", "newer": "green", "LOST": "bold red"}
@@ -154,7 +156,10 @@ class TerminalView:
             row = box_row(reading)
             table.add_row(*(row[column] for column in kept), style=_style(reading))
         heard = [reading for reading in self._readings if reading.values]
-        room = [_feed_table(each) if self._feeds else Text(room_line(each), style="bold") for each in heard]
+        room = [
+            _feed_table(each, self._console.width) if self._feeds else Text(room_line(each), style="bold")
+            for each in heard
+        ]
         heading = Text(f" orledger demo: {self._title}, {self._elapsed_s():.0f} s ", style="bold")
         return Group(Rule(heading, style="dim"), *room, table)
 
@@ -162,12 +167,20 @@ class TerminalView:
         return time.monotonic() - self._began
 
 
-def _feed_table(reading: Reading) -> RenderableType:
+def _feed_table(reading: Reading, width: int) -> RenderableType:
+    """Values and gaps give way where the terminal is narrow, never how a feed is."""
+    left_out = () if width >= _WIDE_FEEDS else _FEEDS_LEFT_OUT
+    rows = feed_rows(reading)
+    kept = [column for column, title in enumerate(FEED_TITLES) if title not in left_out]
+    widths = {column: max(len(row[column]) for row in (FEED_TITLES, *rows)) for column in kept}
+    space = width - sum(widths[column] for column in kept if column not in (_VALUES, _GAPS)) - 2 * len(kept)
+    widths[_GAPS] = min(widths[_GAPS], space // 2)
+    widths[_VALUES] = min(widths[_VALUES], space - widths[_GAPS])
     table = Table(box=None, header_style="bold", pad_edge=False, expand=False, padding=(0, 2, 0, 0))
-    for title in FEED_TITLES:
-        table.add_column(title, no_wrap=True, overflow="ellipsis")
-    for row in feed_rows(reading):
-        table.add_row(*row, style="" if row[_IS] == "ok" else "bold yellow")
+    for column in kept:
+        table.add_column(FEED_TITLES[column], no_wrap=True, overflow="ellipsis", width=max(1, widths[column]))
+    for row in rows:
+        table.add_row(*(row[column] for column in kept), style="" if row[_IS] == "ok" else "bold yellow")
     return table
 
 

@@ -19,7 +19,7 @@ def test_each_feed_is_a_row() -> None:
         "IS": "down",
         "HEARD": "0.2 s ago",
         "LAST VALUES": "RR –  MV –  Ppeak –  PEEP 5  FiO₂ –",
-        "GAPS": "1, last 12:46:22.3 to 12:46:25.5 link_down",
+        "GAPS": "1: 12:46:22–12:46:25 link_down",
     }
     assert (rack["DEVICE"], rack["LAST VALUES"], rack["GAPS"]) == ("B. Braun ComDevice + 2", "– 4.5 mL/h", "none")
 
