@@ -76,6 +76,11 @@ class Dialogue:
         self._queue, self._tries, self._repeats, self._refusals = [], 0, 0, 0
         return (self._say(ALIVE, now_ns, CALL_NS),)
 
+    @property
+    def pushing(self) -> bool:
+        """Whether the ComDevice sends by itself, so that nothing is asked."""
+        return self._pushing or self.mode == "cyclic"
+
     def deadline_ns(self) -> int:
         """When ``due`` is wanted."""
         if self._reply is not None:
@@ -197,7 +202,7 @@ class Dialogue:
     def _turn(self, now_ns: int) -> Due:
         if self._queue:
             return self._ask(self._queue.pop(0), now_ns)
-        if self._pushing or self.mode == "cyclic":
+        if self.pushing:
             again_ns = max(self._block_ns, self._turn_ns) + PUSHED_AGAIN_NS
             if now_ns < again_ns:
                 self._next_ns = again_ns

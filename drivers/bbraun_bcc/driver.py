@@ -43,6 +43,7 @@ class _Session:
     identified: bool = False
     heard_at: Now | None = None
     block_at: Now | None = None
+    clock_at: Now | None = None
 
 
 class BBraunBcc(Outbox):
@@ -95,7 +96,7 @@ class BBraunBcc(Outbox):
         session = self._session
         if session is None or session.link != link:
             return
-        session.heard_at = now
+        self._heard(session, now)
         for item in session.deframer.feed(data):
             self._take(session, item, now)
         if session.dialogue is not None and session.deframer.inside:
@@ -198,11 +199,21 @@ class BBraunBcc(Outbox):
         outcome = session.clock.observe(told[0].uptime_s * S_NS, now)
         if isinstance(outcome, ClockStep):
             what = "the ComDevice began anew" if outcome.step_ns < 0 else "the ComDevice's clock moved"
-            self._gaps.add("clock_jump", now, None, f"{what}: {outcome.step_ns / S_NS:+.0f} s")
+            self._gaps.add("clock_jump", now, None, f"{what}: {outcome.step_ns / S_NS:+.0f} s", since=session.clock_at)
         elif outcome is not None:
             self.emit(outcome)
+        session.clock_at = now
 
     # What is missing ------------------------------------------------------------------------------------------
+
+    def _heard(self, session: _Session, now: Now) -> None:
+        """Bytes came. Questions that had no answer before them leave a gap; a longer silence is the shell's to tell."""
+        before, session.heard_at = session.heard_at, now
+        if before is None or session.dialogue is None or session.dialogue.pushing:
+            return
+        longest_ns = session.dialogue.poll_ns + ANSWER_NS
+        if longest_ns <= now.mono_ns - before.mono_ns < self.spec.silence_s * S_NS:
+            self._silence(before, now, "a question had no answer")
 
     def _lost(self, session: _Session, now: Now) -> None:
         """Nobody answers though bytes come; that none come at all is the shell's to tell."""
@@ -210,16 +221,10 @@ class BBraunBcc(Outbox):
         session.begins = True
         if session.heard_at is None or now.mono_ns - session.heard_at.mono_ns >= ANSWER_NS:
             return
-        since = session.block_at or now
-        self.emit(
-            Gap(
-                at_ns=now.utc_ns,
-                cause="silence",
-                since_ns=since.utc_ns,
-                until_ns=now.utc_ns,
-                detail="the ComDevice gave no answer; called anew",
-            )
-        )
+        self._silence(session.block_at or now, now, "the ComDevice gave no answer; called anew")
+
+    def _silence(self, since: Now, now: Now, detail: str) -> None:
+        self.emit(Gap(at_ns=now.utc_ns, cause="silence", since_ns=since.utc_ns, until_ns=now.utc_ns, detail=detail))
 
     def _tell_overflow(self, now: Now) -> None:
         if self._rack.overflowed:

@@ -145,6 +145,14 @@ def test_bytes_that_are_no_answer_leave_a_gap() -> None:
     assert gap.since_ns < gap.until_ns
 
 
+def test_questions_without_answer_leave_a_gap_unless_the_shell_tells_it() -> None:
+    for missing_s, gaps in ((7.5, 0), (8.5, 1), (12.5, 0)):
+        line = talking()
+        line.hear(ONE)
+        line.hear(ONE, after_s=missing_s)
+        assert len([r for r in line.records if isinstance(r, Gap) and r.cause == "silence"]) == gaps
+
+
 def test_three_times_not_understood_is_called_anew() -> None:
     line = talking(BBraunBccConfig(stuffing="off", poll_s=0.5))
     for _ in range(3):
