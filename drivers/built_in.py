@@ -19,6 +19,7 @@ BUILT_IN: Final = {
     "masimo": "drivers.masimo:Masimo",
     "nellcor": "drivers.nellcor:Nellcor",
     "nonin": "drivers.nonin:Nonin",
+    "pb840": "drivers.pb840:Pb840",
     "servo-i": "drivers.servo_i:ServoI",
     "medibus": "drivers.medibus:Medibus",
 }
