@@ -1,0 +1,357 @@
+"""Fresenius Orchestra bases with Agilia and other modules, or one pump: rate, volume, alarms, drug. Read only.
+
+It opens a session, reads variables and the drug's name, has changes told, and acknowledges. It has no command that
+sets, starts, stops, silences or resets.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass, field, replace
+from typing import ClassVar, Final, Literal
+
+import msgspec
+
+from drivers.contract import Heard, Message, Now, Outbox, Sendable, Spec, Transport
+from drivers.fresenius.frame import (
+    ACK,
+    DC4,
+    ENQ,
+    LONGEST_FRAME_BYTES,
+    NAK,
+    Control,
+    Deframer,
+    Fault,
+    Reply,
+    encode,
+)
+from drivers.fresenius.module import CONNECT, READ_DRUG, READ_MODULES, READ_TYPE, SPONTANEOUS, VARIABLES, Module
+from drivers.fresenius.values import NOT_OPEN, NOT_SO_MANY, REFUSALS, modules_of, parse_variables
+from drivers.gaps import GapCollector
+from ledger.errors import DeviceFault, OurFault
+from ledger.limits import MS_NS, S_NS
+from ledger.records import Identity, Link, LinkId, Record, Setting
+
+ALIVE: Final = bytes((DC4,))
+RECEIVED: Final = bytes((ACK,))
+WRONG_CHECK: Final = bytes((NAK,)) + b"2"
+_BASE: Final = "0"
+_ALIVE_APART_NS: Final = 10 * MS_NS
+_ANSWER_NS: Final = 1 * S_NS
+_SLOWLY_NS: Final = 5 * S_NS
+_RARELY_NS: Final = 30 * S_NS
+_MOST_MISSED: Final = 3
+_STATUSES: Final = frozenset("CIEM")
+_LOOKS_LIKE_VARIABLES: Final = re.compile(r"[a-z][0-9A-F]{2,8}(;[a-z][0-9A-F]{0,8})*")
+
+_QUESTIONS: Final = (
+    (CONNECT, "open the session"),
+    (READ_MODULES, "which modules does the base have"),
+    (READ_TYPE, "read the type of the device"),
+    (READ_DRUG, "read the drug's name"),
+    *((f"LE;{letters}", "read variables") for letters in VARIABLES),
+    *((f"DE;{letters}", "tell changes of these variables") for letters in SPONTANEOUS),
+    ("E", "a change that was told has come"),
+    ("M", "an adjustment that was told has come"),
+)
+
+
+def _sendable(text: str, meaning: str) -> Sendable:
+    frames = b"|".join(re.escape(encode(module, text)) for module in ("", *"0123456789"))
+    return Sendable(re.compile(frames, re.DOTALL), meaning)
+
+
+class FreseniusConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """Options of a ``fresenius`` feed.
+
+    ``connection``: "base" for an Orchestra base with its modules, "pump" for one pump by itself. ``poll_s``: seconds
+    from one reading of a module to the next, 0.5 to 60. Raises ValueError naming the option.
+    """
+
+    connection: Literal["base", "pump"] = "base"
+    poll_s: float = 2.0
+
+    def __post_init__(self) -> None:
+        if not 0.5 <= self.poll_s <= 60:
+            raise ValueError("poll_s: from 0.5 to 60 seconds")
+
+
+@dataclass(slots=True)
+class _Asked:
+    module: Module
+    kind: str
+    until_ns: int
+
+
+@dataclass(slots=True)
+class _Session:
+    link: LinkId
+    peer: str
+    deframer: Deframer = field(default_factory=Deframer)
+    asked: _Asked | None = None
+    alive_ns: int | None = None
+    missed: int = 0
+    heard_at: Now | None = None
+    identified: bool = False
+
+
+def recognise(data: bytes) -> Heard | None:
+    """Messages with a right check and a status of the protocol in these bytes."""
+    found = [item for item in Deframer().feed(data) if isinstance(item, Reply) and item.status in _STATUSES]
+    return Heard(len(found), "Fresenius Orchestra or Agilia") if found else None
+
+
+class Fresenius(Outbox):
+    """Asks in turn, one question at a time; what modules showed outlives a connection."""
+
+    spec: ClassVar[Spec[FreseniusConfig]] = Spec(
+        name="fresenius",
+        devices=("Fresenius Orchestra Base Primea, Base Intensive with modules", "Fresenius Agilia (Mx Link protocol)"),
+        transports=(Transport.SERIAL, Transport.TCP),
+        config=FreseniusConfig,
+        serial_lines=("19200 7E1",),
+        tx_allowed=(
+            *(_sendable(text, meaning) for text, meaning in _QUESTIONS),
+            Sendable(re.compile(re.escape(ALIVE), re.DOTALL), "the line is alive (DC4)"),
+            Sendable(re.compile(re.escape(RECEIVED), re.DOTALL), "received (ACK)"),
+            Sendable(re.compile(re.escape(WRONG_CHECK), re.DOTALL), "received with a wrong check (NAK 2)"),
+        ),
+        client_slots=1,
+        silence_s=5.0,
+        records=frozenset({"numeric", "setting", "event", "gap", "identity", "link"}),
+        source="the protocol as infupy speaks it with Orchestra bases and Agilia pumps",
+        longest_frame_bytes=LONGEST_FRAME_BYTES,
+        recognise=recognise,
+        probe_requests=(encode(_BASE, CONNECT), encode("", CONNECT)),
+    )
+
+    def __init__(self, config: FreseniusConfig) -> None:
+        super().__init__()
+        self._poll_ns = round(config.poll_s * S_NS)
+        self._session: _Session | None = None
+        self._gaps = GapCollector()
+        self._is_base = config.connection == "base"
+        first = _BASE if self._is_base else ""
+        self._modules = {first: Module(first, "", {})}
+        self._first = self._modules[first]
+
+    # What the shell calls -------------------------------------------------------------------------------------
+
+    def link_up(self, link: LinkId, peer: str, now: Now) -> None:
+        """The port is open: open the session."""
+        self._session = _Session(link, peer)
+        for module in self._modules.values():
+            module.connected, module.missed, module.identity = False, 0, None
+            module.settings.clear()
+            module.due_ns = {CONNECT: now.mono_ns}
+        self._ask(self._session, now)
+
+    def receive(self, link: LinkId, data: bytes | Message, now: Now) -> None:
+        """Bytes of the line. Raises OurFault for a Message: no transport of this driver makes one."""
+        if isinstance(data, Message):
+            raise OurFault("fresenius.message", "a driver of a byte stream was handed a framed message")
+        session = self._session
+        if session is None or session.link != link:
+            return
+        for item in session.deframer.feed(data):
+            if isinstance(item, Reply):
+                self._reply(session, item, now)
+            elif isinstance(item, Control):
+                self._control(session, item, now)
+            else:
+                self._fault(session, item, now)
+
+    def link_down(self, link: LinkId, reason: str, now: Now) -> None:
+        """The port is gone; say what was begun and never ended."""
+        session = self._session
+        if session is None or session.link != link:
+            return
+        lost = session.deframer.abandon()
+        if lost:
+            self._gaps.add("framing", now, lost, "cut by the end of the connection")
+        for gap in self._gaps.take(now, everything=True):
+            self.emit(gap)
+        self._session = None
+
+    def wake(self, now: Now) -> None:
+        """Tell the gaps that are due; ask what is due; give up waiting for an answer that does not come."""
+        for gap in self._gaps.take(now):
+            self.emit(gap)
+        session = self._session
+        if session is None:
+            return
+        if session.asked is not None and session.asked.until_ns <= now.mono_ns:
+            asked, session.asked = session.asked, None
+            self._unanswered(session, asked, now)
+        self._ask(session, now)
+
+    def deadline_ns(self) -> int | None:
+        """When ``wake`` is wanted."""
+        times = [self._gaps.deadline_ns()]
+        if self._session is not None:
+            asked = self._session.asked
+            times.append(asked.until_ns if asked is not None else self._next_due()[0])
+        return min((at for at in times if at is not None), default=None)
+
+    # Asking ---------------------------------------------------------------------------------------------------
+
+    def _next_due(self) -> tuple[int, Module, str]:
+        due = ((at, module, kind) for module in self._modules.values() for kind, at in module.due_ns.items())
+        return min(due, key=lambda item: item[0])
+
+    def _ask(self, session: _Session, now: Now) -> None:
+        if session.asked is not None:
+            return
+        due_ns, module, kind = self._next_due()
+        if due_ns <= now.mono_ns:
+            session.asked = _Asked(module, kind, now.mono_ns + _ANSWER_NS)
+            module.due_ns[kind] = now.mono_ns + self._pace_ns(kind)
+            self.send(session.link, encode(module.number, module.question(kind)))
+
+    def _pace_ns(self, kind: str) -> int:
+        if kind == "LE":
+            return self._poll_ns
+        return _RARELY_NS if kind in (READ_TYPE, "DE") else _SLOWLY_NS
+
+    def _unanswered(self, session: _Session, asked: _Asked, now: Now) -> None:
+        module = asked.module
+        module.missed += 1
+        session.missed += 1
+        silent = self._first if session.missed >= _MOST_MISSED else module
+        if silent.connected and (session.missed >= _MOST_MISSED or module.missed >= _MOST_MISSED):
+            self._gaps.add("device_gap", now, None, f"{_called(silent)} does not answer", since=session.heard_at)
+            self._lose(silent, now)
+        elif asked.kind != CONNECT and module.connected:
+            module.due_ns[asked.kind] = now.mono_ns + _ANSWER_NS
+
+    def _lose(self, module: Module, now: Now) -> None:
+        """The session with it is over: nothing it showed holds; it is to be opened anew."""
+        lost = self._modules.values() if module is self._first else (module,)
+        for gone in list(lost):
+            self._tell(gone.gone(now))
+            gone.due_ns = {CONNECT: now.mono_ns + _ANSWER_NS}
+        if module is self._first and self._is_base:
+            self._modules = {_BASE: module}
+
+    # What comes -----------------------------------------------------------------------------------------------
+
+    def _control(self, session: _Session, control: Control, now: Now) -> None:
+        if control.byte == ENQ:
+            if session.alive_ns is None or now.mono_ns - session.alive_ns >= _ALIVE_APART_NS:
+                session.alive_ns = now.mono_ns
+                self.send(session.link, ALIVE)
+        elif control.byte == NAK and session.asked is not None:
+            asked, session.asked = session.asked, None
+            self._gaps.add("undecodable", now, None, "a question was not understood (NAK)")
+            asked.module.due_ns[asked.kind] = now.mono_ns + _ANSWER_NS
+
+    def _fault(self, session: _Session, fault: Fault, now: Now) -> None:
+        self._gaps.add(fault.cause, now, fault.lost_bytes, "no whole message", since=session.heard_at)
+        if fault.is_frame:
+            self.send(session.link, WRONG_CHECK)
+
+    def _reply(self, session: _Session, reply: Reply, now: Now) -> None:
+        self.send(session.link, RECEIVED)
+        try:
+            self._read(session, reply, now)
+        except DeviceFault as fault:
+            self._gaps.add("undecodable", now, reply.wire_bytes, fault.text)
+        session.heard_at = now
+        self._ask(session, now)
+
+    def _read(self, session: _Session, reply: Reply, now: Now) -> None:
+        if reply.status in ("E", "M"):
+            self.send(session.link, encode(reply.module, reply.status))
+            self._spontaneous(self._modules.get(reply.module), reply, now)
+        elif reply.status in ("C", "I"):
+            self._answer(session, reply, now)
+        else:
+            raise DeviceFault("fresenius.status", f"a message of class {reply.status} is not known")
+
+    def _spontaneous(self, module: Module | None, reply: Reply, now: Now) -> None:
+        variables = parse_variables(reply.text)
+        if module is None:
+            raise DeviceFault("fresenius.module", "a module told values that the base does not have")
+        if reply.status == "E":
+            self._tell(module.tell(variables, now))
+
+    def _answer(self, session: _Session, reply: Reply, now: Now) -> None:
+        asked = session.asked
+        if asked is None or asked.module.number != reply.module:
+            raise DeviceFault("fresenius.unasked", "an answer to what was not asked")
+        session.asked = None
+        asked.module.missed = session.missed = 0
+        if reply.status == "I":
+            self._refused(session, asked, reply.text, now)
+        elif asked.kind == CONNECT:
+            self._connected(session, asked.module, now)
+        elif asked.kind == READ_MODULES:
+            self._seat(modules_of(parse_variables(reply.text)), now)
+        elif asked.kind == READ_TYPE:
+            self._identify(asked.module, reply.text.removeprefix("b"), now)
+        elif asked.kind == READ_DRUG:
+            self._drug(asked.module, reply.text, now)
+        elif asked.kind == "LE":
+            self._tell(asked.module.tell(parse_variables(reply.text), now))
+
+    def _refused(self, session: _Session, asked: _Asked, code: str, now: Now) -> None:
+        module = asked.module
+        if code in NOT_OPEN and asked.kind != CONNECT:
+            self._lose(self._first if code == "0D" else module, now)
+        elif code not in NOT_OPEN and asked.kind == CONNECT:
+            self._connected(session, module, now)  # it may be open already; if not, its questions will be refused
+        elif code in NOT_SO_MANY and asked.kind == "LE" and module.fewer + 1 < len(VARIABLES):
+            module.fewer += 1
+            module.due_ns["LE"] = now.mono_ns
+        elif code in NOT_SO_MANY and asked.kind == "DE" and module.spontaneous_fewer + 1 < len(SPONTANEOUS):
+            module.spontaneous_fewer += 1
+            module.due_ns["DE"] = now.mono_ns
+        elif asked.kind not in (CONNECT, "LE", READ_MODULES):
+            module.due_ns[asked.kind] = now.mono_ns + _RARELY_NS
+        else:
+            why = REFUSALS.get(code, f"refusal {code[:8]}")
+            self._gaps.add("device_gap", now, None, f"{_called(module)} refuses {asked.kind}: {why}")
+
+    def _connected(self, session: _Session, module: Module, now: Now) -> None:
+        module.connected = True
+        kinds = (READ_MODULES,) if module.number == _BASE else (READ_TYPE, READ_DRUG, "LE", "DE")
+        module.due_ns = dict.fromkeys(kinds, now.mono_ns)
+        if not session.identified:
+            session.identified = True
+            self.emit(Link(at_ns=now.utc_ns, link=session.link, state="identified", peer=session.peer))
+        if module.number == _BASE:
+            self._identify(module, "Orchestra base", now)
+
+    def _seat(self, numbers: list[str], now: Now) -> None:
+        """These modules are in the base and no others."""
+        for number in [number for number in self._modules if number not in (_BASE, *numbers)]:
+            self._tell(self._modules.pop(number).gone(now))
+        for number in numbers:
+            if number not in self._modules:
+                self._modules[number] = Module(number, f"module-{number}", {CONNECT: now.mono_ns})
+
+    def _identify(self, module: Module, model: str, now: Now) -> None:
+        position = f"module {module.number}" if module.number not in ("", _BASE) else ""
+        identity = Identity(sub=module.sub, at_ns=now.utc_ns, make="Fresenius Kabi", model=model.strip(),
+                            protocol="Mx Link", position=position)  # fmt: skip
+        known = module.identity
+        if known is None or replace(known, at_ns=now.utc_ns) != identity:
+            module.identity = identity
+            self.emit(identity)
+
+    def _drug(self, module: Module, name: str, now: Now) -> None:
+        if _LOOKS_LIKE_VARIABLES.fullmatch(name):
+            raise DeviceFault("fresenius.drug", "variables came where the drug's name was asked after")
+        self._tell(module.set(Setting(sub=module.sub, at_ns=now.utc_ns, code="MDC_DRUG_NAME_LABEL",
+                                      value=name.strip() or None, unit="", device_code=READ_DRUG)))  # fmt: skip
+
+    def _tell(self, records: Iterable[Record]) -> None:
+        for record in records:
+            self.emit(record)
+
+
+def _called(module: Module) -> str:
+    if module.number == _BASE:
+        return "the base"
+    return f"module {module.number}" if module.number else "the pump"

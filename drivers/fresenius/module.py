@@ -1,0 +1,69 @@
+"""One module of a base (or a pump without one): what is asked of it when, and what it showed."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Final
+
+from drivers.conditions import Conditions
+from drivers.contract import Now
+from drivers.fresenius.values import condition, conditions_in, measured, settings
+from drivers.shown_values import ShownValues
+from ledger.records import Identity, Record, Setting
+
+CONNECT, READ_TYPE, READ_DRUG = "DC", "LF;b", "LP"
+VARIABLES: Final = ("daemrks", "daemr", "dr")
+"""What is asked after: all; fewer where a pump refuses."""
+SPONTANEOUS: Final = ("daemr", "dr")
+READ_MODULES: Final = "LE;b"
+
+
+@dataclass(slots=True)
+class Module:
+    """``due_ns``: when each question is due; ``fewer``: how far down VARIABLES it had to go."""
+
+    number: str
+    sub: str
+    due_ns: dict[str, int]
+    connected: bool = False
+    missed: int = 0
+    fewer: int = 0
+    spontaneous_fewer: int = 0
+    identity: Identity | None = None
+    shown: ShownValues = field(default_factory=ShownValues)
+    settings: dict[str, Setting] = field(default_factory=dict)
+    words: dict[str, Conditions] = field(default_factory=dict)
+
+    def question(self, kind: str) -> str:
+        """The text of a question of this kind."""
+        if kind == "LE":
+            return f"LE;{VARIABLES[self.fewer]}"
+        if kind == "DE":
+            return f"DE;{SPONTANEOUS[self.spontaneous_fewer]}"
+        return kind
+
+    def tell(self, variables: dict[str, str], now: Now) -> Iterator[Record]:
+        """Variables were told."""
+        for numeric in measured(self.sub, variables, now):
+            yield from self.shown.show(numeric.code, numeric)
+        for setting in settings(self.sub, variables, now):
+            yield from self.set(setting)
+        for letter, digits in conditions_in(variables):
+            word = self.words.setdefault(letter, Conditions(self.sub))
+            yield from word.update(condition(letter, digits), now)
+
+    def set(self, setting: Setting) -> Iterator[Setting]:
+        """A setting was told; it is recorded when it changes."""
+        before = self.settings.get(setting.code)
+        if before is None or before.value != setting.value:
+            self.settings[setting.code] = setting
+            yield setting
+
+    def gone(self, now: Now) -> Iterator[Record]:
+        """It shows nothing any more: its values are withdrawn, its alarms end with it."""
+        self.connected = False
+        self.settings.clear()
+        yield from self.shown.withdraw(now.utc_ns)
+        for word in self.words.values():
+            yield from word.update((), now)
