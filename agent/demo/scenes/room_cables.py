@@ -31,47 +31,59 @@ async def play(stage: Stage) -> list[Claim]:
     await stage.unplug(BIS)
     await until("the box misses both devices", lambda: _missed(stage), _NOTICED_S)
     noticed_at, noticed_s = utc_text(time.time_ns()), time.monotonic() - began
-    view.say(f"{noticed_s:.1f} s later {box.name} says of both: not heard. Everything else is recorded as before.")
+    view.say(f"{noticed_s:.1f} s later {box.name} says of both: not heard. All others are recorded as before.")
     await asyncio.sleep(_OUT_S)
     plugged_at = utc_text(time.time_ns())
     await stage.plug_in(VENTILATOR)
     await stage.plug_in(BIS)
     view.say("Both are plugged in again.")
-    state, back_s = await until("both show values again", lambda: _back(stage, plugged_at), _BACK_S)
-    view.say(f"{back_s:.1f} s later both show values again.")
+    state, back_s = await until("both are heard again", lambda: _back(stage, before, plugged_at), _BACK_S)
     gaps = {feed: gap_over(state, feed, noticed_at, plugged_at) for feed in _PULLED}
     rows = [_row(feed, gaps[feed], before, state) for feed in _PULLED]
     view.table(("FEED", "LAST MEASURED BEFORE", "GAP SINCE", "UNTIL", "CAUSE", "MEASURED AGAIN"), rows)
-    found = {feed: gap for feed, gap in gaps.items() if gap is not None}
-    bounds = "; ".join(
-        f"{feed} {clock_time(gap['since'])} to {clock_time(gap['until'])}" for feed, gap in found.items()
-    )
-    numbers = {
-        "pulled_at": pulled_at,
-        "noticed_at": noticed_at,
-        "plugged_at": plugged_at,
-        "noticed_s": round(noticed_s, 3),
-        "gaps": found,
-    }
+    times = {"pulled_at": pulled_at, "noticed_at": noticed_at, "plugged_at": plugged_at}
+    waves = sum(wave["feed"] in _PULLED for wave in state["waves"])
     return [
+        *_gap_claims(state, gaps, pulled_at, {**times, "noticed_s": round(noticed_s, 3)}),
         Claim(
-            SCENE, "a pulled cable is a gap with its bounds", bounds or "no gap", len(found) == len(_PULLED), numbers,
-        ),
-        Claim(
-            SCENE, "plugged in again, the values come back", f"{len(_PULLED)} of {len(_PULLED)} after {back_s:.1f} s",
-            True, {"back_s": round(back_s, 3)},
+            SCENE, "plugged in again, values and waves come back",
+            f"{len(_PULLED)} devices, {waves} waves after {back_s:.1f} s", waves > 0,
+            {"back_s": round(back_s, 3), "waves": waves},
         ),
     ]  # fmt: skip
 
 
-async def _missed(stage: Stage) -> bool | None:
-    feeds = (await stage.patient.status())["feeds"]
-    return True if all(feed["state"] != "ok" for feed in feeds if feed["name"] in _PULLED) else None
+def _gap_claims(
+    state: Mapping[str, Any], gaps: Mapping[str, Mapping[str, Any] | None], pulled_at: str, numbers: dict[str, Any]
+) -> list[Claim]:
+    found = {feed: gap for feed, gap in gaps.items() if gap is not None}
+    bounds = [f"{feed} {clock_time(gap['since'])} to {clock_time(gap['until'])}" for feed, gap in found.items()]
+    since = {gap["feed"] for gap in state["gaps"] if gap["until"] > pulled_at}
+    disturbed = sorted(since - set(_PULLED))
+    return [
+        Claim(
+            SCENE, "a pulled cable is a gap with its bounds", "; ".join(bounds) or "no gap",
+            len(found) == len(gaps), {**numbers, "gaps": found},
+        ),
+        Claim(SCENE, "no other device is disturbed", f"gaps of others: {', '.join(disturbed) or 'none'}", not disturbed),
+    ]  # fmt: skip
 
 
-async def _back(stage: Stage, plugged_at: str) -> dict[str, Any] | None:
+async def _missed(stage: Stage) -> dict[str, Any] | None:
+    status = await stage.patient.status()
+    return status if all(feed["state"] != "ok" for feed in status["feeds"] if feed["name"] in _PULLED) else None
+
+
+async def _back(stage: Stage, before: Mapping[str, Any], plugged_at: str) -> dict[str, Any] | None:
+    """The state, once what a person looks at is new, and every wave that was there before."""
     state: dict[str, Any] = await stage.patient.ask("state")
-    return state if all(oldest_shown(state, feed) > plugged_at for feed in _PULLED) else None
+    waves = {_wave(wave) for wave in before["waves"] if wave["feed"] in _PULLED}
+    new = {_wave(wave) for wave in state["waves"] if wave["at"] > plugged_at}
+    return state if waves <= new and all(oldest_shown(state, feed) > plugged_at for feed in _PULLED) else None
+
+
+def _wave(wave: Mapping[str, Any]) -> tuple[str, str, str]:
+    return wave["feed"], wave["code"], wave["channel"]
 
 
 def _row(
