@@ -60,12 +60,13 @@ def _gap_claims(
     bounds = [f"{feed} {clock_time(gap['since'])} to {clock_time(gap['until'])}" for feed, gap in found.items()]
     since = {gap["feed"] for gap in state["gaps"] if gap["until"] > pulled_at}
     disturbed = sorted(since - set(_PULLED))
+    others = f"gaps of others: {', '.join(disturbed) or 'none'}"
     return [
         Claim(
             SCENE, "a pulled cable is a gap with its bounds", "; ".join(bounds) or "no gap",
             len(found) == len(gaps), {**numbers, "gaps": found},
         ),
-        Claim(SCENE, "no other device is disturbed", f"gaps of others: {', '.join(disturbed) or 'none'}", not disturbed),
+        Claim(SCENE, "no other device is disturbed", others, not disturbed),
     ]  # fmt: skip
 
 

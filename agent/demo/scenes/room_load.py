@@ -46,7 +46,7 @@ async def play(stage: Stage) -> list[Claim]:
     statistics = await box.ask("statistics", newest=ticks)
     status = await box.status()
     found = measurements(usage, statistics, os.getloadavg()[0], len(os.sched_getaffinity(0)))
-    view.table(("BOX OF OR 2", "MEASURED", "ON AN IDLE MACHINE", "", "BESIDE IT"), [each.cells() for each in found])
+    view.table(("BOX OF OR 2", "MEASURED", "BUDGET, MACHINE IDLE", "", "BESIDE IT"), [each.cells() for each in found])
     pushed_out = [feed["name"] for feed in status["feeds"] if "overflow" in feed["gap_causes"]]
     count = min(ticks, statistics["blocks"])
     measured = (
