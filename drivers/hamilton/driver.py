@@ -71,7 +71,7 @@ class Hamilton(Outbox):
         devices=("Hamilton G5, S1, C-series (block protocol)", "Hamilton G5 and others (polling protocol)"),
         transports=(Transport.SERIAL, Transport.TCP),
         config=HamiltonConfig,
-        serial_lines=("38400 8N1", "9600 8E2"),
+        serial_lines=("38400 8N1", "9600 7E2", "9600 8E2"),
         tx_allowed=(*block.TX_ALLOWED, poll.TX_ALLOWED),
         client_slots=1,
         silence_s=15.0,
@@ -105,6 +105,8 @@ class Hamilton(Outbox):
         session = self._session
         if session is None or session.link != link:
             return
+        if isinstance(session.dialogue, Poller):
+            data = data.translate(None, poll.FLOW_CONTROL)
         for item in session.deframer.feed(data):
             if isinstance(item, Lost):
                 self._gaps.add("framing", now, item.lost_bytes)

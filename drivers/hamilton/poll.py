@@ -23,6 +23,9 @@ SECOND, MINUTE, HOUR, DAY, MONTH, YEAR = 80, 81, 82, 83, 84, 85
 CLOCK: Final = (YEAR, MONTH, DAY, HOUR, MINUTE, SECOND)
 NAMES: Final = (VENTILATOR_NUMBER, LANGUAGE_VERSION, SOFTWARE_VERSION)
 
+FLOW_CONTROL: Final = b"\x11\x13"
+"""XON and XOFF, which may come between answers and are part of none."""
+
 _REFUSED: Final = b"RERROR"
 _NO_VALUE: Final = re.compile(r"9{4}\.?|999\.9|99\.99")
 _PAUSE_NS: Final = 36_000_000

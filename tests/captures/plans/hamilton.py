@@ -28,7 +28,7 @@ def _plan(
     name: str, patient: Patient, protocol: Literal["block", "poll"], seconds: float, options: dict[str, Any],
     *faults: str,
 ) -> Plan:  # fmt: skip
-    line, byte_us = ("38400 8N1", 260) if protocol == "block" else ("9600 8E2", 1_250)
+    line, byte_us = ("38400 8N1", 260) if protocol == "block" else ("9600 7E2", 1_150)
     told = header("hamilton", Transport.SERIAL, feed="vent", line=line, options=options,
                   device={"make": "simulated", "model": "Hamilton G5"})  # fmt: skip
     faulty = FaultLine(tuple(map(parse_fault, faults)))

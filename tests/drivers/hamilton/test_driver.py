@@ -170,6 +170,14 @@ def test_one_strange_answer_is_not_believed_but_a_whole_conversation_of_another_
     assert {r.detail for r in records if isinstance(r, Gap)} == {"an answer to another question"}
 
 
+def test_flow_control_between_answers_is_no_fault() -> None:
+    driver = Hamilton(HamiltonConfig(protocol="poll"))
+    driver.link_up(LINK, "sim", now_at(0))
+    driver.receive(LINK, b"\x13\x02C9999\x03\x11\r\x11", now_at(40))
+    driver.link_down(LINK, "unplugged", now_at(100))
+    assert not [a for a in driver.drain() if isinstance(a, Emit) and isinstance(a.record, Gap)]
+
+
 def test_what_is_not_known_is_told_once_and_units_are_as_set() -> None:
     driver = Hamilton(HamiltonConfig(pressure_unit="mbar"))
     driver.link_up(LINK, "sim", now_at(0))
