@@ -14,7 +14,7 @@ from ledger.errors import DeviceFault
 from ledger.records import Numeric, Quality, Setting
 
 _UNITS: Final = {"ml/h": "mL/h", "ml": "mL", "mmHg": "mm[Hg]", "kPa": "kPa", "": ""}
-_INF_FIELDS: Final = 13
+_INF_FIELDS: Final = 11
 _ALARM_CODE: Final = re.compile(r"AL[_ ][A-Z]{2,8}")
 _NO_ALARM: Final = "AL_NOALM"
 _MOST_ALARMS: Final = 16
@@ -55,7 +55,7 @@ def infusion_settings(infusion: Reply, now: Now) -> Iterator[Setting]:
     for name, code, text in (
         ("mode", "MDCX_ALARIS_MODE", fields[2]),
         ("INF field 6", "MDCX_ALARIS_INF_6", fields[5]),
-        ("log", "MDCX_ALARIS_LOG", f"{fields[11]} {fields[12]}"),
+        ("log", "MDCX_ALARIS_LOG", " ".join(fields[11:13])),
     ):
         if text.strip():
             yield Setting(at_ns=now.utc_ns, code=code, value=text.strip(), unit="", device_code=name)
@@ -63,21 +63,19 @@ def infusion_settings(infusion: Reply, now: Now) -> Iterator[Setting]:
 
 def slow_settings(reply: Reply, now: Now) -> Iterator[Setting]:
     """Syringe, volume to be infused, highest rate. Raises DeviceFault."""
-    fields = reply.fields
+    _need(reply, 1)
+    fields = (*reply.fields, "", "")  # what is not active has fewer
     if reply.word == "SYRINGE_STATUS":
-        _need(reply, 3)
         yield Setting(at_ns=now.utc_ns, code="MDCX_ALARIS_SYRINGE", value=fields[0].strip() or None, unit="",
                       device_code="syringe")  # fmt: skip
         yield _setting("syringe size", "MDCX_ALARIS_SYRINGE_SIZE", fields[1], "ml", now)
         yield Setting(at_ns=now.utc_ns, code="MDCX_ALARIS_SYRINGE_STATE", value=fields[2].strip() or None, unit="",
                       device_code="syringe state")  # fmt: skip
     elif reply.word == "INF_VTBI":
-        _need(reply, 3)
         yield Setting(at_ns=now.utc_ns, code="MDCX_ALARIS_VTBI_STATE", value=fields[0].strip() or None, unit="",
                       device_code="VTBI state")  # fmt: skip
         yield _setting("VTBI", "MDC_VOL_FLUID_TBI", fields[1], fields[2], now)
     else:
-        _need(reply, 2)
         yield _setting("highest rate", "MDCX_ALARIS_RATE_MAX_SYRINGE", fields[0], fields[1], now)
 
 

@@ -141,6 +141,7 @@ class Capnostream(Outbox):
                 self._frame(session, item, now)
             except DeviceFault as fault:
                 self._gaps.add("undecodable", now, item.wire_bytes, fault.text)
+            session.heard_at = now
 
     def link_down(self, link: LinkId, reason: str, now: Now) -> None:
         """The port is gone; say what was begun and never ended."""
@@ -165,6 +166,9 @@ class Capnostream(Outbox):
         if _is_silent(session.heard_at, now, _SILENT_NS) or _is_silent(session.values_at, now, _WITHOUT_VALUES_NS):
             self._flush_wave()
             self._begin(session, now)
+            if _is_silent(session.values_at, now, _WITHOUT_VALUES_NS):
+                for numeric in self._shown.withdraw(now.utc_ns):
+                    self.emit(numeric)
             if session.heard_at is not None:
                 self.send(session.link, START_REAL_TIME)
             return
@@ -188,17 +192,16 @@ class Capnostream(Outbox):
         elif frame.code == NUMERICS:
             self._values(session, frame.payload, now)
         elif frame.code == DEVICE_ID:
-            session.device = parse_device_id(frame.payload)
-            self._identify(session, now)
             self._capnogram.restarted()
             for request in (ASK_REVISION, LINK_IS_ACTIVE, START_REAL_TIME):
                 self.send(session.link, request)
+            session.device = parse_device_id(frame.payload)
+            self._identify(session, now)
         elif frame.code == REVISION:
             session.revision = parse_revision(frame.payload)
             self._identify(session, now)
         elif frame.code not in NOT_READ:
             raise DeviceFault("capnostream.code", f"message {frame.code} is none that is known")
-        session.heard_at = now
 
     def _identify(self, session: _Session, now: Now) -> None:
         device = session.device

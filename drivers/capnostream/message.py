@@ -68,7 +68,10 @@ class Values:
 
 @dataclass(frozen=True, slots=True)
 class DeviceId:
-    """What the monitor says of itself: software version, its date (MM/DD/YYYY), serial number."""
+    """What the monitor says of itself: software version, its date (MM/DD/YYYY), serial number.
+
+    ``version`` is the whole text where that has another form than the published one.
+    """
 
     version: str
     date: str
@@ -94,8 +97,10 @@ def parse_values(payload: bytes) -> Values:
 def parse_device_id(payload: bytes) -> DeviceId:
     """Raises DeviceFault ``capnostream.device-id``."""
     match = _DEVICE_ID.fullmatch(payload)
-    if match is None or not payload.isascii():
-        raise DeviceFault("capnostream.device-id", "an identification that is not of the protocol's form")
+    if not payload.isascii() or not payload.decode("ascii").isprintable():
+        raise DeviceFault("capnostream.device-id", "an identification that is no text")
+    if match is None:
+        return DeviceId(payload.decode("ascii").strip(), "", "")
     version, date, serial = (field.decode("ascii").strip() for field in match.groups())
     return DeviceId(version, date, serial)
 

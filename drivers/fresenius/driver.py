@@ -263,11 +263,15 @@ class Fresenius(Outbox):
     def _read(self, session: _Session, reply: Reply, now: Now) -> None:
         if reply.status in ("E", "M"):
             self.send(session.link, encode(reply.module, reply.status))
-            self._spontaneous(self._modules.get(reply.module), reply, now)
+            self._spontaneous(self._modules.get(self._number(reply)), reply, now)
         elif reply.status in ("C", "I"):
             self._answer(session, reply, now)
         else:
             raise DeviceFault("fresenius.status", f"a message of class {reply.status} is not known")
+
+    def _number(self, reply: Reply) -> str:
+        """Whose reply it is; a base, or a pump alone, may leave its number out or call itself 0."""
+        return self._first.number if reply.module in ("", _BASE) else reply.module
 
     def _spontaneous(self, module: Module | None, reply: Reply, now: Now) -> None:
         variables = parse_variables(reply.text)
@@ -278,7 +282,7 @@ class Fresenius(Outbox):
 
     def _answer(self, session: _Session, reply: Reply, now: Now) -> None:
         asked = session.asked
-        if asked is None or asked.module.number != reply.module:
+        if asked is None or asked.module.number != self._number(reply):
             raise DeviceFault("fresenius.unasked", "an answer to what was not asked")
         session.asked = None
         asked.module.missed = session.missed = 0

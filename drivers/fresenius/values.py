@@ -13,7 +13,8 @@ from ledger.errors import DeviceFault
 from ledger.records import Numeric, Quality, Setting
 
 MODULES: Final = "b"
-_VARIABLE: Final = re.compile(r"([a-z])([0-9A-Fa-f]{0,8})")
+_VARIABLE: Final = re.compile(r"([a-z])([\x20-\x3a\x3c-\x7e]{0,24})")
+_NUMBER: Final = re.compile(r"[0-9A-Fa-f]{1,8}")
 _MOST_VARIABLES: Final = 26
 _MOST_MODULES: Final = 8
 _MEASURED: Final = {
@@ -35,36 +36,38 @@ NOT_SO_MANY: Final = frozenset({"04", "0A", "0B"})
 
 
 def parse_variables(text: str) -> dict[str, str]:
-    """Letters with their hexadecimal digits. Raises DeviceFault ``fresenius.variable``."""
+    """Letters with what stands behind them, as a rule hexadecimal digits. Raises DeviceFault ``fresenius.variable``."""
     found: dict[str, str] = {}
     for part in text.split(";"):
         match = _VARIABLE.fullmatch(part)
         if match is None or match[1] in found or len(found) == _MOST_VARIABLES:
             raise DeviceFault("fresenius.variable", "a variable that is none of the protocol's")
-        found[match[1]] = match[2].upper()
+        found[match[1]] = match[2]
     return found
 
 
 def modules_of(variables: dict[str, str]) -> list[str]:
     """The modules that sit in the base, from the bits of variable b. Raises DeviceFault."""
     digits = variables.get(MODULES, "")
-    if not digits:
+    if _NUMBER.fullmatch(digits) is None:
         raise DeviceFault("fresenius.modules", "the base did not say which modules it has")
     word = int(digits, 16)
     return [str(n + 1) for n in range(_MOST_MODULES) if word >> n & 1]
 
 
 def measured(sub: str, variables: dict[str, str], now: Now) -> Iterator[Numeric]:
-    """Rate and volume."""
+    """Rate and volume; digits that are none are an ``INVALID`` value."""
     for letter, (name, code, unit, decimals) in _MEASURED.items():
         if letter in variables:
             digits = variables[letter]
+            value = Decimal(int(digits, 16)).scaleb(-decimals) if _NUMBER.fullmatch(digits) else None
+            lacking = Quality.INVALID if digits.strip() else Quality.UNAVAILABLE
             yield Numeric(
                 sub=sub,
                 at_ns=now.utc_ns,
-                quality=Quality.GOOD if digits else Quality.UNAVAILABLE,
+                quality=lacking if value is None else Quality.GOOD,
                 code=code,
-                value=Decimal(int(digits, 16)).scaleb(-decimals) if digits else None,
+                value=value,
                 unit=unit,
                 device_code=f"{letter} {name}",
             )
@@ -80,7 +83,7 @@ def settings(sub: str, variables: dict[str, str], now: Now) -> Iterator[Setting]
 
 def condition(letter: str, digits: str) -> list[Condition]:
     """The alarm or error word, while it is not zero; its bits are not published."""
-    if not digits.strip("0"):
+    if not digits.strip("0 "):
         return []
     text = "alarm" if letter == "a" else "error"
     return [

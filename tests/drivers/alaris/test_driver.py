@@ -118,6 +118,14 @@ def test_a_pump_that_falls_silent_shows_nothing_any_more_and_is_known_again() ->
     assert rates[-1].at_ns > (T0_S + 38) * S_NS
 
 
+def test_a_volume_that_is_not_to_be_infused_is_none() -> None:
+    told = {
+        r.device_code: (r.value, r.quality) for r in Bench().hear(encode("INF_VTBI^DEACT")) if isinstance(r, Setting)
+    }
+    assert told["VTBI state"][0] == "DEACT"
+    assert told["VTBI"] == (None, Quality.UNAVAILABLE)
+
+
 def test_a_wrong_check_value_is_a_gap_and_no_value() -> None:
     bench = Bench()
     assert not bench.hear(HELD.replace(b"0.969", b"0.968"))

@@ -95,6 +95,21 @@ def test_a_monitor_that_restarted_is_begun_anew() -> None:
     assert len(identified) == 2  # nothing new is told
 
 
+def test_a_monitor_that_falls_silent_shows_nothing_any_more() -> None:
+    records, _ = session(30, "silence@8+16")
+    rates = [record for record in records if type(record) is Numeric and record.device_code == "EtCO2"]
+    assert [record.quality for record in rates if record.value is None] == [Quality.UNAVAILABLE]
+    assert rates[-1].at_ns > (T0_S + 28) * S_NS
+
+
+def test_an_identification_of_another_form_does_not_keep_the_driver_from_beginning() -> None:
+    bench = Bench()
+    for text in (b"Capnostream 35 V1", b"\xff\x00"):
+        bench.driver.receive(LINK, encode(4, text), Now(S_NS, S_NS))
+        sent = [action.data for action in bench.driver.drain() if isinstance(action, Send)]
+        assert sent == [ASK_REVISION, LINK_IS_ACTIVE, START_REAL_TIME]
+
+
 def test_missing_samples_leave_a_gap_and_a_jump() -> None:
     records, _ = session(20, "frame-lost@6+4:0.2")
     waves = [record for record in records if isinstance(record, Wave)]

@@ -158,6 +158,21 @@ def test_a_change_told_unasked_is_acknowledged_and_read() -> None:
     assert bench.sent[:2] == [RECEIVED, encode("1", "E")]
 
 
+def test_a_base_may_leave_its_number_out() -> None:
+    driver = Fresenius(FreseniusConfig())
+    driver.link_up(LINK, "bench", at(0))
+    for answer in (encode("", "C"), encode("", "C;b01")):
+        driver.receive(LINK, answer, at(0.1))
+    sent = [action.data for action in driver.drain() if isinstance(action, Send)]
+    assert encode("0", "LE;b") in sent
+    assert encode("1", "DC") in sent
+
+
+def test_digits_that_are_none_are_an_invalid_value_and_spoil_no_other() -> None:
+    told = {r.code: (r.value, r.quality) for r in Bench().hear(encode("1", "E;d--;r0003E8")) if isinstance(r, Numeric)}
+    assert told == {RATE: (None, Quality.INVALID), VOLUME: (Decimal("1.000"), Quality.GOOD)}
+
+
 def test_what_is_not_known_keeps_its_letter_and_digits() -> None:
     (setting,) = Bench().hear(encode("1", "E;z00FF"))
     assert isinstance(setting, Setting)
