@@ -24,7 +24,7 @@ BATCH_S = 0.1
 MAX_CATCH_UP_S = 2.0
 MONTHS = ("JAN", "FEB", "MAR", "APR", "MAY", "JUN", "JUL", "AUG", "SEP", "OCT", "NOV", "DEC")
 WIDTHS = {
-    "MISCF": {6: 18, 7: 12, 8: 9, 53: 18, 55: 9, 66: 9, 156: 9},
+    "MISCF": {6: 18, 7: 12, 8: 9, 50: 9, 53: 18, 55: 9, 66: 9},
     "MISCA": {6: 18, 8: 12, 62: 12, 100: 9},
 }
 FIELDS = {"MISCF": 169, "MISCA": 97}

@@ -23,7 +23,7 @@ from ledger.records import Clock, Event, Gap, Identity, LinkId, Numeric, Quality
 R = TypeVar("R", bound=Record)
 LINK = LinkId(1)
 TABLE = Path(__file__).parents[4] / "shared/tables/pb840_fields.csv"
-WIDE = {6: 18, 7: 12, 8: 9, 53: 18, 55: 9, 66: 9, 156: 9}
+WIDE = {6: 18, 7: 12, 8: 9, 50: 9, 53: 18, 55: 9, 66: 9}
 STARTED_UNIX_S = 1_790_000_000
 
 
