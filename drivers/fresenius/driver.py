@@ -43,7 +43,8 @@ _SLOWLY_NS: Final = 5 * S_NS
 _RARELY_NS: Final = 30 * S_NS
 _MOST_MISSED: Final = 3
 _STATUSES: Final = frozenset("CIEM")
-_LOOKS_LIKE_VARIABLES: Final = re.compile(r"[a-z][0-9A-F]{2,8}(;[a-z][0-9A-F]{0,8})*")
+_ARE_VARIABLES: Final = re.compile(r"[a-z][0-9A-F]{4,8}|[a-z][0-9A-F]{0,8}(;[a-z][0-9A-F]{0,8})+")
+_PLACES: Final = frozenset("12345678")
 
 _QUESTIONS: Final = (
     (CONNECT, "open the session"),
@@ -132,19 +133,19 @@ class Fresenius(Outbox):
         self._session: _Session | None = None
         self._gaps = GapCollector()
         self._is_base = config.connection == "base"
-        first = _BASE if self._is_base else ""
-        self._modules = {first: Module(first, "", {})}
-        self._first = self._modules[first]
+        self._first = Module(_BASE if self._is_base else "", "", {})
+        self._modules = {self._first.number: self._first}
+        self._known = dict(self._modules)  # those of earlier connections too
 
     # What the shell calls -------------------------------------------------------------------------------------
 
     def link_up(self, link: LinkId, peer: str, now: Now) -> None:
         """The port is open: open the session."""
         self._session = _Session(link, peer)
-        for module in self._modules.values():
-            module.connected, module.missed, module.identity = False, 0, None
-            module.settings.clear()
-            module.due_ns = {CONNECT: now.mono_ns}
+        for module in self._known.values():
+            module.begin(now)
+            module.identity = None
+        self._modules = {self._first.number: self._first}
         self._ask(self._session, now)
 
     def receive(self, link: LinkId, data: bytes | Message, now: Now) -> None:
@@ -263,7 +264,8 @@ class Fresenius(Outbox):
     def _read(self, session: _Session, reply: Reply, now: Now) -> None:
         if reply.status in ("E", "M"):
             self.send(session.link, encode(reply.module, reply.status))
-            self._spontaneous(self._modules.get(self._number(reply)), reply, now)
+            if reply.status == "E":
+                self._tell(self._module(reply, now).tell(parse_variables(reply.text), now))
         elif reply.status in ("C", "I"):
             self._answer(session, reply, now)
         else:
@@ -273,16 +275,29 @@ class Fresenius(Outbox):
         """Whose reply it is; a base, or a pump alone, may leave its number out or call itself 0."""
         return self._first.number if reply.module in ("", _BASE) else reply.module
 
-    def _spontaneous(self, module: Module | None, reply: Reply, now: Now) -> None:
-        variables = parse_variables(reply.text)
-        if module is None:
-            raise DeviceFault("fresenius.module", "a module told values that the base does not have")
-        if reply.status == "E":
-            self._tell(module.tell(variables, now))
+    def _module(self, reply: Reply, now: Now) -> Module:
+        """The module that speaks; one that is heard before it was found is taken in."""
+        number = self._number(reply)
+        if number not in self._modules:
+            if not self._is_base or number not in _PLACES:
+                raise DeviceFault("fresenius.module", "a module told values that cannot be there")
+            self._take_in(number, now)
+        return self._modules[number]
+
+    def _take_in(self, number: str, now: Now) -> None:
+        module = self._known.setdefault(number, Module(number, f"module-{number}", {}))
+        module.begin(now)
+        self._modules[number] = module
 
     def _answer(self, session: _Session, reply: Reply, now: Now) -> None:
         asked = session.asked
-        if asked is None or asked.module.number != self._number(reply):
+        fits = asked is not None and asked.module.number == self._number(reply)
+        if reply.status == "C" and _ARE_VARIABLES.fullmatch(reply.text):
+            if asked is None or not fits or asked.kind not in ("LE", READ_MODULES, READ_TYPE):
+                # Too late, or for another computer: true all the same.
+                self._tell(self._module(reply, now).tell(parse_variables(reply.text), now))
+                return
+        elif asked is None or not fits:
             raise DeviceFault("fresenius.unasked", "an answer to what was not asked")
         session.asked = None
         asked.module.missed = session.missed = 0
@@ -329,11 +344,12 @@ class Fresenius(Outbox):
 
     def _seat(self, numbers: list[str], now: Now) -> None:
         """These modules are in the base and no others."""
-        for number in [number for number in self._modules if number not in (_BASE, *numbers)]:
-            self._tell(self._modules.pop(number).gone(now))
+        for number in [number for number in self._known if number not in (_BASE, *numbers)]:
+            self._tell(self._known.pop(number).gone(now))
+            self._modules.pop(number, None)
         for number in numbers:
             if number not in self._modules:
-                self._modules[number] = Module(number, f"module-{number}", {CONNECT: now.mono_ns})
+                self._take_in(number, now)
 
     def _identify(self, module: Module, model: str, now: Now) -> None:
         position = f"module {module.number}" if module.number not in ("", _BASE) else ""
@@ -345,8 +361,6 @@ class Fresenius(Outbox):
             self.emit(identity)
 
     def _drug(self, module: Module, name: str, now: Now) -> None:
-        if _LOOKS_LIKE_VARIABLES.fullmatch(name):
-            raise DeviceFault("fresenius.drug", "variables came where the drug's name was asked after")
         self._tell(module.set(Setting(sub=module.sub, at_ns=now.utc_ns, code="MDC_DRUG_NAME_LABEL",
                                       value=name.strip() or None, unit="", device_code=READ_DRUG)))  # fmt: skip
 

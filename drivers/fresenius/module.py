@@ -35,6 +35,13 @@ class Module:
     settings: dict[str, Setting] = field(default_factory=dict)
     words: dict[str, Conditions] = field(default_factory=dict)
 
+    def begin(self, now: Now) -> None:
+        """A connection begins, or it was found: its session is to be opened."""
+        self.connected = False
+        self.missed = self.fewer = self.spontaneous_fewer = 0
+        self.settings.clear()
+        self.due_ns = {CONNECT: now.mono_ns}
+
     def question(self, kind: str) -> str:
         """The text of a question of this kind."""
         if kind == "LE":

@@ -142,12 +142,9 @@ def test_a_pump_that_knows_fewer_variables_is_asked_after_fewer() -> None:
 def test_a_session_that_is_open_already_is_used() -> None:
     bench = Bench()
     bench.driver.link_up(LINK, "bench", at(1))
-    sent = list[bytes]()
-    for refusal in (encode("0", "I;1F"), encode("1", "I;1F")):
-        bench.hear(refusal, 1.1)
-        sent += bench.sent
-    assert encode("1", "DC") in sent
-    assert encode("0", "LE;b") in sent
+    bench.driver.drain()
+    bench.hear(encode("0", "I;1F"), 1.1)
+    assert bench.sent == [RECEIVED, encode("0", "LE;b")]
 
 
 def test_a_change_told_unasked_is_acknowledged_and_read() -> None:
@@ -156,6 +153,26 @@ def test_a_change_told_unasked_is_acknowledged_and_read() -> None:
     assert isinstance(numeric, Numeric)
     assert (numeric.sub, numeric.code, numeric.value) == ("module-1", VOLUME, Decimal("1.000"))
     assert bench.sent[:2] == [RECEIVED, encode("1", "E")]
+
+
+def test_variables_that_come_too_late_are_read_and_are_no_other_answer() -> None:
+    driver = Fresenius(FreseniusConfig())
+    driver.link_up(LINK, "bench", at(0))
+    driver.drain()
+    for answer in (encode("3", "C;d0064;r0003E8"), encode("0", "C;d0001;r0001")):
+        driver.receive(LINK, answer, at(0.1))
+    actions = driver.drain()
+    told = {(a.record.sub, a.record.code) for a in actions if isinstance(a, Emit) and isinstance(a.record, Numeric)}
+    assert {("module-3", RATE), ("module-3", VOLUME)} <= told
+    assert not [action for action in actions if isinstance(action, Send) and action.data == encode("0", "LE;b")]
+
+
+def test_modules_may_be_told_with_four_digits() -> None:
+    driver = Fresenius(FreseniusConfig())
+    driver.link_up(LINK, "bench", at(0))
+    for answer in (encode("0", "C"), encode("0", "C;b0004")):
+        driver.receive(LINK, answer, at(0.1))
+    assert encode("3", "DC") in [action.data for action in driver.drain() if isinstance(action, Send)]
 
 
 def test_a_base_may_leave_its_number_out() -> None:
