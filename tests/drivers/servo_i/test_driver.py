@@ -221,13 +221,13 @@ def test_questions_wait_while_the_ventilator_holds_them_back() -> None:
 def test_it_reads_along_without_sending() -> None:
     driver = ServoI(ServoIConfig(curves=(100,), breath=(200, 205, 209), settings=(), alarms=(), listen_only=True))
     driver.link_up(LINK, "port", now())
-    stream = closed(b"\x81\x10" + absolute(12_304) + b"\xfa\x09" * 30) + closed(b"B\x00\xa7\x00\xd0\x03\xe8")
+    stream = closed(b"\x81\x10" + absolute(9_871) + b"\xfa\x09" * 30) + closed(b"B\x00\x5b\x01\x2c\x02\x58")
     driver.receive(LINK, stream, now(1))
     actions = driver.drain()
     assert not any(isinstance(action, Send) for action in actions)
     records = [action.record for action in actions if isinstance(action, Emit)]
     values = {record.device_code: str(record.value) for record in records if isinstance(record, Numeric)}
-    assert values == {"200": "16.7", "205": "20.8", "209": "100.0"}
+    assert values == {"200": "9.1", "205": "30.0", "209": "60.0"}
     waves = [record for record in records if isinstance(record, Wave)]
     assert sum(len(wave.samples) // 2 for wave in waves) == 61
     assert waves[0].marks == ((0, "inspiration"),)

@@ -39,9 +39,9 @@ def samples(items: list[Item], curve: int = 0) -> list[int]:
 
 
 def test_a_block_of_one_curve() -> None:
-    items = read(closed(b"\x81\x10" + absolute(12_304) + b"\xfa\x09\x00" + b"\x81\x30" + absolute(12_000)))
+    items = read(closed(b"\x81\x10" + absolute(9_871) + b"\xfa\x09\x00" + b"\x81\x30" + absolute(12_000)))
     assert items[0] == BreathPhase("inspiration")
-    assert samples(items) == [12_304, 12_298, 12_307, 12_307, 12_000]
+    assert samples(items) == [9_871, 9_865, 9_874, 9_874, 12_000]
     assert BreathPhase("expiration") in items
     assert items[-1] == CurvesChecked()
 
@@ -57,7 +57,7 @@ def test_curves_take_turns() -> None:
 
 
 def test_a_block_of_values_with_one_missing() -> None:
-    assert read(closed(b"B\x00\xa7\x00\xd0\x7e\xff")) == [Values("B", (167, 208, MISSING))]
+    assert read(closed(b"B\x00\x5b\x01\x2c\x7e\xff")) == [Values("B", (91, 300, MISSING))]
 
 
 def test_a_block_of_values_whose_check_is_wrong_gives_none() -> None:
