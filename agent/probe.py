@@ -13,6 +13,7 @@ from ledger.errors import OperatorFault
 from ledger.records import LinkId
 
 _HEARD_BYTES = 65_536
+_SILENT_S = 9.0
 _ENOUGH_FRAMES = 3
 _LOOK_S = 0.1
 
@@ -68,22 +69,32 @@ class Probe:
     async def run(self, *, ask: bool) -> Outcome:
         """Listen at every setting; then, if told to, ask at every setting of every driver.
 
-        Stops at the first setting at which a protocol is surely heard. Raises OperatorFault if the port cannot be
-        opened or goes away.
+        Stops at the first setting at which a protocol is surely heard. Who talks is heard at any setting, if garbled:
+        after some seconds of silence it is time to ask. Raises OperatorFault if the port cannot be opened or goes away.
         """
-        for line in lines(kind.spec for kind in self._kinds):
+        for number, line in enumerate(lines(kind.spec for kind in self._kinds)):
+            if ask and number * self._listen_s >= _SILENT_S and not any(self._bytes_at.values()):
+                break
             self._say(f"listening at {line}")
             heard = await self._try(line, [], self._kinds)
             if heard:
                 return Outcome(tuple(heard), self._bytes_at, asked=False)
-        for kind in self._kinds if ask else ():
-            requests = opening(kind)
-            for line in kind.spec.serial_lines if requests else ():
-                self._say(f"asking as {kind.spec.name} at {line}")
-                heard = await self._try(line, requests, [kind])
-                if heard:
-                    return Outcome(tuple(heard), self._bytes_at, asked=True)
+        for kind, line in self._askings() if ask else ():
+            self._say(f"asking as {kind.spec.name} at {line}")
+            heard = await self._try(line, opening(kind), [kind])
+            if heard:
+                return Outcome(tuple(heard), self._bytes_at, asked=True)
         return Outcome((), self._bytes_at, ask)
+
+    def _askings(self) -> list[tuple[type[Driver], str]]:
+        """Every driver that can ask, at each of its settings: the likeliest of all first."""
+        places = [
+            (place, kind, line)
+            for kind in self._kinds
+            if opening(kind)
+            for place, line in enumerate(kind.spec.serial_lines)
+        ]
+        return [(kind, line) for _, kind, line in sorted(places, key=lambda each: each[0])]
 
     async def _try(self, line: str, requests: Sequence[bytes], kinds: Sequence[type[Driver]]) -> list[Recognised]:
         ear = _Ear()
