@@ -30,6 +30,7 @@ _MOST_KEYS: Final = 48
 _HEAD: Final = re.compile(rb"(\d\d/\d\d/\d\d \d\d:\d\d:\d\d) (\S.*)")
 _FIELD: Final = re.compile(rb"([A-Z][A-Z0-9]{0,15})=(?:([+-]?\d{1,8}(?:\.\d{1,4})?)|\+?-{1,8}(?:\.-{1,4})?)%?")
 _WORD: Final = re.compile(rb"(ALARM|EXC\d?)=([0-9A-F]{3,8})")
+_IS_WORD: Final = re.compile(r"ALARM|EXC\d?")
 _SERIAL: Final = re.compile(rb"SN=(\d{10}|-{10})")
 _TREND: Final = re.compile(rb"SpO2=|PR=")
 
@@ -123,6 +124,8 @@ def parse_line(line: bytes) -> MasimoLine:
     keys = [key for key, _ in shape]
     if not _NEEDED.issubset(keys) or len(set(keys)) != len(keys) or len(keys) > _MOST_KEYS:
         raise DeviceFault("masimo.line", "a line without SPO2, BPM or EXC, or with a field twice")
+    if any(_IS_WORD.fullmatch(key) for key in values):
+        raise DeviceFault("masimo.line", "alarms or exceptions that are no hexadecimal word")
     return MasimoLine(time_s, serial, values, words, tuple(shape))
 
 

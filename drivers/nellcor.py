@@ -54,7 +54,7 @@ _STATUS: Final[dict[str, tuple[EventKind, str, str]]] = {
     "SO": ("technical_alarm", "", "sensor off"),
 }
 _UNKNOWN_STATUS: Final[tuple[EventKind, str, str]] = ("advisory", "", "")
-_DOUBTFUL: Final = frozenset(("MO", "LM"))
+_DOUBTFUL: Final = frozenset(("MO", "LM", "LP", "PS"))
 _HIGHEST: Final = {_SAT: 100, _RATE: 350, _AMPLITUDE: 255}
 
 

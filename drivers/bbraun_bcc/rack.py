@@ -22,6 +22,8 @@ REMOVED: Final = "39"
 NO_MORE: Final = "11"
 MISSED_ROUNDS: Final = 2
 MAX_HELD_BYTES: Final = 128 * 1024
+MAX_ADDRESSES: Final = 128
+"""Of one round; a rack has 100 of them with its pillars."""
 _HELD_QUADRUPLE_BYTES: Final = 64
 _SERIAL: Final = re.compile(r"(?=.*[1-9A-Za-z])[0-9A-Za-z-]{1,24}")
 _MODELS: Final = {"686": "Infusomat Space", "688": "Perfusor Space"}
@@ -114,6 +116,8 @@ class Rack:
         if address != self._last_address:
             if address in self._round.addresses:
                 yield from self._round_ended(now)
+            elif len(self._round.addresses) >= MAX_ADDRESSES:
+                self._round = _Round(sound=False)  # no rack has so many: what they are cannot be told
             self._round.addresses.add(address)
         self._last_address = address
 

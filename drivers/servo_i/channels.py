@@ -23,9 +23,10 @@ _UNITS: Final = {
     "08": "L/min", "09": "cm[H2O]/(L/s)", "10": "mm[Hg]", "11": "kPa", "12": "mbar", "13": "mV", "14": "s",
     "15": "L/s", "16": "cm[H2O]/L", "17": "L", "18": "J/L", "19": "uV", "21": "cm[H2O]/uV", "22": "/min/L", "23": "min",
 }  # fmt: skip
-_FACTOR: Final = re.compile(r"[+-]\d{4}E[+-]\d{3}")
+_FACTOR: Final = re.compile(r"[+-]\d{4}E[+-]00\d")
+"""The manual's are from E-007 to E+000; with thousands of digits there would be no value to compute."""
 _CONFIGURATION: Final = re.compile(
-    r"(?P<sample_ms>\d{3});(?P<channel>\d{3}),(?P<gain>[+-]\d{4}E[+-]\d{3}|-+),(?P<offset>[+-]\d{4}E[+-]\d{3}|-+),"
+    r"(?P<sample_ms>\d{3});(?P<channel>\d{3}),(?P<gain>[+-]\d{4}E[+-]00\d|-+),(?P<offset>[+-]\d{4}E[+-]00\d|-+),"
     r"(?P<unit>\d\d|--),[A-Z-]{2},(?P<name>[ -:<-~]{0,40});"
 )
 _MODE_CHANNEL: Final = 310

@@ -21,6 +21,7 @@ from ledger.records import Quality, Wave
 _BLOCK_MS: Final = 250
 _SILENT_NS: Final = 1 * S_NS
 _LONGEST_HELD_NS: Final = 10 * S_NS
+_MOST_MARKS: Final = 64
 
 
 @dataclass(slots=True)
@@ -63,7 +64,7 @@ class Curves:
     def mark(self, name: str) -> None:
         """Something happens just before the next samples."""
         for track in self._tracks:
-            track.marks.append((len(track.samples), name))
+            track.marks = [*track.marks, (len(track.samples), name)][-_MOST_MARKS:]
 
     def fault(self) -> None:
         """Bytes were lost: each curve may lack samples."""

@@ -100,6 +100,8 @@ def test_an_alarm_starts_once_and_ends() -> None:
         b"03/19/16 13:37:13 SN=0000093112 SPO2=198% BPM=070 PI=02.31 DESAT=-- # PIDELTA=+-- ALARM=0000 EXC=000800",
         b"03/19/16 13:37:13 SN=0000093112 SPO2=098% BPM=070 BPM=070 DESAT=-- # PIDELTA=+-- ALARM=0000 EXC=000800",
         b"13/19/16 13:37:13 SN=0000093112 SPO2=098% BPM=070 PI=02.31 DESAT=-- # PIDELTA=+-- ALARM=0000 EXC=000800",
+        b"03/19/16 13:37:13 SN=0000093112 SPO2=098% BPM=070 PI=02.31 DESAT=-- # PIDELTA=+-- ALARM=0000 EXC=------",
+        b"03/19/16 13:37:13 SN=0000093112 SPO2=098% BPM=070 PI=02.31 DESAT=-- # PIDELTA=+-- ALARM=---- EXC=000800",
         TREND,
     ],
 )
@@ -110,6 +112,12 @@ def test_a_damaged_or_foreign_line_gives_no_value_and_a_gap(damaged: bytes) -> N
     assert isinstance(gap, Gap)
     assert (gap.cause, gap.lost_bytes) == ("undecodable", len(damaged))
     assert bench.values(RAD_8 % (14, 98, 70, 0, 0x800), 9)["SPO2"].value == 98
+
+
+@pytest.mark.parametrize("exceptions", [b"------", b"01", b"0.5"])
+def test_exceptions_that_are_no_word_make_a_line_unreadable_though_it_is_the_first(exceptions: bytes) -> None:
+    (gap,) = Bench().line(RAINBOW.replace(b"EXC=0000C00", b"EXC=" + exceptions))
+    assert isinstance(gap, Gap)
 
 
 def test_another_sensor_s_fields_count_from_their_second_line() -> None:

@@ -79,8 +79,9 @@ def test_a_search_withdraws_the_values_once_and_a_motion_makes_them_doubtful() -
     gone = [record for record in bench.line(SEARCH) if isinstance(record, Numeric)]
     assert [record.value for record in gone] == [None] * 3
     assert not [record for record in bench.line(SEARCH.replace(b":09", b":11"), 3) if isinstance(record, Numeric)]
-    moved = bench.line(b"12-NOV-98 14:00:13  97   120    50  MO", 5)
-    assert {r.quality for r in moved if isinstance(r, Numeric)} == {Quality.UNCHECKED | Quality.QUESTIONABLE}
+    for second, status in enumerate((b"MO", b"LM", b"LP", b"PS"), 13):
+        moved = bench.line(b"12-NOV-98 14:00:%d  97   120    50  %b" % (second, status), second - 8)
+        assert {r.quality for r in moved if isinstance(r, Numeric)} == {Quality.UNCHECKED | Quality.QUESTIONABLE}
 
 
 def test_an_unknown_status_is_kept() -> None:

@@ -7,6 +7,9 @@ from decimal import Decimal
 import pytest
 
 from drivers.bbraun_bcc import BBraunBccConfig
+from drivers.bbraun_bcc.quadruple import Quadruple
+from drivers.bbraun_bcc.rack import MAX_ADDRESSES, Rack
+from drivers.contract import Now
 from ledger.records import Event, Gap, Identity, Numeric, Quality, Record, Setting
 from tests.drivers.bbraun_bcc.feeding import Line, block, frame, phases, pump, shown, talking
 
@@ -20,6 +23,10 @@ def rates(records: list[Record]) -> list[tuple[str, object, Quality]]:
 
 def identities(records: list[Record]) -> list[tuple[str, str]]:
     return [(r.sub, r.position) for r in records if isinstance(r, Identity) and r.sub]
+
+
+def tell(rack: Rack, address: str, parameter: str, value: str) -> list[Record]:
+    return list(rack.take([Quadruple(1, address, parameter, value)], Now(0, 0), last=False))
 
 
 def test_each_pump_is_a_device_of_its_own() -> None:
@@ -238,6 +245,16 @@ def test_an_infusomat_as_one_was_seen() -> None:
     (pump_told,) = [r for r in line.records if isinstance(r, Identity) and r.sub]
     assert (pump_told.sub, pump_told.model, pump_told.position) == ("pump-561000", "Infusomat Space", "pillar 1 slot 3")
     assert [r.text for r in line.records if isinstance(r, Event)] == ["mains power"]
+
+
+def test_addresses_without_end_take_no_room_and_no_pump_away() -> None:
+    rack = Rack("all")
+    tell(rack, "50111", "INSERNUM", "7711")
+    for number in range(4 * MAX_ADDRESSES):
+        tell(rack, f"9{number}", "INRT", "1")
+        assert len(rack._round.addresses) <= MAX_ADDRESSES
+    told = tell(rack, "50111", "INSERNUM", "7711")
+    assert not any(isinstance(record, Identity) for record in told)
 
 
 def test_no_more_data_is_no_error() -> None:

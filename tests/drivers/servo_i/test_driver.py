@@ -113,6 +113,9 @@ def test_a_channel_as_the_ventilator_tells_it() -> None:
     assert (alarm.name, str(alarm.value(1)), alarm.code) == ("Apnea", "1", "MDCX_MAQUET_412")
     with pytest.raises(DeviceFault):
         parse_configuration(b"020;205")
+    for factors in (b"+9999E+999,+0000E+000", b"+1000E-004,+1000E+400"):
+        with pytest.raises(DeviceFault):
+            parse_configuration(b"020;205,%b,04,BT,Ppeak;" % factors)
 
 
 def test_values_have_the_ventilators_digits() -> None:
