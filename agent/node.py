@@ -197,7 +197,9 @@ class Node:
         return read_now()
 
     def record(self, notice: Notice) -> int:
-        """Put this on the chain now; the seq of the block that holds it."""
+        """Put this on the chain now; the seq of the block that holds it. Raises the fault that ended the recording."""
+        if self._failure is not None:
+            raise self._failure
         self.recorder.notice(notice)
         closed = self.recorder.tick(read_pair(), self.intake.take())
         if closed is None:
@@ -268,6 +270,8 @@ class Node:
 
     def _tick(self, began_ns: int) -> None:
         """Close a block, if there is anything to record; all else can wait until it has left."""
+        if self._failure is not None:  # nothing may be signed after it
+            return
         now = read_pair()
         stalled = self._stalls.observe(now)
         if stalled is not None:
@@ -292,6 +296,8 @@ class Node:
             self._early_timer = asyncio.get_running_loop().call_later((due_ns - now_ns) / S_NS, self._tick_early)
 
     def _tick_early(self) -> None:
+        if self._stop is None or self._stop.is_set():  # the last block closes when the feeds have ended
+            return
         try:
             self._tick(time.perf_counter_ns())
         except Exception as fault:  # noqa: BLE001 - as at the tick itself: nothing may be signed after it

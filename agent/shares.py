@@ -56,7 +56,7 @@ class Shares:
         self._clock_ns = clock_ns
         self._lanes: dict[tuple[str, bool], _Lane] = {}
         self._bulk = _budget(LIMITS.bulk_share_percent, LIMITS.bulk_share_burst_ns, clock_ns())
-        self._again: asyncio.Handle | None = None
+        self._again: asyncio.TimerHandle | None = None
 
     @property
     def waiting(self) -> int:
@@ -108,9 +108,7 @@ class Shares:
                 self._bulk.left_ns -= spent_ns
 
     def _wake(self) -> None:
-        """When the first of those that wait has time again."""
-        if self._again is not None:
-            return
+        """When the first of those that wait has time again, whoever began to wait first."""
         short_ns = min(
             (
                 max(lane.budget.short_ns(), self._bulk.short_ns() if bulk else 0.0)
@@ -119,8 +117,15 @@ class Shares:
             ),
             default=None,
         )
-        if short_ns is not None:
-            self._again = asyncio.get_running_loop().call_later(short_ns / S_NS + _PAUSE_S, self._drain)
+        if short_ns is None:
+            return
+        loop = asyncio.get_running_loop()
+        due = loop.time() + short_ns / S_NS + _PAUSE_S
+        if self._again is not None:
+            if self._again.when() <= due:
+                return
+            self._again.cancel()
+        self._again = loop.call_at(due, self._drain)
 
     def _drain(self) -> None:
         """One message of each lane in turn, then the loop's other work, the tick above all, has its turn."""

@@ -5,7 +5,6 @@ from __future__ import annotations
 from ledger.catchup import CatchUp
 from ledger.instant import Now
 from ledger.limits import LIMITS
-from ledger.log import LogId
 from ledger.messages import NEVER_HEARD_MS, Answer, Cosign, HeadReport, Heads, Stored
 from ledger.outbox import EVERYBODY, Outbox
 from ledger.witness import Witness
@@ -13,12 +12,9 @@ from ledger.writer import Writer
 
 
 class Gossip:
-    """Heads told and heard. ``holds_ours``: how much of the live log each peer holds; ``heard_mono_ns``: when each
-    peer was last heard.
-    """
+    """Heads told and heard. ``heard_mono_ns``: when each peer was last heard."""
 
     def __init__(self, own_id: str, writer: Writer, witness: Witness, catchup: CatchUp, out: Outbox) -> None:
-        self.holds_ours: dict[str, int] = {}
         self.heard_mono_ns: dict[str, int] = {}
         self._own_id = own_id
         self._writer = writer
@@ -42,15 +38,9 @@ class Gossip:
                 self._witness.on_report(report)
                 self._writer.on_stored(sender, Stored(head.log, head.size))
                 continue
-            self.holds(sender, live, head.size)
             if report.cosignature:
                 word = Cosign(sender, live, head.size, head.root, report.cosigned_s, report.cosignature)
                 self._writer.on_cosign(word)
-
-    def holds(self, peer: str, log: LogId, size: int) -> None:
-        """A peer holds so many blocks of a log."""
-        if log == self._writer.chain.log:
-            self.holds_ours[peer] = size
 
     def on_ask(self, sender: str, nonce: bytes, box: str, now: Now) -> None:
         """A peer asks for the heads of ``box``."""

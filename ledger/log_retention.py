@@ -89,6 +89,8 @@ class LogRetention:
     def _survey_log(self, log: LogId) -> None:
         source = self._source
         length, first_held = source.length(log), source.first_held(log)
+        if length == 0:  # it was opened, and its box ended before the first block
+            return
         if first_held == 0 and log not in self._names:
             self._names[log] = frozenset(linked_logs(decode_signed_header(next(iter(source.headers(log, 0, 1))))))
         if first_held:

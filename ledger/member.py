@@ -368,7 +368,6 @@ class Member:
             case Nack() as nack:
                 self.writer.on_nack(sender, nack, now_ns)
             case Stored() as stored:
-                self.gossip.holds(sender, stored.log, stored.size)
                 self.writer.on_stored(sender, stored)
 
     def _on_plain(self, sender: str, message: BlockMessage | Cosign | Range, now: Now) -> None:
@@ -378,7 +377,6 @@ class Member:
                 self.catchup.learn(sender, replica.log, max(replica.waiting) + 1)
             self._want_named(sender)
         elif isinstance(message, Cosign):
-            self.gossip.holds(message.cosigner, message.log, message.size)
             self.writer.on_cosign(message)
         elif message.request_id >= RESTORE_REQUESTS_FROM:
             self.events.append(RestoreReply(sender, message))

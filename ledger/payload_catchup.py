@@ -8,6 +8,7 @@ does not give is asked of the others, and of that peer again only after a pause 
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 
 from ledger.block import Header, decode_signed_header, payload_hash
@@ -181,7 +182,8 @@ class PayloadCatchUp:
             if held is None:  # the block was dropped at its retention
                 replica.give_up(seq, seq + 1)
             elif signed_header != held:
-                self._on_other_header(sender, signed_header)
+                with suppress(PeerFault):  # one nobody signed proves nothing; it is told of below like any bad one
+                    self._on_other_header(sender, signed_header)
                 bad += 1
             elif not payload:
                 denied += seq in replica.unheld

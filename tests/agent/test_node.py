@@ -19,7 +19,7 @@ from agent.init_site import init_alone
 from agent.node import Node
 from agent.status import StatusDocument
 from ledger.block import decode_signed_header
-from ledger.errors import ConfigurationFault, NoPeer, OperatorFault, OrledgerError
+from ledger.errors import ConfigurationFault, NoPeer, OperatorFault, OrledgerError, StoreFault
 from ledger.notices import Drill, Start
 from ledger.records import Numeric
 from ledger.recovery import open_payload
@@ -215,6 +215,47 @@ def test_a_notice_is_on_the_chain_at_once(site: config.Configuration) -> None:
         assert Drill("or-1", verified=True) in decode_signed_header(block.signed_header).notices
 
     run_node(site, scenario)
+
+
+def test_nothing_is_signed_after_a_fault_that_ends_the_recording(site: config.Configuration) -> None:
+    """Feeds and commands go on for a moment: a sender that waits must not have another block closed."""
+    sizes, refused = [], []
+
+    async def scenario(node: Node) -> None:
+        node._failed(StoreFault("store.commit", "the disk is gone"))
+        sizes.append(node.member.writer.chain.size)
+        try:
+            node.record(Drill("or-1", verified=True))
+        except StoreFault as fault:
+            refused.append(fault.id)
+        node.recorder.notice(Drill("or-1", verified=True))
+        node._tick_early()
+        node._tick(0)
+        sizes.append(node.member.writer.chain.size)
+
+    with pytest.raises(StoreFault):
+        run_node(site, scenario)
+    assert sizes[0] == sizes[1]
+    assert refused == ["store.commit"]
+
+
+def test_no_block_closes_early_once_the_box_is_told_to_stop(site: config.Configuration) -> None:
+    """What waits then goes into the last block, when the feeds have ended."""
+    sizes = []
+
+    async def scenario(node: Node) -> None:
+        node.recorder.notice(Drill("or-1", verified=True))
+        node.stop()
+        sizes.append(node.member.writer.chain.size)
+        node._tick_early()
+        sizes.append(node.member.writer.chain.size)
+
+    assert run_node(site, scenario) == 0
+    assert sizes[0] == sizes[1]
+    store = Store.open(BoxFolder(Path(site.box.data_dir)).ledger, readonly=True)
+    last = next(block for log, _ in store.logs() if (block := store.last(log)) is not None)
+    store.close()
+    assert Drill("or-1", verified=True) in decode_signed_header(last.signed_header).notices
 
 
 def test_a_folder_without_a_box_and_a_foreign_configuration_are_refused(

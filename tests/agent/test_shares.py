@@ -6,7 +6,7 @@ import asyncio
 from pathlib import Path
 
 from agent.shares import Shares
-from ledger.limits import LIMITS, MS_NS
+from ledger.limits import LIMITS, MS_NS, S_NS
 from ledger.messages import Get, Want
 from ledger.quorum import Level
 from ledger.records import Numeric
@@ -20,12 +20,13 @@ class Served:
 
     def __init__(self) -> None:
         self.now_ns = 0
+        self.cost_ns = _COST_NS
         self.handled: list[tuple[str, bytes]] = []
         self.refused: list[str] = []
         self.shares = Shares(self._handle, self.refused.append, lambda: self.now_ns)
 
     def _handle(self, sender: str, wire: bytes, _bulk: bool) -> None:
-        self.now_ns += _COST_NS
+        self.now_ns += self.cost_ns
         self.handled.append((sender, wire))
 
     def count(self, sender: str) -> int:
@@ -89,6 +90,26 @@ def test_what_a_peer_sends_in_bulk_is_not_in_the_way_of_its_blocks() -> None:
         before = len(served.handled)
         served.shares.arrived("or-2", b"block", False)
         assert served.handled[before:] == [("or-2", b"block")]
+        served.shares.close()
+
+    asyncio.run(scenario())
+
+
+def test_blocks_that_wait_do_not_wait_for_bulk_that_waits_longer() -> None:
+    async def scenario() -> None:
+        served = Served()
+        served.cost_ns = 3_600 * S_NS
+        served.shares.arrived("or-2", b"bulk", True)
+        served.shares.arrived("or-2", b"more", True)
+        served.cost_ns = _COST_NS
+        for number in range(50):
+            served.shares.arrived("or-2", b"%d" % number, False)
+        assert served.shares.waiting > 1
+        async with asyncio.timeout(20):
+            while served.shares.waiting > 1:
+                served.now_ns += 100 * MS_NS
+                await asyncio.sleep(0.002)
+        assert [wire for _, wire in served.handled] == [b"bulk", *(b"%d" % number for number in range(50))]
         served.shares.close()
 
     asyncio.run(scenario())

@@ -183,6 +183,19 @@ def test_exactly_what_is_due_goes_and_no_end_becomes_loose(source: Memory, at: M
         assert one.first_held == (one.length - 1 if log in due else 0)
 
 
+def test_a_log_without_a_block_is_passed_over() -> None:
+    """Its box ended between opening it and its first block."""
+    source = chain(900, 800, 700)
+    empty = log_id("or-1", 50)
+    source.held[empty] = HeldLog(empty, 0, 0, [])
+    source.run()
+    first, second, last, _ = source.held
+    assert source.is_expired(first)
+    assert source.is_expired(second)
+    assert not source.is_expired(last)
+    assert not source.is_expired(empty)
+
+
 @given(sources())
 def test_without_a_setting_nothing_goes(source: Memory) -> None:
     source.run(retention_ns=None)

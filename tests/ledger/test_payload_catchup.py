@@ -210,6 +210,25 @@ def test_another_header_in_an_answer_is_judged_as_a_second_history(long: Recordi
     assert peer.witness.forks.proofs == {"or-1": 1}
 
 
+@pytest.mark.parametrize("header", [b"", bytes(200)])
+def test_a_header_in_an_answer_that_is_none_is_refused_and_the_others_are_asked(long: Recording, header: bytes) -> None:
+    peer = Lacking(long, 20)
+    ((giver, get),) = peer.asked()
+    blocks = list(peer.range_of(get).blocks)
+    blocks[3] = (header, blocks[3][1])
+    with pytest.raises(PeerFault) as raised:
+        peer.answer(giver, replace(peer.range_of(get), blocks=tuple(blocks)))
+    assert raised.value.id == "block.bad-payload"
+    assert not peer.replica.frozen
+    assert [seq for seq in range(20) if seq in peer.replica.unheld] == [3], "the others are kept"
+    assert not [body for body in peer.commit() if isinstance(body, Cosign)]
+    ((other, again),) = peer.asked()
+    assert other != giver
+    peer.answer(other, peer.range_of(again))
+    (cosign,) = [body for body in peer.commit() if isinstance(body, Cosign)]
+    assert cosign.size == 20
+
+
 def test_an_answer_that_was_not_asked_for_changes_nothing(long: Recording) -> None:
     peer = Lacking(long, 20)
     ((giver, get),) = peer.asked()
