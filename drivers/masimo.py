@@ -60,7 +60,7 @@ _SHOWN: Final = {
     "PIDELTA": _Shown("MDCX_MASIMO_PIDELTA", "", 100),
 }
 _NEEDED: Final = frozenset(("SPO2", "BPM", "EXC"))
-_QUESTIONABLE_BITS: Final = 0x004 | 0x008 | 0x010 | 0x040 | 0x400
+_QUESTIONABLE_BITS: Final = 0x001 | 0x002 | 0x004 | 0x008 | 0x010 | 0x020 | 0x040 | 0x080 | 0x400
 _SET_ACTIVE: Final = 0x800
 _BITS: Final[dict[tuple[str, int], tuple[EventKind, str, str]]] = {
     ("EXC", 0x001): ("technical_alarm", "", "no sensor"),

@@ -8,6 +8,8 @@ from __future__ import annotations
 import struct
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from functools import reduce
+from operator import or_
 from typing import ClassVar, Final, Literal
 
 import msgspec
@@ -48,6 +50,12 @@ _CONDITIONS: Final[tuple[tuple[Status, EventKind, str], ...]] = (
     (Status.ARTIFACT, "advisory", "artifact"),
 )
 _PERFUSION: Final = {Status.RED: "low perfusion", Status.RED | Status.GREEN: "marginal perfusion"}
+_NONE: Final = Status(0)
+_PERFUSION_BITS: Final = Status.RED | Status.GREEN
+_PERFUSION_HELD_PACKETS: Final = 9
+"""Three seconds: perfusion is told with the pulse, and a slow one is not in every packet."""
+_UNUSABLE: Final = Status.SENSOR_DISCONNECTED | Status.SENSOR_ALARM
+_DOUBTFUL: Final = _UNUSABLE | Status.OUT_OF_TRACK | Status.ARTIFACT
 
 
 class NoninConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -72,6 +80,8 @@ class _Session:
     sync_phase: int | None = None
     flushed_index: int = 0
     identified: int | None = None
+    perfusion: Status = _NONE
+    perfusion_held: int = 0
 
 
 def recognise(data: bytes) -> Heard | None:
@@ -223,15 +233,27 @@ class Nonin(Outbox):
 
     def _packet(self, session: _Session, frames: list[Frame], now: Now) -> None:
         packet = parse_packet(bytes(frame.data for frame in frames))
-        status = frames[-1].status
+        status = reduce(or_, (frame.status for frame in frames))  # each frame has its own; some bits last one pulse
         self._identify(session, packet, now)
-        doubt = status & (Status.OUT_OF_TRACK | Status.ARTIFACT)
+        doubt = status & _DOUBTFUL
         repeat = now.mono_ns - self._told_ns >= _REPEAT_NS
         self._told_ns = now.mono_ns if repeat else self._told_ns
         for reading in packet.readings:
             self._show(reading, Quality.QUESTIONABLE if doubt else Quality.GOOD, now, repeat=repeat)
-        for event in self._conditions.update(_conditions(status, packet), now):
+        perfusion = self._perfusion(session, frames, status)
+        for event in self._conditions.update(_conditions(status, perfusion, packet), now):
             self.emit(event)
+
+    @staticmethod
+    def _perfusion(session: _Session, frames: list[Frame], status: Status) -> Status:
+        """What was told last of it, for a while."""
+        told = [frame.status & _PERFUSION_BITS for frame in frames if frame.status & _PERFUSION_BITS]
+        session.perfusion_held = 0 if told else session.perfusion_held + 1
+        if told:
+            session.perfusion = told[-1]
+        elif status & _UNUSABLE or session.perfusion_held > _PERFUSION_HELD_PACKETS:
+            session.perfusion = _NONE
+        return session.perfusion
 
     def _identify(self, session: _Session, packet: Packet, now: Now) -> None:
         if session.identified == packet.revision:
@@ -273,14 +295,14 @@ def _marks(frames: list[Frame]) -> Iterator[tuple[int, str]]:
         before = artifact
 
 
-def _conditions(status: Status, packet: Packet) -> Iterator[Condition]:
+def _conditions(status: Status, perfusion: Status, packet: Packet) -> Iterator[Condition]:
     for bit, kind, text in _CONDITIONS:
         if status & bit:
             code = f"MDCX_NONIN_STATUS_{bit:02X}"
             yield Condition(f"status.{bit:02X}", kind, "unknown", code, "", text, bit.name or "")
-    perfusion = _PERFUSION.get(status & (Status.RED | Status.GREEN))
-    if perfusion is not None:
-        yield Condition("perfusion", "advisory", "unknown", "MDCX_NONIN_PERFUSION", "", perfusion, perfusion)
+    text = _PERFUSION.get(perfusion, "")
+    if text:
+        yield Condition("perfusion", "advisory", "unknown", "MDCX_NONIN_PERFUSION", "", text, text)
     if packet.low_battery:
         yield Condition(
             "battery", "technical_alarm", "unknown", "MDCX_NONIN_LOW_BATTERY", "", "low battery", "STAT2.01"

@@ -120,6 +120,12 @@ def test_exceptions_that_are_no_word_make_a_line_unreadable_though_it_is_the_fir
     assert isinstance(gap, Gap)
 
 
+@pytest.mark.parametrize("bit", [0x001, 0x002, 0x004, 0x008, 0x010, 0x020, 0x040, 0x080, 0x400])
+def test_a_value_beside_an_exception_is_doubted(bit: int) -> None:
+    told = Bench().values(RAD_8 % (12, 98, 70, 0, 0x800 | bit))
+    assert told["SPO2"].quality == Quality.UNCHECKED | Quality.QUESTIONABLE
+
+
 def test_another_sensor_s_fields_count_from_their_second_line() -> None:
     bench = Bench()
     bench.line(RAD_8 % (12, 98, 70, 0, 0x800))

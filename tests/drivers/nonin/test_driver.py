@@ -90,3 +90,40 @@ def test_it_recognises_both_formats_and_nothing_else() -> None:
         assert heard is not None
         assert str(data_format) in heard.device
     assert recognise(bytes(range(256)) * 4) is None
+
+
+def packet_with(statuses: dict[int, int], saturation: int = 98) -> bytes:
+    """A packet of format 7 whose frames have these status bits."""
+    values = [0, 70, saturation, 27, 0, 0, 0, 0, *[saturation] * 3, 0, 0, 0, 70, *[saturation] * 2, 0, 0, 0, 70, 0, 70]
+    frames = []
+    for at, value in enumerate([*values, 0, 0]):
+        body = bytes((0x80 | statuses.get(at, 0) | (at == 0), 0x80, 0, value))
+        frames.append(body + bytes((sum(body) & 0xFF,)))
+    return b"".join(frames)
+
+
+def heard(*packets: bytes) -> list[Record]:
+    driver = Nonin(NoninConfig(data_format=7))
+    driver.link_up(LINK, "sim", Now(0, 0))
+    for number, packet in enumerate(packets):
+        now = Now(number * S_NS // 3, number * S_NS // 3)
+        driver.receive(LINK, packet, now)
+    return [action.record for action in driver.drain() if isinstance(action, Emit)]
+
+
+@pytest.mark.parametrize("bit", [0x08, 0x10, 0x20, 0x40])
+def test_what_one_frame_says_counts_for_its_packet(bit: int) -> None:
+    quiet, told = packet_with({}), packet_with({5: bit, 6: bit})
+    records = heard(quiet, quiet, quiet, quiet, told, quiet)
+    events = [(r.alarm_id, r.phase) for r in records if isinstance(r, Event)]
+    assert events == [(f"status.{bit:02X}", "start"), (f"status.{bit:02X}", "end")]
+    doubted = [r.value for r in records if isinstance(r, Numeric) and r.code == "MDC_PULS_OXIM_SAT_O2" and r.quality]
+    assert doubted == [98]
+
+
+def test_perfusion_that_is_told_with_each_pulse_is_one_condition() -> None:
+    between, low, good = packet_with({}), packet_with({9: 0x04}), packet_with({9: 0x02})
+    records = heard(*[low, between, between] * 4, good, between)
+    events = [(r.text, r.phase) for r in records if isinstance(r, Event)]
+    assert events == [("low perfusion", "start"), ("low perfusion", "end")]
+    assert [r.phase for r in heard(low, *[between] * 12) if isinstance(r, Event)] == ["start", "end"]
