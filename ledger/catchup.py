@@ -122,6 +122,7 @@ class CatchUp:
                 continue
             peer, size = max(holders.items(), key=lambda item: item[1])
             if size <= have:
+                del self._sizes[log]  # nobody holds more: it takes no room from logs that are still to be learned of
                 continue
             self._next_id += 1
             self._asked[self._next_id] = _Asked(log, peer, now_ns + LIMITS.range_timeout_ns, have)

@@ -53,30 +53,34 @@ class Shares:
 
     def __init__(self, have: int, sizes: Mapping[str, int], piece_blocks: int = PIECE_BLOCKS) -> None:
         self._sizes = dict(sizes)
-        self._end = end = max((*sizes.values(), have))
-        self._pieces = [
-            _Piece(first, min(end, first + piece_blocks)) for first in range(have, end, piece_blocks)
-        ]  # fmt: skip
-        self._at = 0
+        self._end = max((*sizes.values(), have))
+        self._piece_blocks = piece_blocks
+        self._pieces: list[_Piece] = []
+        self._cut = have
+        self._cut_ahead()
+
+    def _cut_ahead(self) -> None:
+        """Only the next pieces exist: how long the log is says a source that may lie."""
+        while len(self._pieces) < PIECES_AHEAD and self._cut < self._end:
+            first, self._cut = self._cut, min(self._end, self._cut + self._piece_blocks)
+            self._pieces.append(_Piece(first, self._cut))
 
     @property
     def next_seq(self) -> int:
         """The first block that is not accepted yet; the log's end when all are."""
-        if self._at < len(self._pieces):
-            return self._pieces[self._at].first
-        return self._end
+        return self._pieces[0].first if self._pieces else self._end
 
     @property
     def is_whole(self) -> bool:
         """True when every block that any source spoke of is accepted."""
-        return self._at >= len(self._pieces)
+        return not self._pieces
 
     @property
     def is_stuck(self) -> bool:
         """True when nobody is left who could give the next piece."""
-        if self._at >= len(self._pieces):
+        if not self._pieces:
             return False
-        piece = self._pieces[self._at]
+        piece = self._pieces[0]
         waiting = piece.blocks is not None or piece.taken_by is not None
         return not waiting and not any(self._may(source, piece) for source in self._sizes)
 
@@ -85,7 +89,7 @@ class Shares:
 
     def take(self, source: str) -> tuple[int, int] | None:
         """The next range (first, end) that ``source`` is to give; None while there is none for it."""
-        for piece in self._pieces[self._at : self._at + PIECES_AHEAD]:
+        for piece in self._pieces:
             if piece.taken_by is None and piece.blocks is None and self._may(source, piece):
                 piece.taken_by = source
                 return piece.first, min(piece.end, self._sizes[source])
@@ -112,35 +116,36 @@ class Shares:
         self._sizes.pop(source, None)
 
     def _piece(self, source: str, first: int) -> _Piece | None:
-        for piece in self._pieces[self._at : self._at + PIECES_AHEAD]:
+        for piece in self._pieces:
             if piece.first == first and piece.taken_by == source:
                 return piece
         return None
 
     def ready(self) -> tuple[str, int, Blocks] | None:
         """(source, first, blocks) of the next piece in order, once it is here."""
-        if self._at >= len(self._pieces):
+        if not self._pieces:
             return None
-        piece = self._pieces[self._at]
+        piece = self._pieces[0]
         if piece.blocks is None or piece.taken_by is None:
             return None
         return piece.taken_by, piece.first, piece.blocks
 
     def accepted(self) -> None:
         """What ``ready`` gave is kept."""
-        piece = self._pieces[self._at]
+        piece = self._pieces[0]
         piece.first += len(piece.blocks or ())
         piece.blocks, piece.taken_by = None, None
         if piece.first >= piece.end:
-            self._at += 1
+            self.skip()
 
     def skip(self) -> None:
-        """Nobody gives the next piece: leave it out and go on behind it."""
-        self._at += 1
+        """Go on behind the next piece: it is kept, or nobody gives it and it is left out."""
+        del self._pieces[0]
+        self._cut_ahead()
 
     def rejected(self) -> None:
         """What ``ready`` gave does not prove itself: another source is asked."""
-        piece = self._pieces[self._at]
+        piece = self._pieces[0]
         if piece.taken_by is not None:
             piece.tried.add(piece.taken_by)
         piece.blocks, piece.taken_by = None, None

@@ -139,6 +139,18 @@ def test_invented_logs_do_not_fill_the_memory() -> None:
     assert not asking.catchup._sizes
 
 
+def test_logs_that_are_held_whole_leave_room_for_others() -> None:
+    asking, recording = Asking(), Recording(LOG)
+    recording.grow(5)
+    held = [LogId("or-1", number, bytes(16), fenced=True) for number in range(LIMITS.catchup_logs)]
+    for log in held:
+        asking.catchup.learn("or-3", log, 5)
+        asking.replicas[log] = recording.chain.replica
+    assert asking.step() == []
+    asking.catchup.learn("or-3", log_of(2), 5)
+    assert [(peer, get.log) for peer, get in asking.step()] == [("or-3", log_of(2))]
+
+
 def test_how_much_is_lacking() -> None:
     asking = Asking()
     asking.catchup.learn("or-2", LOG, 9)

@@ -137,6 +137,19 @@ def test_a_source_that_is_gone_leaves_its_share_to_the_others() -> None:
     assert shares.next_seq == 10
 
 
+def test_a_length_that_a_liar_claims_costs_nothing() -> None:
+    shares = Shares(0, {"a": 30, "liar": 1 << 63}, 10)
+    while not shares.is_stuck:
+        for source in ("a", "liar"):
+            wanted = shares.take(source)
+            if wanted is not None:
+                first, end = wanted
+                shares.gave(source, first, [(b"", b"")] * (end - first) if source == "a" else ())
+        if shares.ready() is not None:
+            shares.accepted()
+    assert shares.next_seq == 30
+
+
 def test_an_answer_to_something_not_asked_changes_nothing() -> None:
     shares = Shares(0, {"a": 10}, 5)
     shares.gave("a", 0, [(b"", b"")])
