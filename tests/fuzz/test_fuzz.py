@@ -21,7 +21,7 @@ from tests.fuzz.campaign import INPUTS_A_RUN, Input, Run, execute, planned, trac
 from tests.fuzz.minimise import failure, told
 from tests.fuzz.shell import Violation
 
-RUNS = 3
+RUNS = 1
 
 
 @pytest.mark.parametrize("run", range(RUNS))
