@@ -12,7 +12,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 
 from ledger.block import Header, decode_signed_header, payload_hash
-from ledger.errors import PeerFault
+from ledger.errors import PeerFault, StoreFault
 from ledger.instant import Now
 from ledger.limits import LIMITS
 from ledger.log import LogId
@@ -167,7 +167,8 @@ class PayloadCatchUp:
     def on_range(self, sender: str, message: Range, peers: Collection[str], now: Now) -> None:
         """An answer: payloads that fit their headers are kept. ``peers``: everybody who could hold one.
 
-        Raises PeerFault ``block.bad-payload`` when one does not fit; the others are kept all the same.
+        Raises PeerFault ``block.bad-payload`` when one does not fit, StoreFault when our disk does not give back its
+        header; the others are kept all the same.
         """
         asked = self._asked.get(message.request_id)
         if asked is None or (asked.peer, asked.log, asked.first) != (sender, message.log, message.first):
@@ -176,9 +177,13 @@ class PayloadCatchUp:
         replica = self._replicas.get(asked.log)
         if replica is None or replica.frozen:
             return
-        given, denied, bad = 0, 0, 0
+        given, denied, bad, damage = 0, 0, 0, None
         for seq, (signed_header, payload) in zip(range(asked.first, asked.end), message.blocks, strict=False):
-            held = self._reader.signed_header(asked.log, seq)
+            try:
+                held = self._reader.signed_header(asked.log, seq)
+            except StoreFault as fault:  # our disk's: it must not keep the others from coming
+                damage = fault
+                continue
             if held is None:  # the block was dropped at its retention
                 replica.give_up(seq, seq + 1)
             elif signed_header != held:
@@ -192,14 +197,20 @@ class PayloadCatchUp:
                 fits = self._fill(replica, seq, decode_signed_header(held), payload)
                 given, bad = given + fits, bad + (not fits)
         if given:
-            refusals = self._refused(sender, asked.log)
-            refusals.in_a_row, refusals.pause_ns = 0, LIMITS.payload_retry_min_ns
-            self._on_filled(replica, replica.filled_at)
-        if denied or bad or not message.blocks:
-            answered = asked.first + len(message.blocks) if message.blocks else asked.end
-            self._refused(sender, asked.log).add(asked.first, min(answered, asked.end), now.mono_ns)
-        if bad:
-            raise PeerFault("block.bad-payload", f"{sender} gave {bad} payloads of {asked.log} that do not fit")
+            self._gave(sender, replica)
+        if denied or bad or damage or not message.blocks:
+            self._refuses(asked, len(message.blocks), now)
+        _raise_what_was_wrong(asked, bad, damage)
+
+    def _gave(self, sender: str, replica: Replica) -> None:
+        refusals = self._refused(sender, replica.log)
+        refusals.in_a_row, refusals.pause_ns = 0, LIMITS.payload_retry_min_ns
+        self._on_filled(replica, replica.filled_at)
+
+    def _refuses(self, asked: _Asked, answered: int, now: Now) -> None:
+        """Something of what was asked for did not come: ask others."""
+        end = min(asked.first + answered, asked.end) if answered else asked.end
+        self._refused(asked.peer, asked.log).add(asked.first, end, now.mono_ns)
 
     def _fill(self, replica: Replica, seq: int, header: Header, payload: bytes) -> bool:
         if len(payload) != header.payload_bytes or payload_hash(payload) != header.payload_hash:
@@ -231,3 +242,10 @@ class PayloadCatchUp:
         if not self._is_current(replica.log):
             age_ns += max(0, now.utc_ns - newest.closed_ns)
         return age_ns > DAY_NS
+
+
+def _raise_what_was_wrong(asked: _Asked, bad: int, damage: StoreFault | None) -> None:
+    if bad:
+        raise PeerFault("block.bad-payload", f"{asked.peer} gave {bad} payloads of {asked.log} that do not fit")
+    if damage is not None:
+        raise damage

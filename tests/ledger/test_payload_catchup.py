@@ -12,9 +12,10 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
 from ledger.chain import Block
-from ledger.errors import PeerFault
+from ledger.errors import PeerFault, StoreFault
 from ledger.instant import Now
 from ledger.limits import LIMITS
+from ledger.log import LogId
 from ledger.messages import Cosign, Get, Nack, Range, Stored, Want
 from ledger.payload_catchup import PAYLOAD_REQUESTS_FROM, PIECE_BLOCKS, PayloadCatchUp
 from ledger.replica import Replica
@@ -227,6 +228,25 @@ def test_a_header_in_an_answer_that_is_none_is_refused_and_the_others_are_asked(
     peer.answer(other, peer.range_of(again))
     (cosign,) = [body for body in peer.commit() if isinstance(body, Cosign)]
     assert cosign.size == 20
+
+
+def test_a_header_that_our_disk_does_not_give_back_hinders_no_other(
+    long: Recording, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    peer = Lacking(long, 20)
+    ((giver, get),) = peer.asked()
+    whole = peer.disk.signed_header
+
+    def damaged(log: LogId, seq: int) -> bytes | None:
+        if seq == 3:
+            raise StoreFault("store.corrupt", "a page is gone")
+        return whole(log, seq)
+
+    monkeypatch.setattr(peer.disk, "signed_header", damaged)
+    with pytest.raises(StoreFault):
+        peer.answer(giver, peer.range_of(get))
+    assert [seq for seq in range(20) if seq in peer.replica.unheld] == [3]
+    assert giver not in {asked for asked, _ in peer.asked()}, "not of the same again at once"
 
 
 def test_an_answer_that_was_not_asked_for_changes_nothing(long: Recording) -> None:
