@@ -385,6 +385,8 @@ class Member:
                 self.payloads.on_range(sender, message, self._group(), now)
             finally:
                 self._catch_up(now)
+        elif message.log == self.writer.chain.log:
+            raise PeerFault("range.own-live", f"{sender} sent blocks of the log that this box itself is writing")
         else:
             self.catchup.answered(message)
             self.witness.on_range(sender, message)

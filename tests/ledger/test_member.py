@@ -337,6 +337,16 @@ def refused(cluster: Cluster, sender: str, wire: bytes) -> str:
     return caught.value.id
 
 
+def test_our_own_live_log_is_taken_from_nobody() -> None:
+    cluster = Cluster(3)
+    cluster.run(3)
+    live = cluster.boxes["or-2"].member.writer.chain.log
+    blocks = tuple(cluster.boxes["or-2"].disk.blocks(live, 0, 2))
+    assert len(blocks) == 2
+    assert refused(cluster, "or-1", encode_plain(Range(1, live, 0, b"", blocks))) == "range.own-live"
+    assert live not in cluster.boxes["or-2"].member.witness.replicas
+
+
 def test_messages_of_another_site_manifest_sender_or_key_are_refused() -> None:
     cluster = Cluster(3)
     cluster.run(3)
