@@ -316,11 +316,8 @@ class Witness:
 
     def _on_gap(self, replica: Replica, seq: int, message: BlockMessage) -> None:
         """Keep a few blocks that came early; what lies between is pulled by ``CatchUp`` from whoever has it."""
-        held = sum(len(early.payload) for each in self.replicas.values() for early in each.waiting.values())
-        if (
-            len(replica.waiting) < LIMITS.out_of_order_blocks
-            and held + len(message.payload) <= LIMITS.out_of_order_bytes
-        ):
+        held = sum(_weight(early) for each in self.replicas.values() for early in each.waiting.values())
+        if len(replica.waiting) < LIMITS.out_of_order_blocks and held + _weight(message) <= LIMITS.out_of_order_bytes:
             replica.waiting[seq] = message
 
     def _freeze(self, replica: Replica, seq: int, second_header: bytes, second_root: bytes) -> None:
@@ -429,3 +426,7 @@ class Witness:
 def _check_payload(header: Header, payload: bytes) -> None:
     if payload and (len(payload) != header.payload_bytes or payload_hash(payload) != header.payload_hash):
         raise PeerFault("block.bad-payload", f"payload of block {header.seq} of {header.log} is not what it signed")
+
+
+def _weight(message: BlockMessage) -> int:
+    return len(message.signed_header) + len(message.payload)

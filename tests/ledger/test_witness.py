@@ -215,14 +215,16 @@ def test_blocks_that_came_early_wait_and_are_bounded() -> None:
     assert not replica.waiting
 
 
-def test_blocks_that_came_early_are_bounded_in_bytes_over_all_logs() -> None:
+@pytest.mark.parametrize("heavy", ["payload", "signed_header"])
+def test_blocks_that_came_early_are_bounded_in_bytes_over_all_logs(heavy: str) -> None:
     peer = PeerUnderTest()
     for number in range(1, 40):
         recording = Recording(log_of(number))
         early = recording.grow(3)[2]
         peer.take(replace(early, payload=b""))
-        peer.witness.replicas[recording.chain.log].waiting[9] = replace(early, payload=bytes(1 << 20))
-        held = sum(len(one.payload) for each in peer.witness.replicas.values() for one in each.waiting.values())
+        weighty = replace(early, **{heavy: bytes(1 << 20)})
+        peer.witness.replicas[recording.chain.log].waiting[9] = weighty
+        held = sum(len(getattr(one, heavy)) for each in peer.witness.replicas.values() for one in each.waiting.values())
         if held > LIMITS.out_of_order_bytes:
             break
     fresh = Recording(log_of(50))
