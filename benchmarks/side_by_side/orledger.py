@@ -35,8 +35,8 @@ from ledger.store import Store
 
 NAME = "orledger"
 FOOTNOTE = (
-    "3 boxes, mutual TLS 1.3 and signatures on, every block synced; entries by HL7 over MLLP, whose block closes at "
-    "the next 100 ms tick"
+    "3 boxes, mutual TLS 1.3 and signatures on, every block synced; entries by HL7 over MLLP, whose block closes "
+    "for a sender that waits, or at the next 100 ms tick"
 )
 _BOXES = ("or-1", "or-2", "or-3")
 _WRITER, _OTHER, _STANDBY = _BOXES
