@@ -30,9 +30,11 @@ from tests.processes.stores import (
     assert_same,
     chains,
     hl7_numbers,
+    keyring_of,
     lengths,
     start_of,
     until_holds,
+    without_payload,
 )
 
 _PEERS = ("or-2", "or-3")
@@ -245,5 +247,12 @@ def test_a_box_whose_disk_is_gone_goes_on_in_a_new_epoch(tmp_path: Path) -> None
 
 
 def _holds_all(box: Box, old: Chains) -> bool:
-    held = {log: length for writer in {log.box for log in old} for log, length in lengths(box, writer).items()}
-    return all(held.get(log, 0) >= len(headers) for log, headers in old.items())
+    """Headers come first: it is whole once the payloads and the keys are there too."""
+    writers = {log.box for log in old}
+    held = {log: length for writer in writers for log, length in lengths(box, writer).items()}
+    keys = set(keyring_of(box.data).key_ids())
+    return (
+        all(held.get(log, 0) >= len(headers) for log, headers in old.items())
+        and not any(without_payload(box, writer) for writer in writers)
+        and all(decode_signed_header(headers[0]).key_id in keys for headers in old.values())
+    )
