@@ -35,8 +35,10 @@ class ControlClient:
         with self._connect() as connection:
             try:
                 connection.sendall(msgspec.json.encode({"cmd": cmd, **arguments}) + b"\n")
+            except (BrokenPipeError, ConnectionResetError):
+                pass  # an agent that turns an asker away hangs up unasked: why is still there to read
             except OSError as error:
-                raise AgentUnreachable("agent.gone", f"the agent hung up: {error}", _START) from error
+                raise AgentUnreachable("agent.gone", f"the agent takes no request: {error}", _START) from error
             yield from self._items(connection)
 
     def ask(self, cmd: str, **arguments: object) -> Any:

@@ -173,6 +173,16 @@ def test_one_asker_too_many_is_turned_away(start: Start, path: Path) -> None:
             ControlClient(path).ask("echo")
 
 
+def test_an_answer_given_before_the_request_is_still_read(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    ours, agents = socket.socketpair(socket.AF_UNIX)
+    agents.sendall(b'{"error":{"kind":"OperatorFault","id":"control.busy","text":"too many commands"}}\n')
+    agents.close()
+    client = ControlClient(path)
+    monkeypatch.setattr(client, "_connect", lambda: ours)
+    with pytest.raises(OperatorFault, match="too many"):
+        client.ask("echo")
+
+
 def test_hanging_up_cancels_the_command(start: Start, path: Path) -> None:
     entered, cancelled = threading.Event(), threading.Event()
 
