@@ -77,6 +77,7 @@ class Housekeeping:
         self._survey_due_ns = 0
         self._trend = RoomTrend()
         self._stopping = asyncio.Event()
+        self._expired: frozenset[LogId] = frozenset()
         self._forgotten: frozenset[LogId] = frozenset()
         self._task: asyncio.Task[None] | None = None
 
@@ -147,6 +148,8 @@ class Housekeeping:
         for op in seen.ops:
             if isinstance(op, PrunePayloads):
                 self._member.pruned(op.log, op.end)
+        self._member.expired(seen.expired - self._expired)
+        self._expired = seen.expired
         if seen.ops:
             self._pump.when_idle(seen.ops)
         self._forget_keys(seen.expired)

@@ -22,6 +22,13 @@ class HeldLogs:
         self._own_id = own_id
         self._wanted: dict[LogId, int] = {}
 
+    def expire(self, logs: Iterable[LogId]) -> None:
+        """Whole logs go at their retention, or begin to."""
+        for log in logs:
+            replica = self.replicas.get(log)
+            if replica is not None:
+                replica.expired = True
+
     def of_box(self, box: str) -> list[Replica]:
         """Every log of a box."""
         return [replica for replica in self.replicas.values() if replica.log.box == box]
@@ -42,7 +49,7 @@ class HeldLogs:
 
     def unnamed(self, box: str) -> list[Head]:
         """Durable ends of a box's logs that no epoch known here names."""
-        held = [replica for replica in self.of_box(box) if not replica.frozen]
+        held = [replica for replica in self.of_box(box) if not replica.frozen and not replica.expired]
         heads = [head for replica in held if (head := replica.head_at(replica.durable_size)) is not None]
         return [head for head in heads if head.size > self.named.get(head.log, 0)]
 
@@ -68,5 +75,5 @@ class HeldLogs:
             if replica.log.fenced and (best is None or replica.log.counter > best.log.counter):
                 newest[replica.log.box] = replica
         unnamed = [r for r in self.replicas.values()
-                   if not r.log.fenced and r.durable_size > self.named.get(r.log, 0)][-_UNNAMED_TOLD:]  # fmt: skip
-        return [*newest.values(), *unnamed]
+                   if not r.log.fenced and not r.expired and r.durable_size > self.named.get(r.log, 0)]  # fmt: skip
+        return [*newest.values(), *unnamed[-_UNNAMED_TOLD:]]

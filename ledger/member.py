@@ -258,6 +258,10 @@ class Member:
         if replica is not None:
             replica.prune(end)
 
+    def expired(self, logs: Iterable[LogId]) -> None:
+        """Whole logs go at their retention, or begin to: nobody is told any more that they can be had here."""
+        self.witness.held.expire(logs)
+
     def take_keys(self) -> list[KeyToKeep]:
         """Data keys to put into the keyring before anything else happens."""
         for log, key, wraps in self.writer.new_keys:
@@ -353,7 +357,8 @@ class Member:
 
     def _on_fresh_heads(self, sender: str, answer: Answer, now: Now) -> None:
         for report in answer.reports:
-            if report.head.log.box == answer.box and report.head.log not in self.writer.written:
+            mine = report.head.log in self.writer.written
+            if report.head.log.box == answer.box and not mine and not report.expired:
                 self.catchup.learn(sender, report.head.log, report.head.size)
         self._mend(now)
         if self.voids.is_sure:

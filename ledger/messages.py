@@ -102,7 +102,7 @@ class Get:
 class HeadReport:
     """One log's head as the sender holds it durably; ``cosigned_s`` and ``cosignature`` are the sender's cosignature/v1
     of it (0 and empty when not cosigned); ``checkpoint_signature`` is the writer's; ``keyframe_seq`` is the
-    newest keyframe.
+    newest keyframe. ``expired``: all before the last block went at its retention, or is going: nobody can get it here.
     """
 
     head: Head
@@ -110,17 +110,23 @@ class HeadReport:
     cosignature: bytes
     checkpoint_signature: bytes
     keyframe_seq: int
+    expired: bool = False
 
     def fields(self) -> list[object]:
         """For embedding."""
-        return [self.head.fields(), self.cosigned_s, self.cosignature, self.checkpoint_signature, self.keyframe_seq]
+        return [
+            self.head.fields(), self.cosigned_s, self.cosignature, self.checkpoint_signature, self.keyframe_seq,
+            self.expired,
+        ]  # fmt: skip
 
     @classmethod
     def from_fields(cls, value: object) -> HeadReport:
         """Strict inverse of ``fields``; raises PeerFault."""
-        take = Fields(value, 5, "head report")
+        take = Fields(value, 6, "head report")
         head = Head.from_fields(take.optional(), "head report")
-        return cls(head, take.uint(), take.blob(SIGNATURE_BYTES), take.blob(SIGNATURE_BYTES), take.uint())
+        return cls(
+            head, take.uint(), take.blob(SIGNATURE_BYTES), take.blob(SIGNATURE_BYTES), take.uint(), take.boolean()
+        )
 
 
 @dataclass(frozen=True, slots=True)

@@ -156,6 +156,7 @@ class Replica:
             self.cosignature if cosigned else b"",
             known.checkpoint_signature,
             min(self.keyframe_seq, head.size - 1),
+            self.expired,
         )
 
     def derived(self, certificate: Certificate | None) -> PutDerived:

@@ -82,8 +82,12 @@ def linked_logs(first: Header) -> set[LogId]:
 def heads_for_promise(
     held: Iterable[Replica], linked: Mapping[LogId, int]
 ) -> tuple[tuple[Head, ...], tuple[Head, ...]]:
-    """(fenced, provisional) heads a promise reports: the newest epochs, and the ends no epoch has named yet."""
-    durable = [head for replica in held if (head := replica.head_at(replica.durable_size)) is not None]
+    """(fenced, provisional) heads a promise reports: the newest epochs, and the ends no epoch has named yet.
+
+    None of a log that went at its retention: nobody could deliver its headers, and a later epoch continues it.
+    """
+    kept = (replica for replica in held if not replica.expired)
+    durable = [head for replica in kept if (head := replica.head_at(replica.durable_size)) is not None]
     fenced = sorted((head for head in durable if head.log.fenced), key=_rank, reverse=True)
     unnamed = [head for head in durable if not head.log.fenced and head.size > linked.get(head.log, 0)]
     return tuple(fenced[:_FENCED_REPORTED]), tuple(unnamed[-_UNNAMED_REPORTED:])

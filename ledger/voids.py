@@ -157,7 +157,7 @@ class Voids:
     def _learn(self, sender: str, answer: Answer) -> None:
         box, void = answer.box, self._void[answer.box]
         fenced = {report.head.log: report.head.size for report in answer.reports
-                  if report.head.log.box == box and report.head.log.fenced}  # fmt: skip
+                  if report.head.log.box == box and report.head.log.fenced and not report.expired}  # fmt: skip
         if sender == box and answer.reports and answer.reports[0].head.log.fenced:
             void.live = answer.reports[0].head
         if sender != box or self._manifests.own.quorum_of(self._own_id).peers == 1:

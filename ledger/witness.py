@@ -126,7 +126,7 @@ class Witness:
         """Ask again, a few logs at a time, for keys not held: the first answer may be lost, or the writer dead."""
         asked = [self._keyless.popleft() for _ in range(min(_KEYS_ASKED, len(self._keyless)))]
         for replica in asked:
-            if replica.missing_key is not None:
+            if replica.missing_key is not None and not replica.expired:
                 self._keyless.append(replica)
                 for peer in peers:
                     self.out.tell(peer, GetWrap(replica.log, replica.missing_key))

@@ -94,7 +94,7 @@ def headers(draw: st.DrawFn) -> Header:
 
 
 signatures = exactly(64)
-reports = st.builds(HeadReport, heads, counts, st.sampled_from([b"", bytes(64)]), signatures, counts)
+reports = st.builds(HeadReport, heads, counts, st.sampled_from([b"", bytes(64)]), signatures, counts, st.booleans())
 signed_by_type: dict[type, st.SearchStrategy[SignedBody]] = {
     Fence: st.builds(Fence, counts, exactly(16), exactly(16)),
     Promise: st.builds(Promise, names, counts, exactly(16), exactly(16), tuples_of(heads), tuples_of(heads)),

@@ -294,6 +294,9 @@ def test_whole_logs_go_at_their_own_retention_and_their_keys_with_them(tmp_path:
         assert not {entry.incarnation for entry in entries} & incarnations
         assert alerts(box) == {}
         assert box.failures == []
+        held_logs = box.member.witness.held
+        assert {log for log, replica in held_logs.replicas.items() if replica.expired} == closed.keys()
+        assert {each.head.log for each in held_logs.reports() if each.expired} == closed.keys()
 
         reloaded = load_replicas(box.store)
         past = own_past(box.store, "or-1", reloaded)

@@ -132,3 +132,15 @@ def test_a_promise_reports_at_most_a_few_heads_the_newest() -> None:
     fenced, provisional = heads_for_promise(replicas, {})
     assert [each.log.counter for each in fenced] == [7, 6, 5, 4]
     assert provisional == ()
+
+
+def test_a_promise_reports_no_log_that_went_at_its_retention() -> None:
+    replicas = []
+    for log in (log_of(1), log_of(2), log_of(1, fenced=False, incarnation=8), log_of(2, fenced=False, incarnation=9)):
+        recording = Recording(log)
+        recording.grow(1)
+        recording.chain.replica.durable_size = 1
+        recording.chain.replica.expired = log.counter == 1
+        replicas.append(recording.chain.replica)
+    reported = heads_for_promise(replicas, {})
+    assert [[each.log for each in heads] for heads in reported] == [[replicas[1].log], [replicas[3].log]]

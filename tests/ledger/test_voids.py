@@ -27,10 +27,13 @@ class VoidsUnderTest:
         self.voids = Voids("or-2", Manifests("or-2", MANIFEST), self.disk, self.out, lambda _count: NONCE)
         self.voids.start([OWN], void)
 
-    def answer(self, sender: str, size: int, box: str = "or-2", nonce: bytes = NONCE) -> bool:
+    def answer(self, sender: str, size: int, box: str = "or-2", nonce: bytes = NONCE, gone: bool = False) -> bool:
+        """``gone``: the sender also tells of an older log, which went at its retention."""
         log = OWN if box == "or-2" else log_of(4, box=box)
         report = HeadReport(Head(log, size, bytes(32), bytes(32)), 0, b"", b"", 0)
-        return self.voids.on_answer(sender, Answer(nonce, box, (report,), 0, 0), set())
+        expired = HeadReport(Head(log_of(3, box=box), 9, bytes(32), bytes(32)), 0, b"", b"", 0, expired=True)
+        reports = (report, expired) if gone else (report,)
+        return self.voids.on_answer(sender, Answer(nonce, box, reports, 0, 0), set())
 
 
 def test_nothing_is_vouched_for_before_enough_peers_spoke() -> None:
@@ -142,6 +145,14 @@ def test_the_heads_of_enough_other_peers_mend_our_word_on_a_dead_box() -> None:
     under.answer("or-3", 7, box="or-1")
     assert under.voids.take_mended() == frozenset()
     under.answer("or-4", 6, box="or-1")
+    assert under.voids.take_mended() == {"or-1"}
+
+
+def test_what_the_others_have_let_go_at_its_retention_need_not_be_held() -> None:
+    under = VoidsUnderTest(void=("or-1",))
+    under.disk.logs[log_of(4, box="or-1")] = [(b"", b"")] * 7
+    for peer in ("or-3", "or-4"):
+        under.answer(peer, 7, box="or-1", gone=True)
     assert under.voids.take_mended() == {"or-1"}
 
 
