@@ -32,7 +32,7 @@ NO_LINK = LinkId(0)
 """In records about the feed as a whole; transports number their links from 1."""
 _SETTLE_ROUNDS = 16
 _MOST_DEVICES = 64
-_SHORTEST_TIMER_NS = 1_000_000
+SHORTEST_TIMER_NS = 1_000_000
 
 
 class Timer(Protocol):
@@ -375,7 +375,7 @@ class Feed:
             self._timer.cancel()
         self._armed_ns = due_ns
         # a deadline that a driver leaves in the past must not spin the loop
-        self._timer = self._schedule(max(_SHORTEST_TIMER_NS, due_ns - self._now().mono_ns), self._due)
+        self._timer = self._schedule(max(SHORTEST_TIMER_NS, due_ns - self._now().mono_ns), self._due)
 
     def _due(self) -> None:
         self._timer = self._armed_ns = None

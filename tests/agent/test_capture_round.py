@@ -1,16 +1,18 @@
-"""Captures go through the feed shell into signed blocks and out again: what was recorded is what had passed."""
+"""Every capture goes through the feed shell into signed blocks and out again: what was recorded is what had passed."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections import defaultdict
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
+from functools import cache
 from pathlib import Path
 
 import pytest
 
 from agent.box_files import BoxFolder, create_box, open_keyring
 from agent.cli.main import main
-from agent.feed import Feed
+from agent.feed import SHORTEST_TIMER_NS, Feed
 from agent.intake import Intake
 from drivers.capture import CaptureHeader, CaptureItem, lines_of
 from drivers.capture_file import open_capture
@@ -23,7 +25,7 @@ from tests.captures.conversation import driver_of
 from tests.ledger.audited import recording_cluster, write_store
 
 FOLDER = Path(__file__).parents[1] / "captures"
-TICK_NS = S_NS
+TICK_NS = 5 * S_NS
 CONFIG = """
 [box]
 site = "st-mary"
@@ -31,21 +33,36 @@ id = "or-1"
 room = "OR 1"
 data_dir = "{data}"
 """
+START, END = b"\x0b", b"\x1c\r"
 
 
-def first_of_each_driver() -> list[Path]:
-    """The first capture of bytes of each driver."""
-    chosen: dict[str, Path] = {}
+@dataclass(frozen=True)
+class Read:
+    """A capture file: its header, its items, and the lines between header and end as they stand in it."""
+
+    header: CaptureHeader
+    items: list[CaptureItem]
+
+    def lines(self, *, gaps: bool = True) -> list[bytes]:
+        """Without the header and the end, which name the log and hash the rest."""
+        kept, t0_ns = (item for item in self.items if gaps or not isinstance(item, Gap)), self.header.t0_ns
+        return [line for item in kept for line in lines_of(item, t0_ns)]
+
+
+def read(path: Path) -> Read:
+    with open_capture(path) as reader:
+        return Read(reader.header, list(reader))
+
+
+@cache
+def captures_of_each_driver() -> Mapping[str, Mapping[str, Path]]:
+    """The captures of bytes of each driver, by name."""
+    found: dict[str, dict[str, Path]] = defaultdict(dict)
     for path in sorted(FOLDER.glob("*.orcap.zst")):
         with open_capture(path) as reader:
             if reader.header.transport in {"serial", "tcp", "udp", "mllp"}:
-                chosen.setdefault(reader.header.driver, path)
-    return list(chosen.values())
-
-
-def read(path: Path) -> tuple[CaptureHeader, list[CaptureItem]]:
-    with open_capture(path) as reader:
-        return reader.header, list(reader)
+                found[reader.header.driver][path.name.removesuffix(".orcap.zst")] = path
+    return found
 
 
 @dataclass
@@ -55,7 +72,6 @@ class Played:
     listens: bool = False
     reachable: bool = True
     events: LinkEvents | None = None
-    sent: list[bytes] = field(default_factory=list)
 
     def start(self, events: LinkEvents) -> None:
         self.events = events
@@ -64,7 +80,6 @@ class Played:
         self.events = None
 
     def send(self, link: LinkId, data: bytes) -> bool:
-        self.sent.append(data)
         return True
 
     def close(self, link: LinkId, reason: str) -> None: ...
@@ -82,8 +97,36 @@ class Played:
             self.events.on_down(item.link, item.reason, at)
 
 
-def recorded(header: CaptureHeader, items: Sequence[CaptureItem], folder: Path) -> Path:
-    """Play the items to a feed, block by block, into a box's store; the exported capture."""
+@dataclass
+class Playing:
+    """One capture that a feed of its own hears, in virtual time of its own."""
+
+    name: str
+    capture: Read
+    intake: Intake
+    time: FakeTime = field(default_factory=FakeTime)
+    transport: Played = field(default_factory=Played)
+    done: int = 0
+
+    def __post_init__(self) -> None:
+        header, time = self.capture.header, self.time
+        time.utc_ahead_ns = header.t0_ns - time.mono_ns
+        Feed(self.name, lambda: driver_of(header), self.transport, self.intake, time.now, time.schedule).start()
+
+    def play_until(self, after_ns: int) -> bool:
+        """Play what passed until so long after the capture's beginning; whether there is more."""
+        items, ends_ns = self.capture.items, self.capture.header.t0_ns + after_ns
+        while self.done < len(items) and items[self.done].at_ns < ends_ns:
+            item = items[self.done]
+            self.done += 1
+            self.time.advance(max(0, item.at_ns - self.time.now().utc_ns))
+            self.transport.play(item, self.time.now())
+        self.time.advance(max(0, ends_ns - self.time.now().utc_ns))
+        return self.done < len(items)
+
+
+def recorded(captures: Mapping[str, Read], folder: Path) -> dict[str, Read]:
+    """Play all of them at once, each to a feed of its own, block by block into one box's store; the exported files."""
     folder.mkdir()
     config = folder / "config.toml"
     config.write_text(CONFIG.format(data=folder / "data"))
@@ -91,19 +134,12 @@ def recorded(header: CaptureHeader, items: Sequence[CaptureItem], folder: Path) 
     keyring = open_keyring(box, create_box(box, "or-1"))
     cluster = recording_cluster(1)
     cluster.run(3)
-    time, intake, transport = FakeTime(), Intake(), Played()
-    time.utc_ahead_ns = header.t0_ns - time.mono_ns
-    feed = Feed(header.feed, lambda: driver_of(header), transport, intake, time.now, time.schedule)
-    feed.start()
-    waiting = list(items)
-    last = None
-    while waiting:
-        ends_ns = time.now().utc_ns + TICK_NS
-        while waiting and waiting[0].at_ns < ends_ns:
-            item = waiting.pop(0)
-            time.advance(max(0, item.at_ns - time.now().utc_ns))
-            transport.play(item, time.now())
-        time.advance(max(0, ends_ns - time.now().utc_ns))
+    intake = Intake()
+    playing = [Playing(name, capture, intake) for name, capture in captures.items()]
+    more, after_ns, last = True, 0, None
+    while more or intake.waiting_records:
+        after_ns += TICK_NS
+        more = sum(one.play_until(after_ns) for one in playing) > 0
         batch = intake.take()
         cluster.now_ns += TICK_NS
         cluster.boxes["or-1"].member.step(cluster.now)
@@ -114,45 +150,73 @@ def recorded(header: CaptureHeader, items: Sequence[CaptureItem], folder: Path) 
     write_store(cluster, "or-1", box.ledger).close()
     for key, wraps in cluster.boxes["or-1"].keys.held.values():
         keyring.add("or-1", last.log.incarnation, key, wraps)
-    file = folder / "export.orcap.zst"
-    assert main(["--config", str(config), "capture", "export", str(file), "--feed", header.feed]) == 0
-    return file
+    return {name: exported(config, name, folder / f"{name}.orcap.zst") for name in captures}
 
 
-def wire(items: Iterable[CaptureItem], t0_ns: int) -> list[bytes]:
-    """What was heard, with its times, and the links; without what the recorder and the driver added."""
-    heard: list[CaptureItem] = []
-    for item in items:
+def exported(config: Path, feed: str, file: Path) -> Read:
+    assert main(["--config", str(config), "capture", "export", str(file), "--feed", feed]) == 0
+    return read(file)
+
+
+def heard(capture: Read) -> list[bytes]:
+    """The lines of what came: bytes heard, links up and down; not what driver and recorder say of it.
+
+    The recorder knows whose link fell, a capture that was not made by one does not.
+    """
+    items: list[CaptureItem] = []
+    for item in capture.items:
         if isinstance(item, Link) and item.state in {"up", "down"}:
-            heard.append(item if item.state == "up" else replace(item, peer=""))  # the recorder knows whose link fell
+            items.append(item if item.state == "up" else replace(item, peer=""))
         elif isinstance(item, Raw) and item.direction == "<":
-            heard.append(item)
-    return [line for item in heard for line in lines_of(item, t0_ns)]
+            items.append(item)
+    return Read(capture.header, items).lines()
 
 
-def said(items: Iterable[CaptureItem]) -> bytes:
-    return b"".join(item.data for item in items if isinstance(item, Raw) and item.direction == ">")
+def whole_messages(capture: Read) -> list[bytes]:
+    """The lines as a driver keeps them that keeps messages, not the stream: each new message when its end had come."""
+    items: list[CaptureItem] = []
+    streams: dict[LinkId, bytes] = defaultdict(bytes)
+    kept: set[bytes] = set()
+    for item in capture.items:
+        if not isinstance(item, Raw):
+            items.append(item)
+        if not isinstance(item, Raw) or item.direction == ">":
+            continue
+        *bodies, streams[item.link] = (streams[item.link] + item.data).split(END[:1])
+        for body in bodies:
+            message = START + body.rpartition(START)[2] + END
+            if START in body and message not in kept:
+                kept.add(message)
+                items.append(replace(item, data=message, pieces=((0, len(message)),)))
+    return heard(replace(capture, items=items))
 
 
-@pytest.mark.parametrize("path", first_of_each_driver(), ids=lambda path: path.name.partition(".")[0])
-def test_a_capture_comes_out_of_the_ledger_as_it_went_in_and_again_the_same(path: Path, tmp_path: Path) -> None:
-    header, items = read(path)
-    first = recorded(header, items, tmp_path / "first")
-    out_header, out = read(first)
-    keeps_raw = driver_of(header).spec.keeps_raw  # such a driver keeps whole messages of this room, not the stream
-    if not keeps_raw:
-        assert wire(out, header.t0_ns) == wire(items, header.t0_ns)
-        assert said(out) == said(items)
-    again_header, again = read(recorded(header, out, tmp_path / "again"))
-    # gaps that a driver of whole messages told of bytes between them cannot come again: it did not keep those bytes
-    kept = [[item for item in made if not (keeps_raw and isinstance(item, Gap))] for made in (out, again)]
-    first_lines, again_lines = ([line for item in made for line in lines_of(item, header.t0_ns)] for made in kept)
-    assert first_lines
-    assert again_lines == first_lines
-    assert again_header.t0 == out_header.t0
-    assert not [item for item in out if isinstance(item, Gap) and item.cause == "overflow"]
+def said(capture: Read) -> list[tuple[int, bytes]]:
+    """What was sent, and when."""
+    return [(item.at_ns, item.data) for item in capture.items if isinstance(item, Raw) and item.direction == ">"]
 
 
-def test_there_is_one_of_each_transport() -> None:
-    transports = {read(path)[0].transport for path in first_of_each_driver()}
-    assert transports >= {"serial", "mllp"}
+@pytest.mark.parametrize("driver", captures_of_each_driver())
+def test_every_capture_comes_out_of_the_ledger_as_it_went_in_and_again_the_same(driver: str, tmp_path: Path) -> None:
+    captures = {name: read(path) for name, path in captures_of_each_driver()[driver].items()}
+    first = recorded(captures, tmp_path / "first")
+    replayed = {name: replace(out, header=captures[name].header) for name, out in first.items()}
+    again = recorded(replayed, tmp_path / "again")
+    for name, capture in captures.items():
+        keeps_messages = driver_of(capture.header).spec.keeps_raw
+        assert heard(first[name]) == (whole_messages(capture) if keeps_messages else heard(capture)), name
+        if not keeps_messages:  # answers to messages bear the time of the block that holds them
+            told, asked = said(first[name]), said(capture)
+            assert [data for _, data in told] == [data for _, data in asked], name
+            # the shell's timers are never shorter than this, so what a driver sends by itself may leave so much later
+            late_ns = [now_ns - then_ns for (now_ns, _), (then_ns, _) in zip(told, asked, strict=True)]
+            assert all(0 <= late <= SHORTEST_TIMER_NS for late in late_ns), name
+        # a gap between whole messages cannot come again: the bytes in it may be a stranger's and are not kept
+        assert again[name].lines(gaps=not keeps_messages) == first[name].lines(gaps=not keeps_messages), name
+        assert again[name].header.t0 == first[name].header.t0 == capture.header.t0
+        assert not [item for item in first[name].items if isinstance(item, Gap) and item.cause == "overflow"], name
+
+
+def test_there_are_captures_of_each_transport() -> None:
+    paths = [path for captures in captures_of_each_driver().values() for path in captures.values()]
+    assert {read(path).header.transport for path in paths} >= {"serial", "tcp", "udp", "mllp"}
