@@ -35,7 +35,7 @@ SEEDS ?= 1000
 sim: $(READY)
 	$(BIN)/python -m tests.sim --seeds $(SEEDS) $(SIM_ARGS)
 
-# Damaged input for every driver, or one: make fuzz DRIVER=ge-dri FUZZ=100000
+# So many damaged inputs for every driver, or one, on all processors: make fuzz DRIVER=ge-dri FUZZ=100000
 FUZZ ?= 1000000
 fuzz: $(READY)
 	$(BIN)/python -m tests.fuzz --inputs $(FUZZ) $(if $(DRIVER),--driver $(DRIVER)) $(FUZZ_ARGS)

@@ -16,6 +16,7 @@ from drivers.capture import CaptureHeader
 from drivers.contract import Message, Now, Outbox, Sendable, Spec, Transport
 from drivers.ge_dri import GeDri, GeDriConfig
 from ledger.records import LinkId
+from tests.fuzz import __main__ as command
 from tests.fuzz import campaign
 from tests.fuzz.campaign import INPUTS_A_RUN, Input, Run, execute, planned, tracks
 from tests.fuzz.minimise import failure, told
@@ -138,3 +139,32 @@ def test_a_driver_that_stays_confused_is_found_out(
 def test_nothing_that_is_not_declared_leaves_in_any_capture(driver: str) -> None:
     for track in tracks(driver):
         execute(Run("sound", track, (), 0))  # raises for whatever is not
+
+
+@pytest.mark.parametrize("jobs", ["1", "2"])
+def test_the_command_tells_its_seed_what_it_did_and_that_all_withstood(
+    capsys: pytest.CaptureFixture[str], jobs: str
+) -> None:
+    assert command.main(["--driver", "line", "--inputs", "1200", "--seed", "s", "--jobs", jobs]) == 0
+    told = capsys.readouterr().out
+    assert "seed s" in told
+    assert "line: 1500 damaged inputs" in told
+    assert "total: 1500 of 1500" in told
+    assert "failed: none" in told
+
+
+def test_the_command_fails_with_the_driver_and_tells_how_to_see_it_again(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def fails_once(run: Run) -> Exception | None:
+        return ValueError("raised") if run.seed == "s/1" else None
+
+    monkeypatch.setattr(command, "failure", fails_once)
+    monkeypatch.setattr(command, "told", lambda run: f"the shortest of {run.seed}")
+    assert command.main(["--driver", "line", "--inputs", "2000", "--seed", "s", "--jobs", "1"]) == 1
+    told = capsys.readouterr().out
+    assert "the shortest of s/1\nagain: python -m tests.fuzz --driver line --seed s --run 1\n" in told
+    assert "line: 1000 damaged inputs" in told  # it stops at the fault
+    assert "failed: line" in told
+    assert command.main(["--driver", "line", "--seed", "s", "--run", "1", "--jobs", "1"]) == 1
+    assert command.main(["--driver", "line", "--seed", "s", "--run", "2", "--jobs", "1"]) == 0
