@@ -40,6 +40,11 @@ class BoxFolder:
         return self.path / "ledger"
 
     @property
+    def objects(self) -> Path:
+        """Sealed objects, each under the hash of its bytes."""
+        return self.path / "objects"
+
+    @property
     def keyring(self) -> Path:
         """Data keys and wraps, encrypted under the ring key."""
         return self.path / "keyring"

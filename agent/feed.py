@@ -25,7 +25,7 @@ from drivers.contract import Close, Driver, Emit, Message, Now, Send
 from drivers.transports.links import Clock, LinkTransport
 from ledger.errors import OrledgerError, OurFault
 from ledger.limits import LIMITS, S_NS, Limits
-from ledger.records import Gap, Identity, LinkId
+from ledger.records import Gap, Identity, LinkId, Object, Record
 
 _log = logging.getLogger(__name__)
 NO_LINK = LinkId(0)
@@ -64,7 +64,7 @@ class _OpenLink:
 class Feed:
     """One feed: ``LinkEvents`` for its transport, ``IntakeListener`` for the intake. Lives on the loop."""
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - what a feed is made of
         self,
         name: str,
         new_driver: Callable[[], Driver],
@@ -74,6 +74,7 @@ class Feed:
         schedule: Schedule,
         *,
         keep_raw: bool = True,
+        may_record_object: Callable[[bytes], bool] | None = None,
         limits: Limits = LIMITS,
     ) -> None:
         self.name = name
@@ -84,6 +85,7 @@ class Feed:
         self._intake = intake
         self._now = now
         self._schedule = schedule
+        self._may_record_object = may_record_object
         self._recorder = FeedRecorder(name, intake, now, keep_raw=keep_raw and not self._spec.keeps_raw, limits=limits)
         self._counters = self._recorder.counters
         self._limits = limits
@@ -288,7 +290,7 @@ class Feed:
     def _record(self, emit: Emit) -> None:
         record = emit.record
         try:
-            position = self._recorder.record(record)
+            position = self._recorder.record(record) if self._is_durable(record) else None
         except RecordTooLarge:
             self._recorder.lose(record, "oversize")
             position = None
@@ -302,6 +304,14 @@ class Feed:
         self._last_record_ns = record.at_ns
         if isinstance(record, Identity) and (record.sub in self._devices or len(self._devices) < _MOST_DEVICES):
             self._devices[record.sub] = f"{record.make} {record.model}".strip()
+
+    def _is_durable(self, record: Record) -> bool:
+        """An object must lie here before its record: what acknowledges the record acknowledges the object."""
+        if type(record) is not Object or self._may_record_object is None or self._may_record_object(record.sha256):
+            return True
+        _log.error("feed %s: %s named an object that is not held here", self.name, self._spec.name)
+        self._recorder.lose(record, "store_refused")
+        return False
 
     # ---- sending
 

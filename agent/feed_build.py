@@ -10,6 +10,7 @@ import msgspec
 from agent.feed import Feed, Schedule
 from agent.feed_config import FeedSetup, TransportConfig
 from agent.intake import Intake
+from agent.object_intake import ObjectIntake
 from drivers.contract import Driver
 from drivers.transports.addresses import TcpConfig, UdpConfig
 from drivers.transports.links import Clock, LinkTransport
@@ -19,11 +20,18 @@ from drivers.transports.tcp_client import TcpClient
 from drivers.transports.udp_socket import UdpSocket
 
 
-def build_feed(setup: FeedSetup, intake: Intake, now: Clock, schedule: Schedule, *, keep_raw: bool = True) -> Feed:
+def build_feed(
+    setup: FeedSetup, intake: Intake, now: Clock, schedule: Schedule, *, keep_raw: bool = True,
+    objects: ObjectIntake | None = None,
+) -> Feed:  # fmt: skip
     """The feed, not yet started. Its driver is made anew from ``setup.options`` whenever it fails."""
     new_driver = cast(Callable[[msgspec.Struct], Driver], setup.driver)  # every driver is made from its options
     transport = _transport(setup.transport, now)
-    return Feed(setup.name, lambda: new_driver(setup.options), transport, intake, now, schedule, keep_raw=keep_raw)
+    may_record = objects.may_be_recorded if objects is not None else None
+    return Feed(
+        setup.name, lambda: new_driver(setup.options), transport, intake, now, schedule, keep_raw=keep_raw,
+        may_record_object=may_record,
+    )  # fmt: skip
 
 
 def _transport(config: TransportConfig, now: Clock) -> LinkTransport:

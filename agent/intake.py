@@ -15,7 +15,7 @@ from agent.losses import Loss, loss_of
 from ledger.errors import OurFault
 from ledger.limits import LIMITS, Limits
 from ledger.payload import PayloadTooLarge, encode_records
-from ledger.records import Record
+from ledger.records import Object, Record
 
 # One feed gone wild may fill half of the intake, never the room of the others.
 _SHARE = 2
@@ -92,6 +92,10 @@ class Intake:
     def waiting_bytes(self) -> int:
         """Their encoded size."""
         return self._total_bytes
+
+    def objects_waiting(self) -> frozenset[bytes]:
+        """The names of objects whose records no block has taken yet."""
+        return frozenset(item.record.sha256 for item in self._waiting if isinstance(item.record, Object))
 
     def register(self, feed: str, listener: IntakeListener) -> None:
         """Make a feed known; its name must be its own. Raises OurFault ``intake.feed-twice``."""

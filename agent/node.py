@@ -30,6 +30,7 @@ from agent.housekeeping import Housekeeping
 from agent.intake import Intake
 from agent.mender import Mender
 from agent.network import Network
+from agent.object_intake import ObjectIntake
 from agent.page import Page
 from agent.pump import Pump
 from agent.recorder import Recorder
@@ -42,11 +43,14 @@ from drivers import registry
 from ledger.errors import ConfigurationFault, OrledgerError, OurFault
 from ledger.instant import Now
 from ledger.limits import LIMITS, S_NS
+from ledger.log import LogId
 from ledger.manifest import Manifest
 from ledger.member import Member
 from ledger.notices import Notice
+from ledger.objects import ObjectFolder
 from ledger.outbox import Warn
 from ledger.quota import QUOTA
+from ledger.sealing import DataKey
 from ledger.store import Store
 
 _LOG = logging.getLogger(__name__)
@@ -93,6 +97,9 @@ class Node:
             self.store.self_value(QUOTA),
             self.store.proofs().values(),
         )
+        reserve_bytes = configuration.store.reserve_gib << 30
+        self.objects = ObjectIntake(ObjectFolder.open(folder.objects), self._live_key, reserve_bytes // 2)
+        self.recorder.objects_named_in = self.objects.named_in
         self._followed = self.member.manifests.newest
         self.pump = Pump(
             self.member, self.store, self.keyring, self.intake, self.alerts, self.statistics, read_now, self._failed
@@ -155,7 +162,7 @@ class Node:
     async def _record(self, stop: asyncio.Event, *, control_runs: bool) -> None:
         loop = asyncio.get_running_loop()
         for setup in self._setups:
-            feed = build_feed(setup, self.intake, read_now, loop_schedule(loop))
+            feed = build_feed(setup, self.intake, read_now, loop_schedule(loop), objects=self.objects)
             self.feeds.append(feed)
             feed.start()
         self.recording = True
@@ -191,6 +198,11 @@ class Node:
             self.failover.follow()
             self.drills.follow()
             self.network.follow(before)
+
+    def _live_key(self) -> tuple[LogId, DataKey] | None:
+        """What seals an object that begins now."""
+        chain = self.member.writer.chain
+        return (chain.log, chain.data_key) if self.recording and self._failure is None else None
 
     def now(self) -> Now:
         """This moment."""

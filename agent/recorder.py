@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from agent.clock import StepDetector
@@ -13,12 +13,13 @@ from ledger.chain import Block, Draft
 from ledger.instant import Now
 from ledger.limits import LIMITS
 from ledger.member import Member
-from ledger.notices import Notice
+from ledger.notices import Notice, StoredObject, StoredObjects
+from ledger.ops import MarkObject, ObjectState
 from ledger.payload import CODEC_ZSTD, encode_payload
 from ledger.records import Gap, Keyframe, Record
 from ledger.state import LEDGER_FEED, RoomState, encode_state
 
-_NOTICES = LIMITS.notices - 1  # a first block says its start beside them
+_NOTICES = LIMITS.notices - 2  # a first block says its start beside them, any may name objects
 
 _CLOSINGS_KEPT = 64
 
@@ -37,6 +38,7 @@ class Recorder:
 
     def __init__(self, member: Member, state: RoomState, quality: Callable[[], ClockQuality]) -> None:
         self.state = state
+        self.objects_named_in: Callable[[Mapping[str, Sequence[Record]]], tuple[StoredObject, ...]] = _none
         self._member = member
         self._quality = quality
         self._steps = StepDetector()
@@ -82,6 +84,9 @@ class Recorder:
         if own:
             groups[LEDGER_FEED] = own
         notices, self._notices = tuple(self._notices[:_NOTICES]), self._notices[_NOTICES:]
+        objects = self.objects_named_in(batch.groups)
+        if objects:
+            notices = (*notices, StoredObjects(objects))
         opened = self._opened or now
         block = self._member.close_block(
             Draft(
@@ -95,6 +100,8 @@ class Recorder:
                 notices=notices,
             )
         )
+        for each in objects:  # in the transaction of the block: nobody has to ask whether the file is there
+            self._member.out.persist(MarkObject(block.log, block.seq, each.sha256, ObjectState.HELD))
         for feed, records in sorted(groups.items()):
             for record in records:
                 if type(record) is not Keyframe:
@@ -103,3 +110,8 @@ class Recorder:
         self._closings.append(now.mono_ns)
         self._idle_due_ns = now.mono_ns + LIMITS.idle_block_ns
         return block
+
+
+def _none(_groups: Mapping[str, Sequence[Record]]) -> tuple[StoredObject, ...]:
+    """No objects are taken in."""
+    return ()

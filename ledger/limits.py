@@ -109,6 +109,25 @@ class Limits:
     store_read_bytes: int = 1 * MIB
     checkpoint_every_blocks: int = 600
     keyframes_kept: int = 12
+    # objects (docs/objects.md)
+    object_bytes: int = 64 << 30
+    object_notice_entries: int = 128
+    object_writers: int = 32
+    object_unrecorded_ns: int = 60 * S_NS
+    object_unreferenced_ns: int = 24 * 3_600 * S_NS
+    object_sync_bytes: int = 8 * MIB
+    object_room_look_bytes: int = 16 * MIB
+    object_pulls: int = 2
+    object_pieces_outstanding: int = 4
+    object_piece_timeout_ns: int = 5 * S_NS
+    object_retry_min_ns: int = 2 * S_NS
+    object_retry_max_ns: int = 60 * S_NS
+    object_look_ns: int = 1 * S_NS
+    object_ask_ns: int = 5 * S_NS
+    object_names_asked: int = 64
+    object_wanted_rows: int = 1_024
+    object_serves_waiting: int = 32
+    object_open_vouchers: int = 4_096
     # what a box says of itself
     self_check_every_ns: int = 1 * S_NS
     clock_unsynchronised_ns: int = 300 * S_NS

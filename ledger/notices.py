@@ -10,6 +10,7 @@ from typing import Any, Literal
 
 from ledger.canonical import Fields
 from ledger.errors import PeerFault
+from ledger.limits import LIMITS
 from ledger.log import LogId
 
 _TAILS = 256
@@ -113,7 +114,26 @@ class TailFound:
     head: Head
 
 
-Notice = Start | CaseBoundary | ManifestChange | Access | RestorePerformed | Drill | Alert | ClockStep | TailFound
+@dataclass(frozen=True, slots=True)
+class StoredObject:
+    """One object as everybody may know it: its name (SHA-256 of its sealed bytes), their number, its index's hash."""
+
+    sha256: bytes
+    sealed_bytes: int
+    index_hash: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class StoredObjects:
+    """Objects that this block's records name: with this a peer can fetch and check them without reading anything."""
+
+    objects: tuple[StoredObject, ...]
+
+
+Notice = (
+    Start | CaseBoundary | ManifestChange | Access | RestorePerformed | Drill | Alert | ClockStep | TailFound
+    | StoredObjects
+)  # fmt: skip
 
 _CASE_PHASES: tuple[Literal["open", "close"], ...] = ("open", "close")
 _ACTIONS: tuple[Literal["granted", "revoked", "used"], ...] = ("granted", "revoked", "used")
@@ -141,9 +161,11 @@ def notice_fields(notice: Notice) -> list[Any]:  # noqa: PLR0911 - one return pe
             return [8, step_ns]
         case TailFound(head):
             return [9, head.fields()]
+        case StoredObjects(objects):
+            return [10, [[each.sha256, each.sealed_bytes, each.index_hash] for each in objects]]
 
 
-_FIELD_COUNTS = {1: 5, 2: 3, 3: 3, 4: 3, 5: 5, 6: 3, 7: 4, 8: 2, 9: 2}
+_FIELD_COUNTS = {1: 5, 2: 3, 3: 3, 4: 3, 5: 5, 6: 3, 7: 4, 8: 2, 9: 2, 10: 2}
 
 
 def notice_from_fields(value: object) -> Notice:  # noqa: PLR0911 - one return per kind is the table
@@ -171,8 +193,15 @@ def notice_from_fields(value: object) -> Notice:  # noqa: PLR0911 - one return p
             return Alert(take.text(63, 1), take.text(63), take.boolean())
         case 8:
             return ClockStep(take.sint())
-        case _:
+        case 9:
             return TailFound(Head.from_fields(take.optional(), "notice head"))
+        case _:
+            return StoredObjects(tuple(_stored_object(item) for item in take.array(LIMITS.object_notice_entries)))
+
+
+def _stored_object(value: object) -> StoredObject:
+    take = Fields(value, 3, "stored object")
+    return StoredObject(take.raw(32), take.uint(), take.raw(32))
 
 
 def _start(take: Fields) -> Start:

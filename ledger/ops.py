@@ -2,9 +2,18 @@
 
 from __future__ import annotations
 
+import enum
 from dataclasses import dataclass
 
 from ledger.log import LogId
+
+
+class ObjectState(enum.IntEnum):
+    """Of an object that a block names. GONE: retention took it, or nobody has it any more."""
+
+    WANTED = 0
+    HELD = 1
+    GONE = 2
 
 
 @dataclass(frozen=True, slots=True)
@@ -153,7 +162,26 @@ class PutProof:
     value: bytes
 
 
+@dataclass(frozen=True, slots=True)
+class MarkObject:
+    """An object that block ``seq`` names is held here whole and durably, or will not be had any more."""
+
+    log: LogId
+    seq: int
+    sha256: bytes
+    state: ObjectState
+
+
+@dataclass(frozen=True, slots=True)
+class PutHolding:
+    """A box's signed word that it holds an object durably (opaque here)."""
+
+    sha256: bytes
+    box: str
+    value: bytes
+
+
 Op = (
     OpenLog | AppendBlock | FillPayload | ReplaceBlock | PrunePayloads | DropBlocks | PutDerived | PutPromise | PutSelf
-    | PutManifest | PutCase | PutTomb | PutProof
+    | PutManifest | PutCase | PutTomb | PutProof | MarkObject | PutHolding
 )  # fmt: skip

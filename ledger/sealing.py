@@ -1,7 +1,8 @@
 """Data keys and what is sealed under them: XChaCha20-Poly1305, one random key per (case, incarnation).
 
-Block and object keys are derived with BLAKE2b under different ``person`` strings; the nonce is incarnation ‖ seq. A
-wrapped key is a libsodium sealed box to one box's X25519 key; wraps are never in a log.
+Block and object keys are derived with BLAKE2b under different ``person`` strings; a block's nonce is incarnation ‖ seq,
+each object has a key of its own (``ledger.objects.format``). A wrapped key is a libsodium sealed box to one box's
+X25519 key; wraps are never in a log.
 """
 
 from __future__ import annotations
@@ -43,6 +44,10 @@ class DataKey:
         """Seal one block's payload. A seq is sealed once; sealing other bytes under it would reuse the nonce."""
         nonce = incarnation + seq.to_bytes(8, "big")
         return bindings.crypto_aead_xchacha20poly1305_ietf_encrypt(plain, associated_data, nonce, self._block_key)
+
+    def object_key(self, salt: bytes) -> bytes:
+        """The key of one object (``ledger.objects``): with a salt that is random and never used twice."""
+        return hashlib.blake2b(salt, key=self.secret, person=b"orledger-object", digest_size=KEY_BYTES).digest()
 
     def open_payload(self, sealed: bytes, incarnation: bytes, seq: int, associated_data: bytes) -> bytes:
         """Inverse of ``seal_payload``; raises VerificationFailed ``payload.unsealable``."""

@@ -41,6 +41,8 @@ from ledger.notices import (
     Notice,
     RestorePerformed,
     Start,
+    StoredObject,
+    StoredObjects,
     TailFound,
 )
 from ledger.sealing import BoxKey
@@ -78,6 +80,7 @@ notices: st.SearchStrategy[Notice] = st.one_of(
     st.builds(Alert, names, st.text(max_size=8), st.booleans()),
     st.builds(ClockStep, st.integers(-(1 << 63), MOST)),
     st.builds(TailFound, heads),
+    st.builds(StoredObjects, tuples_of(st.builds(StoredObject, hashes, counts, hashes))),
 )
 
 

@@ -16,11 +16,13 @@ from ledger.ops import (
     DropBlocks,
     FillPayload,
     KeyframeRow,
+    MarkObject,
     Op,
     OpenLog,
     PrunePayloads,
     PutCase,
     PutDerived,
+    PutHolding,
     PutManifest,
     PutPromise,
     PutProof,
@@ -28,6 +30,7 @@ from ledger.ops import (
     PutTomb,
     ReplaceBlock,
 )
+from ledger.store.objects import ObjectRows, holding_key
 from ledger.store.reads import DROPPED_PREFIX, SELF_PREFIX, Dropped, dropped_of, find_lid, length_of, numbered_rows
 from ledger.store.rows import (
     MOST_SEQ,
@@ -59,6 +62,7 @@ class Batch:
         self._blocks = blocks
         self._lids: dict[LogId, int] = {}
         self._lengths: dict[int, int] = {}
+        self._objects = ObjectRows(txn, tables)
         self.blocks_written = 0
         self.bytes_written = 0
 
@@ -79,6 +83,10 @@ class Batch:
                 self._prune(op)
             case DropBlocks():
                 self._drop(op)
+            case MarkObject(log, seq, sha256, state):
+                self._objects.mark(self._lid(log), seq, sha256, state)
+            case PutHolding(sha256, box, value):
+                self._put(Table.OBJECT_HOLDINGS, holding_key(sha256, box), value)
             case _:
                 self._put_fact(op)
 
@@ -156,6 +164,7 @@ class Batch:
             block = StoredBlock(op.seq, op.signed_header, op.payload)
             self._write_block(op.log, lid, block, is_new=True)
             self._lengths[lid] = length + 1
+            self._objects.announced(lid, op.seq, op.signed_header)
             return
         held = self._held(op.log, lid, op.seq) if 0 <= op.seq < length else None
         if held is None:
@@ -195,6 +204,7 @@ class Batch:
             self._txn.delete(block_key(lid, held.seq), db=self._table(op.log))
         for held in pruned:
             self._write_block(op.log, lid, held._replace(payload=b""), is_new=False)
+        self._objects.expire(lid, op.first, op.end)
 
     def _drop(self, op: DropBlocks) -> None:
         lid = self._lid(op.log)
@@ -203,6 +213,7 @@ class Batch:
             text = f"block {op.first} of {op.log} is not its oldest"
             raise StoreFault("store.out-of-order", text, _OURS)
         self._note_dropped(op.log, lid, op.first, end)
+        self._objects.drop(lid, op.first, end)
         for seq in range(op.first, end):
             self._txn.delete(block_key(lid, seq), db=self._table(op.log))
         for index in range(-(-op.first // SUBTREE_LEAVES), max(0, end) // SUBTREE_LEAVES):

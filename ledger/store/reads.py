@@ -21,6 +21,7 @@ from ledger.store.disk import faults, used_bytes
 from ledger.store.rows import (
     BLOCK_TABLE_PREFIX,
     FORMAT,
+    LATER_TABLES,
     MOST_SEQ,
     StoredBlock,
     Table,
@@ -97,7 +98,8 @@ class StoreReads:
                     box = name.removeprefix(BLOCK_TABLE_PREFIX)
                     self._blocks[box] = self._env.open_db(name.encode(), create=False)
             for table in Table:
-                self._tables[table] = self._env.open_db(table.encode(), create=False)
+                if table.value in names or table not in LATER_TABLES:
+                    self._tables[table] = self._env.open_db(table.encode(), create=False)
         if self._row(Table.SELF, FORMAT_KEY) != bytes([FORMAT]):
             raise StoreFault(
                 "store.format", f"{self._path} has a format this version does not know", "upgrade orledger"

@@ -10,6 +10,10 @@
 | ``cp`` | lid, size | keep flag, checkpoint |
 | ``kf`` | lid, seq | keep flag, frontier before it |
 | ``self`` | dropped/, lid | end of the dropped blocks, frontier there |
+| ``obj`` | lid, seq, object's name | its sealed bytes, index hash, state |
+| ``objn`` | object's name, lid, seq | nothing |
+| ``objw`` | as ``obj`` | nothing: it is wanted |
+| ``objv`` | object's name, box | opaque: the box's word that it holds it |
 | ``promise`` ``self`` ``manifest`` ``tomb`` ``proof`` | name | opaque |
 | ``case`` | case id, lid | opaque |
 
@@ -55,6 +59,14 @@ class Table(enum.StrEnum):
     CASE = "case"
     TOMB = "tomb"
     PROOF = "proof"
+    OBJECTS = "obj"
+    OBJECT_NAMES = "objn"
+    OBJECTS_WANTED = "objw"
+    OBJECT_HOLDINGS = "objv"
+
+
+LATER_TABLES = frozenset({Table.OBJECTS, Table.OBJECT_NAMES, Table.OBJECTS_WANTED, Table.OBJECT_HOLDINGS})
+"""A store of an earlier version lacks these: its next writer adds them, a reader finds them empty."""
 
 
 class StoredBlock(NamedTuple):

@@ -13,8 +13,9 @@ from ledger.errors import StoreFault
 from ledger.ops import Op, OpenLog
 from ledger.store.batch import Batch
 from ledger.store.disk import FileAhead, WriterLock, create_folder, faults, open_environment, sync_folder
+from ledger.store.objects import ObjectReads
 from ledger.store.reads import FORMAT_KEY, StoreReads
-from ledger.store.rows import BLOCK_TABLE_PREFIX, FORMAT, Table, frame_row
+from ledger.store.rows import BLOCK_TABLE_PREFIX, FORMAT, LATER_TABLES, Table, frame_row
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,7 +26,7 @@ class CommitReport:
     bytes: int
 
 
-class Store(StoreReads):
+class Store(ObjectReads, StoreReads):
     """The store of one box. Use ``Store.open``."""
 
     def __init__(self, path: Path, environment: lmdb.Environment, lock: WriterLock | None) -> None:
@@ -60,14 +61,17 @@ class Store(StoreReads):
         return store
 
     def _create_tables(self) -> None:
-        """All fixed tables and the format's number, in one transaction, unless they are there."""
+        """All fixed tables and the format's number, in one transaction, as far as they are not there."""
         with faults(f"{self._path}: first opening"):
-            with self._env.begin() as txn:
-                if txn.stat()["entries"]:
-                    return
+            with self._env.begin() as txn, txn.cursor() as cursor:
+                names = {name.decode() for name in cursor.iternext(keys=True, values=False)}
+            if names >= set(Table):
+                return
             with self._env.begin(write=True) as txn:
-                tables = {table: self._env.open_db(table.encode(), txn=txn) for table in Table}
-                txn.put(FORMAT_KEY, frame_row(Table.SELF, FORMAT_KEY, bytes([FORMAT])), db=tables[Table.SELF])
+                missing = set(Table) if not names else LATER_TABLES
+                tables = {table: self._env.open_db(table.encode(), txn=txn) for table in missing}
+                if not names:
+                    txn.put(FORMAT_KEY, frame_row(Table.SELF, FORMAT_KEY, bytes([FORMAT])), db=tables[Table.SELF])
             sync_folder(self._path)
 
     def _create_block_tables(self, operations: Sequence[Op]) -> None:

@@ -1,0 +1,253 @@
+"""Rows about objects: which block names which, whether it is held, who said that they hold it.
+
+``obj`` follows from the blocks' notices and is written with them, whoever brings the block. It says HELD only when the
+file is durable. An object is known by the block that names it and not by its name alone: a box could name another's.
+"""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import lmdb
+
+from ledger.block import decode_signed_header
+from ledger.canonical import Fields, pack, unpack
+from ledger.errors import PeerFault, StoreFault
+from ledger.limits import LIMITS
+from ledger.log import LogId
+from ledger.notices import StoredObject, StoredObjects
+from ledger.ops import ObjectState
+from ledger.plain_header import plain_header
+from ledger.store.reads import ReadTransaction, StoreReads, log_row
+from ledger.store.rows import Table, frame_row, lid_of, open_row
+
+_PLACE = struct.Struct(">IQ")
+_NAME_BYTES = 32
+_ROW_BYTES = 256
+_OURS = "report this: the store was asked for what its rules exclude"
+
+
+@dataclass(frozen=True, slots=True)
+class ObjectRow:
+    """Block ``seq`` of ``log`` names this object."""
+
+    log: LogId
+    seq: int
+    stored: StoredObject
+    state: ObjectState
+
+
+@dataclass(frozen=True, slots=True)
+class ObjectTotals:
+    """(objects, sealed bytes) by state."""
+
+    wanted: tuple[int, int] = (0, 0)
+    held: tuple[int, int] = (0, 0)
+    gone: tuple[int, int] = (0, 0)
+
+
+def object_key(lid: int, seq: int, sha256: bytes) -> bytes:
+    """Key of ``obj`` and ``objw``."""
+    return _PLACE.pack(lid, seq) + sha256
+
+
+def name_key(sha256: bytes, lid: int, seq: int) -> bytes:
+    """Key of ``objn``."""
+    return sha256 + _PLACE.pack(lid, seq)
+
+
+def holding_key(sha256: bytes, box: str) -> bytes:
+    """Key of ``objv``."""
+    return sha256 + box.encode()
+
+
+def _row(stored: StoredObject, state: ObjectState) -> bytes:
+    return pack([stored.sealed_bytes, stored.index_hash, int(state)])
+
+
+def _open_row(key: bytes, row: bytes) -> tuple[int, int, StoredObject, ObjectState]:
+    """(lid, seq, object, state)."""
+    take = Fields(unpack(open_row(Table.OBJECTS, key, row), _ROW_BYTES, "object row"), 3, "object row")
+    lid, seq = _PLACE.unpack_from(key)
+    stored = StoredObject(key[_PLACE.size :], take.uint(), take.raw(32))
+    return lid, seq, stored, ObjectState(take.uint(max(ObjectState)))
+
+
+class ObjectRows:
+    """Writing them inside one transaction."""
+
+    def __init__(self, txn: lmdb.Transaction[bytes], tables: dict[Table, Any]) -> None:
+        self._txn = txn
+        self._tables = tables
+
+    def announced(self, lid: int, seq: int, signed_header: bytes) -> None:
+        """A block was appended: what its notices name is wanted from now on."""
+        if plain_header(signed_header) is not None:
+            return  # no notices: all but a few
+        try:
+            notices = decode_signed_header(signed_header).notices
+        except PeerFault:
+            return  # whether a header is one is checked before it comes here, and by the audit
+        for notice in notices:
+            for stored in notice.objects if isinstance(notice, StoredObjects) else ():
+                self._put(Table.OBJECTS, object_key(lid, seq, stored.sha256), _row(stored, ObjectState.WANTED))
+                self._put(Table.OBJECT_NAMES, name_key(stored.sha256, lid, seq), b"")
+                self._put(Table.OBJECTS_WANTED, object_key(lid, seq, stored.sha256), b"")
+
+    def mark(self, lid: int, seq: int, sha256: bytes, state: ObjectState) -> None:
+        """Held, gone, or wanted again."""
+        key = object_key(lid, seq, sha256)
+        row = self._txn.get(key, db=self._tables[Table.OBJECTS])
+        if row is None:
+            raise StoreFault("store.out-of-order", f"no block names object {sha256.hex()[:16]}", _OURS)
+        _, _, stored, _ = _open_row(key, row)
+        self._put(Table.OBJECTS, key, _row(stored, state))
+        if state is ObjectState.WANTED:
+            self._put(Table.OBJECTS_WANTED, key, b"")
+        else:
+            self._txn.delete(key, db=self._tables[Table.OBJECTS_WANTED])
+
+    def expire(self, lid: int, first: int, end: int) -> None:
+        """The payloads of these blocks went, and with them what they name."""
+        for seq, sha256 in list(self._between(lid, first, end)):
+            self.mark(lid, seq, sha256, ObjectState.GONE)
+
+    def drop(self, lid: int, first: int, end: int) -> None:
+        """These blocks went."""
+        for seq, sha256 in list(self._between(lid, first, end)):
+            for table in (Table.OBJECTS, Table.OBJECTS_WANTED):
+                self._txn.delete(object_key(lid, seq, sha256), db=self._tables[table])
+            self._txn.delete(name_key(sha256, lid, seq), db=self._tables[Table.OBJECT_NAMES])
+            if not self._is_named(sha256):
+                self._forget_holdings(sha256)
+
+    def _is_named(self, sha256: bytes) -> bool:
+        with self._txn.cursor(db=self._tables[Table.OBJECT_NAMES]) as cursor:
+            return cursor.set_range(sha256) and cursor.key().startswith(sha256)
+
+    def _forget_holdings(self, sha256: bytes) -> None:
+        with self._txn.cursor(db=self._tables[Table.OBJECT_HOLDINGS]) as cursor:
+            while cursor.set_range(sha256) and cursor.key().startswith(sha256):
+                cursor.delete()
+
+    def _between(self, lid: int, first: int, end: int) -> Iterator[tuple[int, bytes]]:
+        with self._txn.cursor(db=self._tables[Table.OBJECTS]) as cursor:
+            more = cursor.set_range(_PLACE.pack(lid, first))
+            while more:
+                key_lid, seq = _PLACE.unpack_from(cursor.key())
+                if key_lid != lid or seq >= end:
+                    return
+                yield seq, cursor.key()[_PLACE.size :]
+                more = cursor.next()
+
+    def _put(self, table: Table, key: bytes, value: bytes) -> None:
+        self._txn.put(key, frame_row(table, key, value), db=self._tables[table])
+
+
+class ObjectReads(StoreReads):
+    """Questions about objects; a store of an earlier version has none."""
+
+    def objects(self, log: LogId | None = None) -> Iterator[ObjectRow]:
+        """Every object that a block of the log, or of any, names, in the order of the blocks. Raises StoreFault."""
+        logs = self._lids()
+        lids = [lid for lid, each in logs.items() if log in (None, each)]
+        for lid in lids:
+            after = _PLACE.pack(lid, 0)
+            while True:
+                rows = self._object_page(Table.OBJECTS, after, _PLACE.pack(lid, (1 << 64) - 1))
+                for key, row in rows:
+                    yield self._object_row(logs, key, row)
+                if not rows:
+                    break
+                after = rows[-1][0] + b"\x00"
+
+    def objects_wanted(self, after: ObjectRow | None = None, most: int = LIMITS.object_wanted_rows) -> list[ObjectRow]:
+        """Objects that are not held here, in the order of the logs; those after a row, to go on there."""
+        logs = self._lids()
+        first = b""
+        if after is not None:
+            lid = next((lid for lid, log in logs.items() if log == after.log), None)
+            first = b"" if lid is None else object_key(lid, after.seq, after.stored.sha256) + b"\x00"
+
+        def page(txn: ReadTransaction) -> list[tuple[bytes, bytes]]:
+            found: list[tuple[bytes, bytes]] = []
+            with txn.cursor(db=self._tables[Table.OBJECTS_WANTED]) as cursor:
+                more = cursor.set_range(first)
+                while more and len(found) < most:
+                    row = txn.get(cursor.key(), db=self._tables[Table.OBJECTS])
+                    if row is not None:
+                        found.append((cursor.key(), row))
+                    more = cursor.next()
+            return found
+
+        if Table.OBJECTS_WANTED not in self._tables:
+            return []
+        return [self._object_row(logs, key, row) for key, row in self._read(page, "objects wanted")]
+
+    def objects_named(self, sha256: bytes) -> list[ObjectRow]:
+        """Every block that names an object of this name."""
+        logs = self._lids()
+
+        def rows(txn: ReadTransaction) -> list[tuple[bytes, bytes]]:
+            found: list[tuple[bytes, bytes]] = []
+            with txn.cursor(db=self._tables[Table.OBJECT_NAMES]) as cursor:
+                more = cursor.set_range(sha256)
+                while more and cursor.key().startswith(sha256):
+                    key = cursor.key()[_NAME_BYTES:] + sha256
+                    row = txn.get(key, db=self._tables[Table.OBJECTS])
+                    if row is not None:
+                        found.append((key, row))
+                    more = cursor.next()
+            return found
+
+        if Table.OBJECT_NAMES not in self._tables:
+            return []
+        return [self._object_row(logs, key, row) for key, row in self._read(rows, "object names")]
+
+    def object_holdings(self, sha256: bytes) -> dict[str, bytes]:
+        """Who said that it holds this object, and its signed word."""
+
+        def rows(txn: ReadTransaction) -> dict[str, bytes]:
+            found: dict[str, bytes] = {}
+            with txn.cursor(db=self._tables[Table.OBJECT_HOLDINGS]) as cursor:
+                more = cursor.set_range(sha256)
+                while more and cursor.key().startswith(sha256):
+                    value = open_row(Table.OBJECT_HOLDINGS, cursor.key(), cursor.value())
+                    found[cursor.key()[_NAME_BYTES:].decode()] = value
+                    more = cursor.next()
+            return found
+
+        return {} if Table.OBJECT_HOLDINGS not in self._tables else self._read(rows, "object holdings")
+
+    def object_totals(self) -> ObjectTotals:
+        """How many objects of all logs are held, wanted, gone; each row counts."""
+        counts = {state: [0, 0] for state in ObjectState}
+        for row in self.objects():
+            counts[row.state][0] += 1
+            counts[row.state][1] += row.stored.sealed_bytes
+        wanted, held, gone = ((counts[state][0], counts[state][1]) for state in ObjectState)
+        return ObjectTotals(wanted, held, gone)
+
+    def _lids(self) -> dict[int, LogId]:
+        return {lid_of(key): log_row(value)[0] for key, value in self._rows(Table.LOGS)}
+
+    def _object_row(self, logs: dict[int, LogId], key: bytes, row: bytes) -> ObjectRow:
+        lid, seq, stored, state = _open_row(key, row)
+        if lid not in logs:
+            raise StoreFault("store.corrupt", f"objects stand under number {lid}, which is no log", _OURS)
+        return ObjectRow(logs[lid], seq, stored, state)
+
+    def _object_page(self, table: Table, first: bytes, end: bytes) -> list[tuple[bytes, bytes]]:
+        def page(txn: ReadTransaction) -> list[tuple[bytes, bytes]]:
+            found: list[tuple[bytes, bytes]] = []
+            with txn.cursor(db=self._tables[table]) as cursor:
+                more = cursor.set_range(first)
+                while more and cursor.key() < end and len(found) < LIMITS.object_wanted_rows:
+                    found.append((cursor.key(), cursor.value()))
+                    more = cursor.next()
+            return found
+
+        return [] if table not in self._tables else self._read(page, f"table {table}")
