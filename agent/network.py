@@ -237,7 +237,7 @@ class Network:
                 self._node.alerts.clear(_BROKER_DOWN, "broker", self._node.now().utc_ns)
             case OwnBrokerDown(reason):
                 self._node.alerts.take(self._broker_down(reason), self._node.now().utc_ns)
-                if self._broker is not None:
+                if self._broker is not None and (self._restarting is None or self._restarting.done()):
                     self._restarting = asyncio.get_running_loop().create_task(self._restart(self._broker))
             case _:
                 raise OurFault("network.event", f"unknown mesh event {event!r}")

@@ -5,7 +5,6 @@ Everything here runs on the loop; only the commit itself is on the writer thread
 
 from __future__ import annotations
 
-import asyncio
 import logging
 import time
 from collections import deque
@@ -16,6 +15,7 @@ from agent.alerts import Alerts
 from agent.committer import Committer, Ledger
 from agent.intake import Intake
 from agent.recorder import Closed
+from agent.replies import Replies
 from agent.shares import Shares
 from agent.statistics import Statistics
 from ledger.errors import OrledgerError, PeerFault, StoreFault
@@ -23,7 +23,7 @@ from ledger.instant import Now
 from ledger.keyring import Keyring
 from ledger.limits import LIMITS
 from ledger.log import LogId
-from ledger.member import RESTORE_REQUESTS_FROM, Member, RestoreReply, WireMessage
+from ledger.member import RESTORE_REQUESTS_FROM, Member, WireMessage
 from ledger.messages import BlockMessage, Fence, Get, Heads, Range, Signed, Wrap, decode_message
 from ledger.ops import Op
 from ledger.outbox import EVERYBODY
@@ -79,7 +79,7 @@ class Pump:
         self._undurable_bytes = 0
         self._undurable: deque[tuple[int, Closed]] = deque()
         self._unwitnessed: deque[tuple[int, int]] = deque(maxlen=LIMITS.commit_queue_blocks)
-        self._replies: asyncio.Queue[RestoreReply] | None = None
+        self._replies: Replies | None = None
 
     # ---- out ---------------------------------------------------------------------------------------------------
 
@@ -125,8 +125,8 @@ class Pump:
             self._alerts.take(warning, now.utc_ns)
         events, self._member.events = self._member.events, []
         for event in events:
-            if self._replies is not None and not self._replies.full():
-                self._replies.put_nowait(event)
+            if self._replies is not None:
+                self._replies.offer(event)
 
     def _send(self, message: WireMessage) -> None:
         if self.wire is None:
@@ -272,9 +272,9 @@ class Pump:
 
     # ---- restores ----------------------------------------------------------------------------------------------
 
-    def listen(self) -> asyncio.Queue[RestoreReply]:
+    def listen(self) -> Replies:
         """Answers to a restore from here on; one restore at a time."""
-        self._replies = asyncio.Queue(LIMITS.inbound_messages)
+        self._replies = Replies()
         return self._replies
 
     def stop_listening(self) -> None:

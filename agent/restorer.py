@@ -12,12 +12,13 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from agent.pump import Pump, Wire
+from agent.replies import Replies
 from agent.tail_restorer import LostTail, TailRestorer
 from ledger.errors import NoPeer, OperatorFault, PeerFault, VerificationFailed
 from ledger.instant import Now
 from ledger.keyring import Keyring
 from ledger.limits import LIMITS, S_NS
-from ledger.member import RESTORE_REQUESTS_FROM, Member, RestoreReply
+from ledger.member import RESTORE_REQUESTS_FROM, Member
 from ledger.messages import Answer, Ask, Range
 from ledger.notices import RestorePerformed
 from ledger.recovery import Fetch, Restored, choose, choose_tails, may_be_newer
@@ -139,7 +140,7 @@ class Restorer:
             raise NoPeer("restore.no-network", "this box has no peers to ask", "add [replication] and enrol peers")
         return self._pump.wire
 
-    async def _ask(self, box: str, asked: tuple[str, ...], replies: asyncio.Queue[RestoreReply]) -> dict[str, Answer]:
+    async def _ask(self, box: str, asked: tuple[str, ...], replies: Replies) -> dict[str, Answer]:
         """Answers by box, our own among them; ends early when everyone has answered."""
         nonce = secrets.token_bytes(16)
         answers: dict[str, Answer] = {}
@@ -160,7 +161,7 @@ class Restorer:
             pass
         return answers
 
-    async def _fetch(self, fetch: Fetch, replies: asyncio.Queue[RestoreReply]) -> None:
+    async def _fetch(self, fetch: Fetch, replies: Replies) -> None:
         """Every block from keyframe to head: our own disk first, then the peers, in parallel; again where it failed."""
         own = self._member.own_id
         holders = [peer for peer in fetch.candidate.holders if peer != own]
@@ -187,7 +188,7 @@ class Restorer:
         except (PeerFault, VerificationFailed) as error:
             self._pump.count_fault(sender, error)
 
-    async def _collect(self, fetch: Fetch, ids: set[int], replies: asyncio.Queue[RestoreReply]) -> None:
+    async def _collect(self, fetch: Fetch, ids: set[int], replies: Replies) -> None:
         try:
             async with asyncio.timeout(LIMITS.restore_answer_ns / S_NS):
                 while ids:

@@ -11,18 +11,18 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from agent.pump import Pump
+from agent.replies import Replies
 from ledger.errors import OrledgerError, PeerFault, StoreFault, VerificationFailed
 from ledger.keyring import Keyring
 from ledger.limits import LIMITS, S_NS
 from ledger.log import LogId
-from ledger.member import RESTORE_REQUESTS_FROM, Member, RestoreReply
+from ledger.member import RESTORE_REQUESTS_FROM, Member
 from ledger.messages import Range
 from ledger.recovery import Candidate, Fetch, Restored
 
 _ROUNDS = 8
 _SPLIT = 4
 _IDS_APIECE = 1 << 16
-_Replies = asyncio.Queue[RestoreReply]
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,7 +43,7 @@ class TailRestorer:
         self._pump = pump
 
     async def newest_valid(
-        self, tails: Sequence[Candidate], replies: _Replies
+        self, tails: Sequence[Candidate], replies: Replies
     ) -> tuple[Restored | None, tuple[LostTail, ...]]:
         """The first of ``tails`` that can be fetched and verified, and those before it that could not.
 
@@ -57,7 +57,7 @@ class TailRestorer:
             return None, ()
         loop = asyncio.get_running_loop()
         until = loop.time() + LIMITS.restore_tail_ns / S_NS
-        queues: dict[LogId, _Replies] = {fetch.candidate.log: asyncio.Queue(replies.maxsize) for fetch in fetches}
+        queues = {fetch.candidate.log: Replies() for fetch in fetches}
         work = [loop.create_task(self._fetch(fetch, queues[fetch.candidate.log])) for fetch in fetches]
         router = loop.create_task(_route(replies, queues))
         lost: list[LostTail] = []
@@ -76,7 +76,7 @@ class TailRestorer:
             await asyncio.gather(*work, router, return_exceptions=True)
         return None, tuple(lost)
 
-    async def _fetch(self, fetch: Fetch, replies: _Replies) -> None:
+    async def _fetch(self, fetch: Fetch, replies: Replies) -> None:
         """Our own disk first; then every holder is asked for all that is missing, for any of them may be silent."""
         own, log = self._member.own_id, fetch.candidate.log
         holders = [peer for peer in fetch.candidate.holders if peer != own]
@@ -117,10 +117,10 @@ class TailRestorer:
             self._pump.count_fault(sender, error)
 
 
-async def _route(replies: _Replies, queues: Mapping[LogId, _Replies]) -> None:
+async def _route(replies: Replies, queues: Mapping[LogId, Replies]) -> None:
     """Each answer to the fetch of its log; what belongs to none came too late."""
     while True:
         reply = await replies.get()
         queue = queues.get(reply.body.log) if isinstance(reply.body, Range) else None
-        if queue is not None and not queue.full():
-            queue.put_nowait(reply)
+        if queue is not None:
+            queue.offer(reply)

@@ -32,11 +32,16 @@ class _Asked:
 
 
 class CatchUp:
-    """Asks for what is missing. ``learn`` who holds what, ``step`` a few times a second."""
+    """Asks for what is missing. ``learn`` who holds what, ``step`` a few times a second.
+
+    What a peer claims takes neither the room nor the turn of what others claim; who did not deliver is asked for one
+    log at a time, and for a log that others have too only after them.
+    """
 
     def __init__(self, out: Outbox) -> None:
         self._out = out
-        self._sizes: dict[LogId, dict[str, int]] = {}
+        self._claims: dict[str, dict[LogId, int]] = {}
+        self._failures: dict[str, int] = {}
         self._asked: dict[int, _Asked] = {}
         self._answered: dict[LogId, _Asked] = {}
         self._next_id = 0
@@ -52,23 +57,21 @@ class CatchUp:
         return len(self._asked)
 
     @property
-    def logs(self) -> int:
-        """Logs of which somebody's length is known."""
-        return len(self._sizes)
+    def claims(self) -> int:
+        """How many lengths of logs are remembered, of all peers together."""
+        return sum(len(claimed) for claimed in self._claims.values())
 
     def learn(self, peer: str, log: LogId, size: int) -> None:
         """``peer`` says that it holds ``size`` blocks of ``log``."""
-        if size == 0 or (log not in self._sizes and len(self._sizes) >= LIMITS.catchup_logs):
-            return  # a log beyond the bound is not lost: heads are told again every second
-        holders = self._sizes.setdefault(log, {})
-        if size > holders.get(peer, 0):
-            holders[peer] = size
+        claimed = self._claims.setdefault(peer, {})
+        if size > claimed.get(log, 0) and (log in claimed or len(claimed) < LIMITS.catchup_logs_per_peer):
+            claimed[log] = size  # a log beyond the bound is not lost: heads are told again every second
 
     def forget(self, peer: str) -> None:
         """``peer`` is gone: what was asked of it is asked of others."""
         self._asked = {number: asked for number, asked in self._asked.items() if asked.peer != peer}
-        for log in list(self._sizes):
-            self._drop(log, peer)
+        self._claims.pop(peer, None)
+        self._failures.pop(peer, None)
 
     def answered(self, message: Range) -> None:
         """A range arrived; whether it was of any use shows in the next ``step``."""
@@ -76,61 +79,80 @@ class CatchUp:
         if asked is not None:
             self._answered[asked.log] = asked
 
-    def lacking(self, sizes: Mapping[LogId, int]) -> int:
-        """How many blocks others hold that are not here."""
-        return sum(max(0, max(h.values(), default=0) - sizes.get(log, 0)) for log, h in self._sizes.items())
+    def lacking(self, sizes: Mapping[LogId, int]) -> dict[LogId, int]:
+        """How many blocks of each log others say they hold that are not here."""
+        longest: dict[LogId, int] = {}
+        for claimed in self._claims.values():
+            for log, size in claimed.items():
+                longest[log] = max(size, longest.get(log, 0))
+        return {log: size - sizes.get(log, 0) for log, size in longest.items() if size > sizes.get(log, 0)}
 
     def most(self, log: LogId) -> int:
         """The longest that any peer says it holds of ``log``."""
-        return max(self._sizes.get(log, {}).values(), default=0)
+        return max((claimed.get(log, 0) for claimed in self._claims.values()), default=0)
 
     def step(
         self, replicas: Mapping[LogId, Replica], now_ns: int, refused: Container[LogId] = frozenset(),
         *, paused: bool = False,
     ) -> None:  # fmt: skip
-        """Ask for missing ranges, at most ``LIMITS.ranges_outstanding`` at a time, one per log, each log in its turn.
+        """Ask for missing ranges, at most ``LIMITS.ranges_outstanding`` at a time, one per log, each peer's claims and
+        each log among them in its turn.
 
         Nothing is asked of the ``refused`` logs; ``paused`` while live blocks wait for the disk.
         """
         for number, asked in list(self._asked.items()):
             if asked.until_ns <= now_ns:
                 del self._asked[number]
-                self._drop(asked.log, asked.peer)
+                self._failed(asked)
         for asked in self._answered.values():
             if _size_of(replicas.get(asked.log)) <= asked.have:
-                self._drop(asked.log, asked.peer)
+                self._failed(asked)
             else:
                 self._gained_ns = now_ns
+                self._failures.pop(asked.peer, None)
         self._answered.clear()
         if not paused:
-            self._ask(replicas, now_ns, refused)
+            while len(self._asked) < LIMITS.ranges_outstanding and self._ask(replicas, now_ns, refused):
+                pass
 
-    def _drop(self, log: LogId, peer: str) -> None:
-        holders = self._sizes.get(log, {})
-        holders.pop(peer, None)
-        if not holders:
-            self._sizes.pop(log, None)
+    def _failed(self, asked: _Asked) -> None:
+        self._claims.get(asked.peer, {}).pop(asked.log, None)
+        self._failures[asked.peer] = self._failures.get(asked.peer, 0) + 1
 
-    def _ask(self, replicas: Mapping[LogId, Replica], now_ns: int, refused: Container[LogId]) -> None:
+    def _ask(self, replicas: Mapping[LogId, Replica], now_ns: int, refused: Container[LogId]) -> bool:
+        """Ask for one range, if there is one to be asked for."""
         busy = {asked.log for asked in self._asked.values()}
-        for log, holders in list(self._sizes.items()):
-            if len(self._asked) >= LIMITS.ranges_outstanding:
-                return
-            replica = replicas.get(log)
-            have = _size_of(replica)
-            if log in busy or log in refused or (replica is not None and replica.frozen):
-                continue
-            peer, size = max(holders.items(), key=lambda item: item[1])
-            if size <= have:
-                del self._sizes[log]  # nobody holds more: it takes no room from logs that are still to be learned of
-                continue
-            self._next_id += 1
-            self._asked[self._next_id] = _Asked(log, peer, now_ns + LIMITS.range_timeout_ns, have)
-            short = size - have <= SHORT_GAP_BLOCKS
-            want = Want.BLOCKS if short else Want.HEADERS
-            get = Get(self._next_id, log, have, min(size, have + _ASKED_BLOCKS), want)
-            self._sizes[log] = self._sizes.pop(log)  # to the end of the line: every log gets its turn
-            self._out.tell(peer, get, bulk=not short)
+        waiting = {asked.peer for asked in self._asked.values() if asked.peer in self._failures}
+        for claimant in [peer for peer in self._claims if peer not in waiting]:
+            claimed = self._claims[claimant]
+            for log, size in list(claimed.items()):
+                replica = replicas.get(log)
+                have = _size_of(replica)
+                if log in busy or log in refused or (replica is not None and replica.frozen):
+                    continue
+                if size <= have:
+                    del claimed[log]  # it takes no room from logs that are still to be learned of
+                    continue
+                self._claims[claimant] = self._claims.pop(claimant)  # to the end of the line
+                claimed[log] = claimed.pop(log)
+                self._ask_for(log, self._best(log, waiting, have), have, now_ns)
+                return True
+        return False
+
+    def _best(self, log: LogId, waiting: Container[str], have: int) -> str:
+        """Of those that hold more: who failed least, then who holds most."""
+        holders = [(-self._failures.get(peer, 0), claimed[log], peer) for peer, claimed in self._claims.items()
+                   if claimed.get(log, 0) > have and peer not in waiting]  # fmt: skip
+        return max(holders)[2]
+
+    def _ask_for(self, log: LogId, peer: str, have: int, now_ns: int) -> None:
+        size = self._claims[peer][log]
+        self._next_id += 1
+        self._asked[self._next_id] = _Asked(log, peer, now_ns + LIMITS.range_timeout_ns, have)
+        short = size - have <= SHORT_GAP_BLOCKS
+        want = Want.BLOCKS if short else Want.HEADERS
+        get = Get(self._next_id, log, have, min(size, have + _ASKED_BLOCKS), want)
+        self._out.tell(peer, get, bulk=not short)
 
 
 def _size_of(replica: Replica | None) -> int:

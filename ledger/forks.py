@@ -44,6 +44,16 @@ class Forks:
         """The proof that froze a log; empty when there is none."""
         return self._proof_of.get(log, b"")
 
+    def own_key_elsewhere(self, log: LogId) -> PeerFault:
+        """Our own key signed a log that this process did not write, under the incarnation of one that it did."""
+        box = log.box
+        self._out.warn(Warn(
+            "own-key", "critical", "us", box,
+            f"another process signs under {box}'s key: {log} has the incarnation of a log that {box} itself is writing",
+            "treat this box's key as stolen: enrol a replacement box",
+        ))  # fmt: skip
+        return PeerFault("log.own-incarnation", f"{log} was not written here", f"treat {box}'s key as stolen")
+
     def is_signed(self, log: LogId, size: int, root: bytes, signature: bytes) -> bool:
         """True when the log's box signed this checkpoint."""
         checkpoint = Checkpoint(log.origin(self._manifests.site), size, root)

@@ -56,7 +56,7 @@ class Limits:
     range_timeout_ns: int = 2 * S_NS
     in_flight_blocks: int = 64
     memory_lost_wait_ns: int = 1 * S_NS
-    catchup_logs: int = 4_096
+    catchup_logs_per_peer: int = 1_024
     catchup_backlog_blocks: int = 512
     payload_backlog_blocks: int = 64
     payload_spans: int = 256
@@ -153,6 +153,7 @@ class Limits:
     # restore
     restore_blocks: int = 4_096
     restore_answer_ns: int = 500 * MS_NS
+    restore_waiting_bytes: int = 32 * MIB
     restore_total_ns: int = 5 * S_NS
     restore_tail_ns: int = 500 * MS_NS
     restore_tails: int = 8

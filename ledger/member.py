@@ -106,6 +106,7 @@ class Member:
         self.manifests = self.witness.manifests
         self.voids = Voids(own_id, self.manifests, disk, self.out, random)
         self.witness.promises.may_vouch = self.voids.may_vouch
+        self.witness.is_own_incarnation = self.writer.has_drawn
         self.writer.manifest_of = self._manifest_of
         self.writer.manifest_before = self.manifests.before_own
         self.writer.loose_ends = lambda: self.witness.held.unnamed(own_id)

@@ -7,7 +7,7 @@ made only after the commit of what it covers (docs/architecture.md, "Replication
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import NamedTuple
 
 from ledger.block import Header, decode_signed_header, header_signature_is_valid, payload_hash
@@ -69,6 +69,7 @@ class Witness:
         self._ahead: set[str] = set()
         self.keys_held: set[bytes] = set()
         self.named: list[Head] = []
+        self.is_own_incarnation: Callable[[bytes], bool] = lambda _incarnation: False
         self.out = out
         self._key = key
         self._reader = reader
@@ -206,6 +207,8 @@ class Witness:
         replica = self.replicas.get(header.log)
         if replica is None:
             self.manifests.of(header.manifest_hash)
+            if header.log.box == self.own_id and self.is_own_incarnation(header.log.incarnation):
+                raise self.forks.own_key_elsewhere(header.log)
             self.held.check_incarnation(header.log)
             if header.log.box != self.own_id and not self.quota.take_log(header.log.box):
                 raise self._refuse(header.log, "quota.logs")

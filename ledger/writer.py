@@ -153,6 +153,11 @@ class Writer:
         self.out.tell(EVERYBODY, block.message())
         return block
 
+    def has_drawn(self, incarnation: bytes) -> bool:
+        """True for an incarnation of this process: of a log that it opened, or of the epoch it asks a fence for."""
+        attempt = self._attempt.incarnation if self._attempt is not None else None
+        return incarnation == attempt or any(log.incarnation == incarnation for log in self.written)
+
     @property
     def wants_keyframe(self) -> bool:
         """True when the next block must hold a keyframe whatever the interval says."""

@@ -135,6 +135,9 @@ class Batch:
     def _open(self, log: LogId, meta: bytes) -> None:
         lid = find_lid(self._txn, self._tables[Table.LOG_INDEX], log)
         if lid is None:
+            if self._txn.get(log_index_key(log.box, log.incarnation), db=self._tables[Table.LOG_INDEX]) is not None:
+                text = f"{log} has the incarnation of a log with another counter"
+                raise StoreFault("store.log-conflict", text, "report this: an incarnation is never used twice")
             with self._txn.cursor(db=self._tables[Table.LOGS]) as cursor:
                 lid = lid_of(cursor.key()) + 1 if cursor.last() else 0
             self._put(Table.LOG_INDEX, log_index_key(log.box, log.incarnation), pack([lid, log.counter, log.fenced]))

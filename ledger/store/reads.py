@@ -362,17 +362,14 @@ def log_row(value: bytes) -> tuple[LogId, bytes]:
 
 
 def find_lid(txn: ReadTransaction, table: Any, log: LogId) -> int | None:
-    """The local number of a log, or None. Raises StoreFault ``store.log-conflict`` if another has its incarnation."""
+    """The local number of a log, or None: also when another log has its incarnation, as a liar may tell of one."""
     key = log_index_key(log.box, log.incarnation)
     row = txn.get(key, db=table)
     if row is None:
         return None
     take = Fields(unpack(open_row(Table.LOG_INDEX, key, row), META_BYTES, "log index"), 3, "log index")
     lid, counter, fenced = take.uint(), take.uint(), take.boolean()
-    if (counter, fenced) != (log.counter, log.fenced):
-        text = f"{log} has the incarnation of a log with counter {counter}"
-        raise StoreFault("store.log-conflict", text, "report this: an incarnation is never used twice")
-    return lid
+    return lid if (counter, fenced) == (log.counter, log.fenced) else None
 
 
 def length_of(txn: ReadTransaction, table: Any, lid: int) -> int:

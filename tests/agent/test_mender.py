@@ -11,6 +11,7 @@ import pytest
 
 from agent.mender import Mended, Mender
 from agent.pump import Pump
+from agent.replies import Replies
 from ledger.audit import Options, audit_store
 from ledger.errors import BadInput, NoPeer, VerificationFailed
 from ledger.log import LogId
@@ -33,10 +34,10 @@ class PumpOfMemory:
         self.wire = self
         self.asked: list[str] = []
         self.silent: set[str] = set()
-        self.replies: asyncio.Queue[RestoreReply] | None = None
+        self.replies: Replies | None = None
 
-    def listen(self) -> asyncio.Queue[RestoreReply]:
-        self.replies = asyncio.Queue()
+    def listen(self) -> Replies:
+        self.replies = Replies()
         return self.replies
 
     def stop_listening(self) -> None:

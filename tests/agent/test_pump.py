@@ -1,13 +1,15 @@
 from __future__ import annotations
 
 import asyncio
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from agent.disk import StoreDisk, load_manifest, load_replicas
+from ledger.block import decode_signed_header, sign_header
 from ledger.limits import LIMITS
-from ledger.messages import Ask, Fence
+from ledger.messages import Ask, Fence, Range, encode_plain
 from ledger.outbox import Outbox
 from ledger.quorum import Level
 from ledger.records import Numeric
@@ -131,6 +133,28 @@ def test_the_queue_for_the_disk_is_bounded_in_bytes_too(tmp_path: Path) -> None:
                     await group.tick(1)
                     await asyncio.sleep(0.05)
             assert not box.pump.overloaded()
+
+    asyncio.run(scenario())
+
+
+def test_a_stolen_key_that_takes_a_live_logs_incarnation_does_not_end_the_recording(tmp_path: Path) -> None:
+    async def scenario() -> None:
+        async with PumpedGroup(2, tmp_path) as group:
+            await group.tick(5, heart_rate("72"))
+            box = group.boxes["or-1"]
+            live = box.member.writer.chain.log
+            block = box.store.block(live, 0)
+            assert block is not None
+            other = replace(live, counter=live.counter + 1, fenced=False)
+            header = replace(decode_signed_header(block.signed_header), log=other)
+            stolen = (sign_header(header, group.key_of("or-1")), block.payload)
+            box.pump.arrived("or-2", encode_plain(Range(7, other, 0, b"", (stolen,))))
+            await group.tick(5, heart_rate("72"))
+            assert box.failures == []
+            assert box.statistics.peer_faults["or-2 log.own-incarnation"] == 1
+            assert "own-key" in {alert.warning.id for alert in box.alerts.active()}
+            assert box.member.writer.chain.log == live
+            assert box.store.length(live) == box.member.writer.chain.size
 
     asyncio.run(scenario())
 

@@ -107,7 +107,7 @@ def test_a_peer_that_goes_away_is_forgotten_and_its_questions_asked_of_others() 
     assert [peer for peer, _ in asking.step()] == ["or-2"]
     asking.catchup.forget("or-2")
     assert asking.step() == []
-    assert asking.catchup.lacking({}) == 0
+    assert asking.catchup.lacking({}) == {}
 
 
 @settings(max_examples=60)
@@ -130,20 +130,23 @@ def test_questions_are_bounded_whatever_happens(events: list[tuple[str, int]]) -
         assert len({asked.log for asked in asking.catchup._asked.values()}) == len(asking.catchup._asked)
 
 
+def invented(number: int) -> LogId:
+    return LogId("or-1", number, bytes(16), fenced=True)
+
+
 def test_invented_logs_do_not_fill_the_memory() -> None:
     asking = Asking()
-    for number in range(LIMITS.catchup_logs + 10):
-        asking.catchup.learn("or-3", LogId("or-1", number, bytes(16), fenced=True), 5)
-    assert len(asking.catchup._sizes) == LIMITS.catchup_logs
+    for number in range(LIMITS.catchup_logs_per_peer + 10):
+        asking.catchup.learn("or-3", invented(number), 5)
+    assert asking.catchup.claims == LIMITS.catchup_logs_per_peer
     asking.catchup.forget("or-3")
-    assert not asking.catchup._sizes
+    assert asking.catchup.claims == 0
 
 
 def test_logs_that_are_held_whole_leave_room_for_others() -> None:
     asking, recording = Asking(), Recording(LOG)
     recording.grow(5)
-    held = [LogId("or-1", number, bytes(16), fenced=True) for number in range(LIMITS.catchup_logs)]
-    for log in held:
+    for log in map(invented, range(LIMITS.catchup_logs_per_peer)):
         asking.catchup.learn("or-3", log, 5)
         asking.replicas[log] = recording.chain.replica
     assert asking.step() == []
@@ -151,13 +154,44 @@ def test_logs_that_are_held_whole_leave_room_for_others() -> None:
     assert [(peer, get.log) for peer, get in asking.step()] == [("or-3", log_of(2))]
 
 
+def test_a_flood_of_claims_displaces_nobody() -> None:
+    """or-3 claims more logs than there is room for, and a longer LOG, and answers nothing."""
+    asking, recording, now_ns = Asking(), Recording(LOG), 0
+    for second in range(6):
+        for number in range(2 * LIMITS.catchup_logs_per_peer):
+            asking.catchup.learn("or-3", invented(second * 10_000 + number), 10**6)
+        asking.catchup.learn("or-3", LOG, 10**6)
+        asking.catchup.learn("or-2", LOG, 40)
+        asked = asking.step(now_ns)
+        if second:
+            assert sum(peer == "or-3" for peer, _ in asked) <= 1, "who did not answer is asked one thing at a time"
+        for peer, get in asked:
+            if peer == "or-2":
+                asking.answer(get, recording, 8)
+        now_ns += LIMITS.range_timeout_ns
+    assert recording.chain.size >= 4 * 8
+
+
+def test_who_answers_is_asked_before_who_claims_more_and_did_not() -> None:
+    asking, recording = Asking(), Recording(LOG)
+    asking.catchup.learn("or-3", LOG, 10**6)
+    asking.catchup.learn("or-2", LOG, 7)
+    assert [peer for peer, _ in asking.step()] == ["or-3"]
+    ((peer, get),) = asking.step(LIMITS.range_timeout_ns)
+    assert peer == "or-2"
+    asking.answer(get, recording, 3)
+    asking.catchup.learn("or-3", LOG, 10**6)
+    ((peer, get),) = asking.step(LIMITS.range_timeout_ns)
+    assert (peer, get.first, get.end) == ("or-2", 3, 7)
+
+
 def test_how_much_is_lacking() -> None:
     asking = Asking()
     asking.catchup.learn("or-2", LOG, 9)
     asking.catchup.learn("or-3", LOG, 4)
     asking.catchup.learn("or-3", log_of(2), 4)
-    assert asking.catchup.lacking({LOG: 6}) == 3 + 4
-    assert asking.catchup.lacking({LOG: 60, log_of(2): 4}) == 0
+    assert asking.catchup.lacking({LOG: 6}) == {LOG: 3, log_of(2): 4}
+    assert asking.catchup.lacking({LOG: 60, log_of(2): 4}) == {}
 
 
 def test_long_stretches_take_the_bulk_connection() -> None:

@@ -347,6 +347,34 @@ def test_our_own_live_log_is_taken_from_nobody() -> None:
     assert live not in cluster.boxes["or-2"].member.witness.replicas
 
 
+def under_our_incarnation(cluster: Cluster, incarnation: bytes) -> Range:
+    """A first block that or-2's own key signed, in a log of another counter that or-2 did not write."""
+    from ledger.block import decode_signed_header, sign_header
+
+    box = cluster.boxes["or-2"]
+    header = decode_signed_header(box.disk.logs[box.member.writer.chain.log][0][0])
+    log = LogId("or-2", 1, incarnation, fenced=False)
+    signed = sign_header(replace(header, log=log, payload_bytes=0), box.secrets.signing)
+    return Range(1, log, 0, b"", ((signed, b""),))
+
+
+def test_a_stolen_key_cannot_take_the_incarnation_of_a_log_that_we_write() -> None:
+    cluster = Cluster(3)
+    cluster.run(3)
+    member = cluster.boxes["or-2"].member
+    member.take_warnings()
+    live = member.writer.chain.log
+    member.writer._fence((cluster.manifest,), cluster.now.mono_ns)
+    cluster.settle(["or-2"])
+    assert member.writer._attempt is not None
+    for incarnation in (live.incarnation, member.writer._attempt.incarnation):
+        wire = encode_plain(under_our_incarnation(cluster, incarnation))
+        assert refused(cluster, "or-1", wire) == "log.own-incarnation"
+        assert [warning.id for warning in member.take_warnings()] == ["own-key"]
+    cluster.run(5)
+    assert member.writer.chain.size, "the room goes on recording"
+
+
 def test_messages_of_another_site_manifest_sender_or_key_are_refused() -> None:
     cluster = Cluster(3)
     cluster.run(3)

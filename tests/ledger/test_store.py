@@ -5,6 +5,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -109,6 +110,16 @@ def test_the_same_bytes_again_change_nothing(store: Store) -> None:
     report = store.commit([*appends(LOG, 1, 2), AppendBlock(LOG, 2, header(LOG, 2), b"")])
     assert report.blocks == 0
     assert store.last(LOG) == (2, header(LOG, 2), payload(LOG, 2))
+
+
+def test_a_log_that_shares_only_its_incarnation_is_not_held(store: Store) -> None:
+    """A peer may tell of such a log; looking for it is no fault of the store."""
+    store.commit(appends(LOG, 0, 3))
+    for other in (replace(LOG, counter=LOG.counter + 1), replace(LOG, fenced=not LOG.fenced)):
+        assert store.length(other) == 0
+        assert store.block(other, 0) is None
+        assert store.tip(other) is None
+    assert store.length(LOG) == 3
 
 
 @pytest.mark.parametrize(

@@ -76,7 +76,8 @@ class Truth(Watcher):
                 raise Broken(f"{process.label} takes blocks of {replica.log} for durable that its disk does not hold")
             if len(replica.waiting) > LIMITS.out_of_order_blocks:
                 raise Broken(f"{process.label} keeps {len(replica.waiting)} early blocks of {replica.log}")
-        if member.catchup.outstanding > LIMITS.ranges_outstanding or member.catchup.logs > LIMITS.catchup_logs:
+        remembered = LIMITS.catchup_logs_per_peer * LIMITS.boxes
+        if member.catchup.outstanding > LIMITS.ranges_outstanding or member.catchup.claims > remembered:
             raise Broken(f"{process.label} asks for more at a time than it may")
         if member.payloads.outstanding > LIMITS.ranges_outstanding:
             raise Broken(f"{process.label} asks for more payloads at a time than it may")
