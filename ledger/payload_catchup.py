@@ -42,7 +42,8 @@ class _Refusals:
     """What one peer did not give of one log: not asked again until ``until_ns``.
 
     ``refused`` was asked for and not given, ``without`` is that and what is thought likely to be refused too;
-    ``denied``: the peer said itself that it does not hold it.
+    ``denied``: the peer said itself, since all was asked for the last time, that it does not hold it. Nothing else may
+    ever be in there, for what all peers deny is given up; what is forgotten of it they say again.
     """
 
     without: Spans = field(default_factory=Spans)
@@ -67,7 +68,7 @@ class _Refusals:
         if self.without and now_ns >= self.until_ns:
             passed_over = self.without.count > self.refused.count
             if not passed_over:
-                self.refused = Spans()
+                self.refused, self.denied = Spans(), Spans()
             self.without = self.refused.copy()
             self.in_a_row = 0
             self.pause_ns = min(2 * self.pause_ns, LIMITS.payload_retry_max_ns)
@@ -223,7 +224,7 @@ class PayloadCatchUp:
         self, sender: str, replica: Replica, seq: int, header: Header, peers: Collection[str], now: Now
     ) -> None:
         """What every peer says it does not hold, and is so old that retention may have taken it, is gone for good."""
-        self._refused(sender, replica.log).denied.add(seq, seq + 1)
+        self._refused(sender, replica.log).denied.add_or_forget(seq, seq + 1)
         everywhere = all(
             (refusals := self._refusals.get((peer, replica.log))) is not None and seq in refusals.denied
             for peer in peers

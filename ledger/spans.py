@@ -17,7 +17,7 @@ class Spans:
     """Disjoint spans [first, end) in order, never touching.
 
     At most ``LIMITS.payload_spans``: beyond that the two oldest become one together with what lies between, so the set
-    may hold more than was added, never less.
+    may hold more than was added, never less. ``add_or_forget`` errs on the other side.
     """
 
     __slots__ = ("_ends", "_firsts")
@@ -54,14 +54,24 @@ class Spans:
 
     def add(self, first: int, end: int) -> None:
         """Put ``first`` to ``end`` - 1 in."""
+        self._put(first, end)
+        if len(self._firsts) > LIMITS.payload_spans:
+            del self._firsts[1], self._ends[0]
+
+    def add_or_forget(self, first: int, end: int) -> None:
+        """Put them in; beyond the bound the span farthest from them is let go: the set may hold less, never more."""
+        self._put(first, end)
+        if len(self._firsts) > LIMITS.payload_spans:
+            farthest = 0 if end - self._firsts[0] > self._ends[-1] - first else -1
+            del self._firsts[farthest], self._ends[farthest]
+
+    def _put(self, first: int, end: int) -> None:
         if first >= end:
             return
         low, high = bisect_left(self._ends, first), bisect_right(self._firsts, end)
         if low < high:
             first, end = min(first, self._firsts[low]), max(end, self._ends[high - 1])
         self._firsts[low:high], self._ends[low:high] = [first], [end]
-        if len(self._firsts) > LIMITS.payload_spans:
-            del self._firsts[1], self._ends[0]
 
     def remove(self, first: int, end: int) -> None:
         """Take ``first`` to ``end`` - 1 out."""

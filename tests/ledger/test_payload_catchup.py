@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from contextlib import nullcontext, suppress
 from dataclasses import replace
+from functools import cache
 
 import pytest
 from hypothesis import given, settings
@@ -14,7 +15,7 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, 
 from ledger.chain import Block
 from ledger.errors import PeerFault, StoreFault
 from ledger.instant import Now
-from ledger.limits import LIMITS
+from ledger.limits import LIMITS, S_NS
 from ledger.log import LogId
 from ledger.messages import Cosign, Get, Nack, Range, Stored, Want
 from ledger.payload_catchup import PAYLOAD_REQUESTS_FROM, PIECE_BLOCKS, PayloadCatchUp
@@ -284,10 +285,10 @@ def test_what_was_dropped_meanwhile_is_not_asked_for_again(long: Recording, monk
     assert not peer.out.take_ops()[0]
 
 
-def _aged(age_ns: int) -> Recording:
-    """A log whose blocks 0 to 4 are older than the rest by the boot clock."""
+def _aged(age_ns: int, old: int = 5) -> Recording:
+    """A log whose first blocks are older than the last five by the boot clock."""
     recording = Recording(LOG)
-    recording.grow(5)
+    recording.grow(old)
     recording.boot_ns += age_ns
     recording.grow(5)
     return recording
@@ -311,6 +312,36 @@ def test_one_peer_that_says_so_is_not_enough() -> None:
         ((giver, get),) = peer.asked()
         peer.answer(giver, peer.refusal_of(get))
     assert peer.payloads.lacking == 5
+
+
+_OLD_BLOCKS = 40
+
+
+@cache
+def old() -> Recording:
+    return _aged(2 * DAY_NS, _OLD_BLOCKS)
+
+
+@settings(max_examples=25, deadline=None)
+@given(st.tuples(*(st.sets(st.integers(0, _OLD_BLOCKS - 1)) | st.just(set(range(_OLD_BLOCKS))) for _ in GROUP)))
+def test_only_what_every_peer_denied_itself_is_given_up(denied: tuple[set[int], ...]) -> None:
+    """However few spans are remembered of it, here two: of the rest they give payloads that do not fit."""
+    with pytest.MonkeyPatch.context() as patch:
+        peer = Lacking(old(), _OLD_BLOCKS + 5, held=range(_OLD_BLOCKS, _OLD_BLOCKS + 5))
+        patch.setattr("ledger.spans.LIMITS", replace(LIMITS, payload_spans=2))
+        says = dict(zip(GROUP, denied, strict=True))
+        for _ in range(60):
+            for name, get in peer.asked(S_NS):
+                full = peer.range_of(get)
+                blocks = tuple((header, b"" if seq in says[name] else b"unfit")
+                               for seq, (header, _) in enumerate(full.blocks, get.first))  # fmt: skip
+                with suppress(PeerFault):
+                    peer.answer(name, replace(full, blocks=blocks))
+        lacking = {seq for first, end in peer.replica.unheld for seq in range(first, end)}
+    everywhere = set.intersection(*denied)
+    assert lacking >= set(range(_OLD_BLOCKS)) - everywhere
+    if len(everywhere) == _OLD_BLOCKS:
+        assert not lacking
 
 
 def test_the_boxes_have_their_turn_one_after_the_other() -> None:

@@ -92,3 +92,15 @@ def test_too_many_spans_become_fewer_and_none_is_forgotten(changes: list[tuple[b
             plain.discard(number)
     assert len(list(spans)) <= LIMITS.payload_spans
     assert all(number in spans for number in plain)
+
+
+@settings(max_examples=30)
+@given(st.lists(st.integers(0, 3_000), max_size=700))
+def test_what_is_added_or_forgotten_is_never_more_than_was_added(numbers: list[int]) -> None:
+    spans, plain = Spans(), set()
+    for number in (*range(0, 2 * LIMITS.payload_spans, 2), *numbers):
+        spans.add_or_forget(number, number + 1)
+        plain.add(number)
+        assert number in spans
+    assert len(list(spans)) <= LIMITS.payload_spans
+    assert {number for first, end in spans for number in range(first, end)} <= plain
