@@ -26,6 +26,7 @@ from prometheus_client.registry import Collector, CollectorRegistry
 from agent.feed_status import FeedState
 from agent.metrics_sample import Sample
 from agent.status import Severity
+from ledger.lacking import Lacking
 from ledger.limits import LIMITS
 
 _Labels = TypeVar("_Labels", tuple[str], tuple[str, str])
@@ -144,6 +145,15 @@ def _peers(sample: Sample) -> Iterator[Metric]:
     yield from _gauges(
         "peer_heard_age_seconds", "Since anything was heard of the peer.", "peer", {p.id: p.heard_age_s for p in peers}
     )
+    lacking = {peer.id: Lacking() for peer in peers} | dict(sample.lacking)
+    yield from _gauges(
+        "catch_up_lacking_headers", "Blocks of the box that peers hold and that are not here.", "box",
+        {box: each.headers for box, each in lacking.items()},
+    )  # fmt: skip
+    yield from _gauges(
+        "catch_up_lacking_payloads", "Blocks of the box of which only the header is here.", "box",
+        {box: each.payloads for box, each in lacking.items()},
+    )  # fmt: skip
     for name, meaning, attribute in (
         ("link_connections_total", "Connections tried.", "connections"),
         ("link_received_messages_total", "Messages received.", "messages_in"),

@@ -11,6 +11,7 @@ from agent.statistics import Histogram
 from agent.status import Severity, StatusDocument
 from agent.status_builder import build_status
 from ledger.drills import Drilled
+from ledger.lacking import Lacking, lacking
 from ledger.limits import S_NS
 from ledger.quorum import Level
 
@@ -50,6 +51,7 @@ class Sample:
     reserve_bytes: int
     alerts: Mapping[tuple[str, Severity], int]
     drills: Sequence[Drilled]
+    lacking: Mapping[str, Lacking]
 
 
 def take_sample(node: Node) -> Sample:
@@ -82,6 +84,7 @@ def take_sample(node: Node) -> Sample:
         reserve_bytes=node.housekeeping.reserve_bytes,
         alerts=Counter((alert.warning.id, alert.warning.severity) for alert in node.alerts.active()),
         drills=tuple(node.drills.rows()),
+        lacking=lacking(node.member),
     )
 
 

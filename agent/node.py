@@ -14,6 +14,7 @@ from pathlib import Path
 
 from agent.alerts import Alerts
 from agent.box_files import BoxFolder, BoxIdentity, load_box, open_keyring
+from agent.catching_up import CatchingUp
 from agent.clock import StallDetector, read_now, read_pair, read_quality, tick_phase_ns
 from agent.commands import handlers
 from agent.config import Configuration
@@ -42,6 +43,7 @@ from agent.statistics import Statistics
 from drivers import registry
 from ledger.errors import ConfigurationFault, OrledgerError, OurFault
 from ledger.instant import Now
+from ledger.lacking import lacking
 from ledger.limits import LIMITS, S_NS
 from ledger.log import LogId
 from ledger.manifest import Manifest
@@ -114,6 +116,7 @@ class Node:
         self.failover = Failover(self)
         self.drills = Drills(self)
         self.feeds: list[Feed] = []
+        self.catching_up = CatchingUp(lambda: lacking(self.member))
         self._self_check = SelfCheck(self.alerts, read_quality, self.feeds)
         self.recording = False
         self.started_ns = read_now().mono_ns
@@ -323,6 +326,7 @@ class Node:
         self._follow_manifest()
         self.failover.step(now)
         self._self_check.step(now)
+        self.catching_up.step(now)
         self._garbage.collect(now)
 
     def _block_durable(self) -> None:

@@ -81,6 +81,17 @@ class Peer(msgspec.Struct, frozen=True):
     heard_age_s: float | None
 
 
+class CatchingUp(msgspec.Struct, frozen=True):
+    """What is still being copied of the blocks of ``box``: ``headers`` of which nothing is here yet, ``payloads`` of
+    which only the header is; ``left_s``: until then at the rate of the last seconds, None while that is not known.
+    """
+
+    box: str
+    headers: int
+    payloads: int
+    left_s: float | None = None
+
+
 class Disk(msgspec.Struct, frozen=True):
     """``days_left`` until only the reserve is free, at the rate of the last hour; ``wear_percent`` at most, as the
     drive reports it; None where unknown. ``reusable_bytes``: freed inside the ledger's file, which never shrinks.
@@ -132,6 +143,7 @@ class StatusDocument(msgspec.Struct, frozen=True, kw_only=True):
     disk: Disk
     clock: Clock
     drills: tuple[Drill, ...] = ()
+    catching_up: tuple[CatchingUp, ...] = ()
 
 
 def judged(alerts: Iterable[Alert]) -> tuple[State, ExitCode]:

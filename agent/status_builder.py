@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Literal
 
 from agent.clock import read_quality
 from agent.disk_health import wear_percent
-from agent.status import Alert, Case, Clock, Disk, Drill, Feed, Log, Peer, StatusDocument, judged
+from agent.status import Alert, Case, CatchingUp, Clock, Disk, Drill, Feed, Log, Peer, StatusDocument, judged
 from ledger.block import ClockState
 from ledger.limits import S_NS
 from ledger.quorum import Level
@@ -61,6 +61,10 @@ def build_status(node: Node) -> StatusDocument:
         disk=_disk(node),
         clock=_clock(),
         drills=tuple(_drills(node, utc_ns)),
+        catching_up=tuple(
+            CatchingUp(box, behind.lacking.headers, behind.lacking.payloads, behind.left_s)
+            for box, behind in node.catching_up.boxes().items()
+        ),
     )
 
 

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from datetime import UTC, datetime
 from itertools import zip_longest
 
-from agent.status import Alert, Case, Clock, Disk, Drill, Feed, Log, Peer, StatusDocument
+from agent.status import Alert, Case, CatchingUp, Clock, Disk, Drill, Feed, Log, Peer, StatusDocument
 
 Line = list[tuple[str, str]]
 """Spans of text, each with a rich style ("" for none)."""
@@ -20,10 +20,13 @@ _SEVERITY_STYLE = {"critical": "bold red", "warning": "yellow", "info": ""}  # w
 
 
 def status_lines(status: StatusDocument) -> list[Line]:
-    """Header, alerts if any, the case and its log, feeds, then peers with disk and clock beside them."""
+    """Header, alerts if any, the case and its log, feeds, then peers with disk and clock beside them, and what is
+    still being copied.
+    """
     lines = [_header(status), *_alerts(status.alerts), _case(status.case, status.log)]
     lines += _feeds(status.feeds)
     lines += _peers(status)
+    lines += [[(_catching_up(each), "yellow")] for each in status.catching_up]
     return [[(_printable(text), style) for text, style in line if text] for line in lines]
 
 
@@ -130,6 +133,15 @@ def _disk(disk: Disk) -> str:
     if disk.fsync_p99_ms is not None:
         text += f"  fsync p99 {disk.fsync_p99_ms:.0f} ms"
     return text
+
+
+def _catching_up(behind: CatchingUp) -> str:
+    """Of a box that was away, or whose peer was: how much is still to come, and when that is over."""
+    text = f"catching up: {behind.headers + behind.payloads:,} blocks of {behind.box} still to be copied here"
+    if behind.left_s is None:
+        return text
+    left_s = behind.left_s
+    return f"{text}, about {f'{max(1, round(left_s))} s' if left_s < 99.5 else duration(left_s)}"
 
 
 def _drills(drills: tuple[Drill, ...]) -> str:

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from ledger.checkpoint import Checkpoint, sign_checkpoint
 from ledger.errors import NoPeer, PeerFault, VerificationFailed
 from ledger.evidence import equivocation_proof
+from ledger.lacking import Lacking, lacking
 from ledger.limits import LIMITS, S_NS
 from ledger.log import LogId
 from ledger.messages import (
@@ -119,6 +120,26 @@ def test_a_peer_away_and_back_catches_up_and_vouches_again() -> None:
     cluster.run(30)
     assert writer.vouching.size_at(Level.WITNESSED) == writer.chain.size
     assert cluster.boxes["or-3"].disk.length(writer.chain.log) == writer.chain.size
+
+
+def test_a_box_that_was_away_knows_how_much_it_lacks_of_whom() -> None:
+    cluster = Cluster(3)
+    cluster.run(12)
+    away = cluster.boxes["or-3"].member
+    assert lacking(away) == {}
+    cluster.run(90, only=["or-1", "or-2"])
+    missed = cluster.boxes["or-1"].member.writer.chain.size
+    missed -= away.witness.replicas[cluster.boxes["or-1"].member.writer.chain.log].size
+    report = cluster.boxes["or-1"].member.writer.chain.replica.report()
+    assert report is not None
+    away.gossip.on_heads("or-1", (report,))
+    assert lacking(away) == {"or-1": Lacking(headers=missed)}
+    cluster.run(60)
+    assert lacking(away) == {}
+    for replica in away.witness.replicas.values():
+        if replica.log.box == "or-2" and replica.log.fenced:
+            replica.unheld.add(2, 5)
+    assert lacking(away) == {"or-2": Lacking(payloads=3)}
 
 
 @pytest.mark.parametrize("n", [2, 3, 4, 5])

@@ -11,7 +11,7 @@ from tests.sim.scenario import run_seed
 # Seed that catches it first, and words of what it says.
 CAUGHT_BY: dict[str, tuple[int, str]] = {
     mutants.continue_from_own_disk.__name__: (12, "does not continue"),
-    mutants.longest_chain.__name__: (4, "does not continue"),
+    mutants.longest_chain.__name__: (9, "does not continue"),
     mutants.acknowledge_before_fsync.__name__: (0, "before its disk held it"),
     mutants.cosign_before_persisting.__name__: (0, "before its disk held it"),
     mutants.cosign_without_the_payloads.__name__: (0, "without the payload"),

@@ -117,3 +117,11 @@ def test_no_control_character_of_a_device_s_name_reaches_the_terminal() -> None:
 )
 def test_durations(seconds: float, shown: str) -> None:
     assert duration(seconds) == shown
+
+
+def test_what_is_still_being_copied_is_said_with_the_time_it_takes() -> None:
+    behind = (status.CatchingUp("or-1", 12_000, 300, 40.2), status.CatchingUp("or-2", 0, 5))
+    assert text(replace(GOOD, catching_up=behind)) == ALL_IS_WELL + (
+        "catching up: 12,300 blocks of or-1 still to be copied here, about 40 s\n"
+        "catching up: 5 blocks of or-2 still to be copied here\n"
+    )
