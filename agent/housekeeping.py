@@ -69,6 +69,7 @@ class Housekeeping:
         self._now = now
         self._quality = quality
         self.usage: Callable[[], StoreUsage] = store.usage
+        self.on_pruned: Callable[[LogId, int, int], None] = lambda _log, _first, _end: None
         self.reserve_bytes = section.reserve_gib * _GIB
         self._retention_days = section.retention_days
         self._retention = Retention(store, section.retention_days * DAY_NS)
@@ -148,6 +149,7 @@ class Housekeeping:
         for op in seen.ops:
             if isinstance(op, PrunePayloads):
                 self._member.pruned(op.log, op.end)
+                self.on_pruned(op.log, op.first, op.end)
         self._member.expired(seen.expired - self._expired)
         self._expired = seen.expired
         if seen.ops:

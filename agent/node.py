@@ -32,6 +32,7 @@ from agent.intake import Intake
 from agent.mender import Mender
 from agent.network import Network
 from agent.object_intake import ObjectIntake
+from agent.object_keeper import ObjectKeeper
 from agent.page import Page
 from agent.pump import Pump
 from agent.recorder import Recorder
@@ -99,9 +100,6 @@ class Node:
             self.store.self_value(QUOTA),
             self.store.proofs().values(),
         )
-        reserve_bytes = configuration.store.reserve_gib << 30
-        self.objects = ObjectIntake(ObjectFolder.open(folder.objects), self._live_key, reserve_bytes // 2)
-        self.recorder.objects_named_in = self.objects.named_in
         self._followed = self.member.manifests.newest
         self.pump = Pump(
             self.member, self.store, self.keyring, self.intake, self.alerts, self.statistics, read_now, self._failed
@@ -112,6 +110,7 @@ class Node:
         self.housekeeping = Housekeeping(
             self.store, self.keyring, self.member, self.pump, self.alerts, configuration.store, read_now, read_quality
         )
+        self.objects, self.object_keeper = self._open_objects(folder)
         self.network = Network(self)
         self.failover = Failover(self)
         self.drills = Drills(self)
@@ -131,6 +130,16 @@ class Node:
         self.intake.on_waited_for = self._close_early
         self._stalls = StallDetector()
         self._garbage = Garbage()
+
+    def _open_objects(self, folder: BoxFolder) -> tuple[ObjectIntake, ObjectKeeper]:
+        """What is too large for a block: its way in, and who keeps it."""
+        objects = ObjectIntake(ObjectFolder.open(folder.objects), self._live_key, self.housekeeping.reserve_bytes // 2)
+        keeper = ObjectKeeper(
+            self.store, self.keyring, self.member, self.pump, self.intake, objects, self.alerts, read_now
+        )
+        self.recorder.objects_named_in = keeper.named_in
+        self.housekeeping.on_pruned = keeper.pruned
+        return objects, keeper
 
     # ---- life --------------------------------------------------------------------------------------------------
 
@@ -176,6 +185,7 @@ class Node:
                 await self._control.start()
             await self.network.start()
             self.housekeeping.start()
+            self.object_keeper.start()
             self.drills.start()
             self.page.start()
             self._garbage.settle(self.now())
@@ -234,6 +244,7 @@ class Node:
         for feed in self.feeds:
             await feed.stop()
         await self.housekeeping.stop()
+        await self.object_keeper.stop()
         if self._failure is None and self.recording:
             self._tick(time.perf_counter_ns())
             await self.pump.drain()

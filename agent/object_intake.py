@@ -40,7 +40,7 @@ class ObjectIntake:
         self.folder = folder
         self._live_key = live_key
         self._keep_free_bytes = keep_free_bytes
-        self._limits = limits
+        self.limits = limits
         self._mono_ns = mono_ns
         self._lock = threading.Lock()
         self._writing = 0
@@ -62,7 +62,7 @@ class ObjectIntake:
             self.count_refused()
             raise
         header = ObjectHeader(log, data_key.key_id, secrets.token_bytes(SALT_BYTES))
-        return IncomingObject(self, file, Sealer(header, data_key, self._limits), self._limits)
+        return IncomingObject(self, file, Sealer(header, data_key, self.limits), self.limits)
 
     def _require_live(self) -> tuple[LogId, DataKey]:
         live = self._live_key()
@@ -95,7 +95,7 @@ class ObjectIntake:
     def _claim(self) -> None:
         with self._lock:
             waiting = self._writing + len(self._finished)
-            if self._writing >= self._limits.object_writers or waiting >= self._limits.object_notice_entries:
+            if self._writing >= self.limits.object_writers or waiting >= self.limits.object_notice_entries:
                 text = f"{self._writing} objects are being written, {len(self._finished)} wait to be recorded"
                 raise StoreFault("objects.busy", text, "the sender may try again")
             self._writing += 1
@@ -139,7 +139,7 @@ class ObjectIntake:
 
         Blocks for the disk.
         """
-        due_ns = self._mono_ns() - self._limits.object_unrecorded_ns
+        due_ns = self._mono_ns() - self.limits.object_unrecorded_ns
         with self._lock:
             late = [name for name, (_, at_ns) in self._finished.items() if at_ns <= due_ns and name not in waiting]
             for name in late:
@@ -153,7 +153,7 @@ class ObjectIntake:
     @property
     def has_late(self) -> bool:
         """True when ``expire`` may find something."""
-        due_ns = self._mono_ns() - self._limits.object_unrecorded_ns
+        due_ns = self._mono_ns() - self.limits.object_unrecorded_ns
         with self._lock:
             return any(at_ns <= due_ns for _, at_ns in self._finished.values())
 

@@ -64,6 +64,7 @@ class Pump:
         self.rebuilding: Collection[LogId] = ()
         self.durable_blocks = 0
         self.on_durable: Callable[[], None] = lambda: None
+        self.on_peer: Callable[[str, bool], None] = lambda _peer, _is_up: None
         self.take_range: Callable[[str, bytes], bool] = lambda _sender, _wire: False
         self._member = member
         self._keyring = keyring
@@ -258,11 +259,13 @@ class Pump:
     def peer_up(self, peer: str) -> None:
         """A peer's broker can be reached."""
         self._member.peer_up(peer)
+        self.on_peer(peer, True)
         self.pump()
 
     def peer_down(self, peer: str) -> None:
         """A peer's broker cannot be reached."""
         self._member.peer_down(peer)
+        self.on_peer(peer, False)
 
     def _note_witnessed(self) -> None:
         witnessed = self._member.writer.vouching.size_at(Level.WITNESSED)

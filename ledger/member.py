@@ -4,7 +4,7 @@ wire bytes and events out. The agent gives it a disk and a network; the simulati
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -21,14 +21,20 @@ from ledger.manifest import Manifest
 from ledger.messages import (
     Answer,
     Ask,
+    AskHoldings,
     BlockMessage,
     Cosign,
     Fence,
     Get,
+    GetObject,
     GetWrap,
     Heads,
+    Holding,
     ManifestOffer,
     Nack,
+    ObjectBody,
+    ObjectPiece,
+    PlainBody,
     Promise,
     Range,
     Refuse,
@@ -116,6 +122,7 @@ class Member:
             self.witness.filled,
         )  # fmt: skip
         self.events: list[RestoreReply] = []
+        self.on_object: Callable[[str, ObjectBody, bytes], None] = _no_objects
         self.gossip = Gossip(own_id, self.writer, self.witness, self.catchup, self.out)
         self.keys = KeyExchange(
             own_id, secrets.receiving, self.manifests, keys, self.out, self.witness.replicas.get,
@@ -284,7 +291,7 @@ class Member:
 
     def _encoded(self, tell: Tell) -> WireMessage:
         body = tell.body
-        wire = encode_plain(body) if isinstance(body, BlockMessage | Cosign | Range) else self.sign(body)
+        wire = encode_plain(body) if isinstance(body, PlainBody) else self.sign(body)
         return WireMessage(tell.to, wire, type(body), tell.bulk)
 
     def sign(self, body: SignedBody) -> bytes:
@@ -335,6 +342,8 @@ class Member:
                     self.events.append(RestoreReply(sender, answer))
             case ManifestOffer(signed_manifest):
                 self.offer_manifest(signed_manifest)
+            case GetObject() | Holding() | AskHoldings() as about_objects:
+                self.on_object(sender, about_objects, message.wire)
 
     def offer_manifest(self, signed_manifest: bytes) -> bool:
         """A newer manifest, from a peer or from an operator; True when it is in force now.
@@ -376,7 +385,7 @@ class Member:
             case Stored() as stored:
                 self.writer.on_stored(sender, stored)
 
-    def _on_plain(self, sender: str, message: BlockMessage | Cosign | Range, now: Now) -> None:
+    def _on_plain(self, sender: str, message: PlainBody, now: Now) -> None:
         if isinstance(message, BlockMessage):
             replica = self.witness.on_block(sender, message, now)
             if replica.waiting:
@@ -384,6 +393,8 @@ class Member:
             self._want_named(sender)
         elif isinstance(message, Cosign):
             self.writer.on_cosign(message)
+        elif isinstance(message, ObjectPiece):
+            self.on_object(sender, message, b"")
         elif message.request_id >= RESTORE_REQUESTS_FROM:
             self.events.append(RestoreReply(sender, message))
         elif message.request_id >= PAYLOAD_REQUESTS_FROM:
@@ -421,3 +432,7 @@ class Member:
     def answer(self, nonce: bytes, box: str, now: Now) -> Answer:
         """Every durable head of ``box`` held here, newest first: for this box's own restore."""
         return self.gossip.answer(nonce, box, now)
+
+
+def _no_objects(_sender: str, _body: ObjectBody, _wire: bytes) -> None:
+    """A box without an object folder neither gives nor takes any."""

@@ -27,6 +27,7 @@ _HEADS = 1_024
 _RANGE_BLOCKS = 65_536
 _BLOCKS = (1 << 32) - 1
 _WRAPS = 66
+_NAME_BYTES = 32
 _WRAP_BYTES = 256
 _FRONTIER_BYTES = 4_096
 _EVIDENCE_BYTES = PROOF_BYTES
@@ -183,6 +184,31 @@ class Answer:
 
 
 @dataclass(frozen=True, slots=True)
+class GetObject:
+    """Ask for bytes ``first`` to ``end`` - 1 of a sealed object, of at most one chunk."""
+
+    request_id: int
+    sha256: bytes
+    first: int
+    end: int
+
+
+@dataclass(frozen=True, slots=True)
+class Holding:
+    """The sender durably holds this object whole, has checked it, and holds the key that opens it."""
+
+    sha256: bytes
+    sealed_bytes: int
+
+
+@dataclass(frozen=True, slots=True)
+class AskHoldings:
+    """Ask which of these objects the other holds."""
+
+    names: tuple[bytes, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class BlockMessage:
     """A live block: signed header, sealed payload, the root with it appended, the writer's checkpoint signature."""
 
@@ -217,8 +243,22 @@ class Range:
     blocks: tuple[tuple[bytes, bytes], ...]
 
 
-SignedBody = Fence | Promise | Refuse | Stored | Nack | Get | Heads | Wrap | GetWrap | ManifestOffer | Ask | Answer
-PlainBody = BlockMessage | Cosign | Range
+@dataclass(frozen=True, slots=True)
+class ObjectPiece:
+    """Answer to a GET_OBJECT: the bytes from ``first`` on; none when the sender does not hold the object."""
+
+    request_id: int
+    sha256: bytes
+    first: int
+    data: bytes
+
+
+ObjectBody = GetObject | Holding | AskHoldings | ObjectPiece
+SignedBody = (
+    Fence | Promise | Refuse | Stored | Nack | Get | Heads | Wrap | GetWrap | ManifestOffer | Ask | Answer
+    | GetObject | Holding | AskHoldings
+)  # fmt: skip
+PlainBody = BlockMessage | Cosign | Range | ObjectPiece
 Body = SignedBody | PlainBody
 
 
@@ -266,6 +306,12 @@ def _decode_range(take: Fields) -> Range:
     return Range(request_id, log, first, frontier, tuple(blocks))
 
 
+def _names(value: list[Any]) -> tuple[bytes, ...]:
+    if any(type(name) is not bytes or len(name) != _NAME_BYTES for name in value):
+        raise PeerFault("codec.field", "an object's name must be 32 bytes")
+    return tuple(value)
+
+
 def _log(take: Fields) -> LogId:
     return LogId.from_fields(take.optional(), "message")
 
@@ -297,12 +343,18 @@ _TABLE: dict[int, tuple[type, int, Callable[[Any], list[Any]], Callable[[Fields]
     11: (Ask, 2, lambda m: [m.nonce, m.box], lambda t: Ask(t.raw(NONCE_BYTES), t.text(63, 1))),
     12: (Answer, 5, lambda m: [m.nonce, m.box, [r.fields() for r in m.reports], m.proofs, m.silent_ms],
          lambda t: Answer(t.raw(NONCE_BYTES), t.text(63, 1), _reports(t.array(_HEADS)), t.uint(), t.uint())),
+    13: (GetObject, 4, lambda m: [m.request_id, m.sha256, m.first, m.end],
+         lambda t: GetObject(t.uint(), t.raw(_NAME_BYTES), t.uint(), t.uint())),
+    14: (Holding, 2, lambda m: [m.sha256, m.sealed_bytes], lambda t: Holding(t.raw(_NAME_BYTES), t.uint())),
+    15: (AskHoldings, 1, lambda m: [list(m.names)], lambda t: AskHoldings(_names(t.array(LIMITS.object_names_asked)))),
     32: (BlockMessage, 4, lambda m: [m.signed_header, m.payload, m.root, m.checkpoint_signature],
          lambda t: BlockMessage(t.blob(LIMITS.signed_header_bytes), t.blob(_MAX), t.raw(32), t.raw(SIGNATURE_BYTES))),
     33: (Cosign, 6, lambda m: [m.cosigner, m.log.fields(), m.size, m.root, m.time_s, m.signature],
          lambda t: Cosign(t.text(63, 1), _log(t), t.uint(), t.raw(32), t.uint(), t.raw(SIGNATURE_BYTES))),
     34: (Range, 5, lambda m: [m.request_id, m.log.fields(), m.first, m.frontier, [[h, p] for h, p in m.blocks]],
          _decode_range),
+    35: (ObjectPiece, 4, lambda m: [m.request_id, m.sha256, m.first, m.data],
+         lambda t: ObjectPiece(t.uint(), t.raw(_NAME_BYTES), t.uint(), t.blob(LIMITS.range_reply_bytes))),
 }  # fmt: skip
 _KIND_OF = {row[0]: kind for kind, row in _TABLE.items()}
 _FIRST_PLAIN = 32

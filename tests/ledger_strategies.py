@@ -12,15 +12,19 @@ from ledger.manifest import Box, Manifest, Role
 from ledger.messages import (
     Answer,
     Ask,
+    AskHoldings,
     BlockMessage,
     Cosign,
     Fence,
     Get,
+    GetObject,
     GetWrap,
     HeadReport,
     Heads,
+    Holding,
     ManifestOffer,
     Nack,
+    ObjectPiece,
     PlainBody,
     Promise,
     Range,
@@ -111,11 +115,15 @@ signed_by_type: dict[type, st.SearchStrategy[SignedBody]] = {
     ManifestOffer: st.builds(ManifestOffer, blobs),
     Ask: st.builds(Ask, exactly(16), names),
     Answer: st.builds(Answer, exactly(16), names, tuples_of(reports), counts, counts),
+    GetObject: st.builds(GetObject, counts, hashes, counts, counts),
+    Holding: st.builds(Holding, hashes, counts),
+    AskHoldings: st.builds(AskHoldings, tuples_of(hashes)),
 }
 plain_by_type: dict[type, st.SearchStrategy[PlainBody]] = {
     BlockMessage: st.builds(BlockMessage, blobs, blobs, hashes, signatures),
     Cosign: st.builds(Cosign, names, logs, counts, hashes, counts, signatures),
     Range: st.builds(Range, counts, logs, counts, blobs, tuples_of(st.tuples(blobs, blobs))),
+    ObjectPiece: st.builds(ObjectPiece, counts, hashes, counts, blobs),
 }
 signed_bodies: st.SearchStrategy[SignedBody] = st.one_of(*signed_by_type.values())
 plain_bodies: st.SearchStrategy[PlainBody] = st.one_of(*plain_by_type.values())

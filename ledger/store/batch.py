@@ -30,7 +30,7 @@ from ledger.ops import (
     PutTomb,
     ReplaceBlock,
 )
-from ledger.store.objects import ObjectRows, holding_key
+from ledger.store.objects import ObjectRows
 from ledger.store.reads import DROPPED_PREFIX, SELF_PREFIX, Dropped, dropped_of, find_lid, length_of, numbered_rows
 from ledger.store.rows import (
     MOST_SEQ,
@@ -86,7 +86,7 @@ class Batch:
             case MarkObject(log, seq, sha256, state):
                 self._objects.mark(self._lid(log), seq, sha256, state)
             case PutHolding(sha256, box, value):
-                self._put(Table.OBJECT_HOLDINGS, holding_key(sha256, box), value)
+                self._objects.holding(sha256, box, value)
             case _:
                 self._put_fact(op)
 

@@ -7,7 +7,7 @@ file is durable. An object is known by the block that names it and not by its na
 from __future__ import annotations
 
 import struct
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,19 +15,18 @@ import lmdb
 
 from ledger.block import decode_signed_header
 from ledger.canonical import Fields, pack, unpack
-from ledger.errors import PeerFault, StoreFault
+from ledger.errors import PeerFault
 from ledger.limits import LIMITS
 from ledger.log import LogId
 from ledger.notices import StoredObject, StoredObjects
 from ledger.ops import ObjectState
 from ledger.plain_header import plain_header
 from ledger.store.reads import ReadTransaction, StoreReads, log_row
-from ledger.store.rows import Table, frame_row, lid_of, open_row
+from ledger.store.rows import MOST_SEQ, Table, corrupt, frame_row, lid_key, lid_of, open_row
 
 _PLACE = struct.Struct(">IQ")
 _NAME_BYTES = 32
 _ROW_BYTES = 256
-_OURS = "report this: the store was asked for what its rules exclude"
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,13 +101,20 @@ class ObjectRows:
         key = object_key(lid, seq, sha256)
         row = self._txn.get(key, db=self._tables[Table.OBJECTS])
         if row is None:
-            raise StoreFault("store.out-of-order", f"no block names object {sha256.hex()[:16]}", _OURS)
-        _, _, stored, _ = _open_row(key, row)
+            return  # its block was dropped meanwhile
+        _, _, stored, before = _open_row(key, row)
+        if before is ObjectState.GONE and state is ObjectState.HELD:
+            return  # retention took it while it was being fetched
         self._put(Table.OBJECTS, key, _row(stored, state))
         if state is ObjectState.WANTED:
             self._put(Table.OBJECTS_WANTED, key, b"")
         else:
             self._txn.delete(key, db=self._tables[Table.OBJECTS_WANTED])
+
+    def holding(self, sha256: bytes, box: str, value: bytes) -> None:
+        """A box's word, as long as a block names the object."""
+        if self._is_named(sha256):
+            self._put(Table.OBJECT_HOLDINGS, holding_key(sha256, box), value)
 
     def expire(self, lid: int, first: int, end: int) -> None:
         """The payloads of these blocks went, and with them what they name."""
@@ -150,46 +156,55 @@ class ObjectRows:
 class ObjectReads(StoreReads):
     """Questions about objects; a store of an earlier version has none."""
 
-    def objects(self, log: LogId | None = None) -> Iterator[ObjectRow]:
+    def objects(self, log: LogId | None = None, first: int = 0, end: int = MOST_SEQ + 1) -> Iterator[ObjectRow]:
         """Every object that a block of the log, or of any, names, in the order of the blocks. Raises StoreFault."""
-        logs = self._lids()
-        lids = [lid for lid, each in logs.items() if log in (None, each)]
-        for lid in lids:
-            after = _PLACE.pack(lid, 0)
+        for lid, each in self._lids().items():
+            if log not in (None, each):
+                continue
+            after = _PLACE.pack(lid, first)
             while True:
-                rows = self._object_page(Table.OBJECTS, after, _PLACE.pack(lid, (1 << 64) - 1))
+                rows = self._object_page(Table.OBJECTS, after, _PLACE.pack(lid, end))
                 for key, row in rows:
-                    yield self._object_row(logs, key, row)
+                    yield self._object_row(key, row)
                 if not rows:
                     break
                 after = rows[-1][0] + b"\x00"
 
-    def objects_wanted(self, after: ObjectRow | None = None, most: int = LIMITS.object_wanted_rows) -> list[ObjectRow]:
-        """Objects that are not held here, in the order of the logs; those after a row, to go on there."""
-        logs = self._lids()
-        first = b""
-        if after is not None:
-            lid = next((lid for lid, log in logs.items() if log == after.log), None)
-            first = b"" if lid is None else object_key(lid, after.seq, after.stored.sha256) + b"\x00"
-
-        def page(txn: ReadTransaction) -> list[tuple[bytes, bytes]]:
-            found: list[tuple[bytes, bytes]] = []
-            with txn.cursor(db=self._tables[Table.OBJECTS_WANTED]) as cursor:
-                more = cursor.set_range(first)
-                while more and len(found) < most:
-                    row = txn.get(cursor.key(), db=self._tables[Table.OBJECTS])
-                    if row is not None:
-                        found.append((cursor.key(), row))
-                    more = cursor.next()
-            return found
-
+    def objects_wanted(self, most: int = LIMITS.object_wanted_rows) -> list[ObjectRow]:
+        """Objects that are not held here: of each log's first an equal share, so that none keeps another waiting."""
         if Table.OBJECTS_WANTED not in self._tables:
             return []
-        return [self._object_row(logs, key, row) for key, row in self._read(page, "objects wanted")]
+
+        def first_of(lid: int, share: int) -> Callable[[ReadTransaction], list[tuple[bytes, bytes]]]:
+            def page(txn: ReadTransaction) -> list[tuple[bytes, bytes]]:
+                found: list[tuple[bytes, bytes]] = []
+                with txn.cursor(db=self._tables[Table.OBJECTS_WANTED]) as cursor:
+                    more = cursor.set_range(_PLACE.pack(lid, 0))
+                    while more and len(found) < share and lid_of(cursor.key()) == lid:
+                        row = txn.get(cursor.key(), db=self._tables[Table.OBJECTS])
+                        if row is not None:
+                            found.append((cursor.key(), row))
+                        more = cursor.next()
+                return found
+
+            return page
+
+        wanting = self._read(self._logs_that_want, "objects wanted")
+        share = max(1, most // max(1, len(wanting)))
+        pages = [self._read(first_of(lid, share), "objects wanted") for lid in wanting[:most]]
+        return [self._object_row(key, row) for page in pages for key, row in page]
+
+    def _logs_that_want(self, txn: ReadTransaction) -> list[int]:
+        found: list[int] = []
+        with txn.cursor(db=self._tables[Table.OBJECTS_WANTED]) as cursor:
+            more = cursor.first()
+            while more:
+                found.append(lid_of(cursor.key()))
+                more = cursor.set_range(_PLACE.pack(found[-1] + 1, 0))
+        return found
 
     def objects_named(self, sha256: bytes) -> list[ObjectRow]:
         """Every block that names an object of this name."""
-        logs = self._lids()
 
         def rows(txn: ReadTransaction) -> list[tuple[bytes, bytes]]:
             found: list[tuple[bytes, bytes]] = []
@@ -205,7 +220,7 @@ class ObjectReads(StoreReads):
 
         if Table.OBJECT_NAMES not in self._tables:
             return []
-        return [self._object_row(logs, key, row) for key, row in self._read(rows, "object names")]
+        return [self._object_row(key, row) for key, row in self._read(rows, "object names")]
 
     def object_holdings(self, sha256: bytes) -> dict[str, bytes]:
         """Who said that it holds this object, and its signed word."""
@@ -234,11 +249,12 @@ class ObjectReads(StoreReads):
     def _lids(self) -> dict[int, LogId]:
         return {lid_of(key): log_row(value)[0] for key, value in self._rows(Table.LOGS)}
 
-    def _object_row(self, logs: dict[int, LogId], key: bytes, row: bytes) -> ObjectRow:
+    def _object_row(self, key: bytes, row: bytes) -> ObjectRow:
         lid, seq, stored, state = _open_row(key, row)
-        if lid not in logs:
-            raise StoreFault("store.corrupt", f"objects stand under number {lid}, which is no log", _OURS)
-        return ObjectRow(logs[lid], seq, stored, state)
+        found = self._row(Table.LOGS, lid_key(lid))
+        if found is None:
+            raise corrupt("objects", f"some stand under number {lid}, which is no log")
+        return ObjectRow(log_row(found)[0], seq, stored, state)
 
     def _object_page(self, table: Table, first: bytes, end: bytes) -> list[tuple[bytes, bytes]]:
         def page(txn: ReadTransaction) -> list[tuple[bytes, bytes]]:

@@ -1,0 +1,130 @@
+"""What boxes say to each other about objects: pieces asked for and given, and each other's word that one is held.
+
+Pieces travel on the connection for bulk. What a peer may have under way here is bounded, and so is what this box asks.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import Counter
+from collections.abc import Callable
+from concurrent.futures import Executor
+from dataclasses import dataclass
+
+from agent.pump import Pump
+from ledger.errors import NoPeer, OrledgerError, PeerFault
+from ledger.limits import LIMITS, S_NS, Limits
+from ledger.member import Member
+from ledger.messages import AskHoldings, GetObject, Holding, ObjectBody, ObjectPiece, SignedBody, encode_plain
+from ledger.objects.assembly import PIECE_BYTES
+from ledger.objects.folder import ObjectFolder
+
+
+@dataclass(slots=True)
+class ExchangeCounters:
+    """Bytes of objects that came from peers and that were given to them."""
+
+    bytes_in: int = 0
+    bytes_out: int = 0
+
+
+class ObjectExchange:
+    """Belongs to the loop; what it reads of the disk it reads on ``threads``.
+
+    ``on_holding(sender, holding, wire)`` and ``on_asked(sender, names)`` are told of what peers say and ask.
+    """
+
+    def __init__(
+        self, member: Member, pump: Pump, folder: ObjectFolder, threads: Executor, limits: Limits = LIMITS
+    ) -> None:
+        self._member = member
+        self._pump = pump
+        self._folder = folder
+        self._threads = threads
+        self._limits = limits
+        self._next_id = 0
+        self._asked: dict[int, tuple[str, GetObject, asyncio.Future[bytes]]] = {}
+        self._serving: Counter[str] = Counter()
+        self.counters = ExchangeCounters()
+        self.on_holding: Callable[[str, Holding, bytes], None] = lambda _sender, _holding, _wire: None
+        self.on_asked: Callable[[str, tuple[bytes, ...]], None] = lambda _sender, _names: None
+        member.on_object = self._on_message
+
+    # ---- asking ------------------------------------------------------------------------------------------------
+
+    async def fetch(self, peer: str, sha256: bytes, first: int, end: int) -> bytes:
+        """Bytes of an object from a peer; empty when it does not hold it. Raises NoPeer when it does not answer."""
+        self._next_id += 1
+        get = GetObject(self._next_id, sha256, first, end)
+        came: asyncio.Future[bytes] = asyncio.get_running_loop().create_future()
+        self._asked[get.request_id] = (peer, get, came)
+        try:
+            if not self.say(peer, get, bulk=True):
+                raise NoPeer("peer.away", f"{peer} cannot be reached", f"orledger status; look at {peer}")
+            async with asyncio.timeout(self._limits.object_piece_timeout_ns / S_NS):
+                return await came
+        except TimeoutError:
+            raise NoPeer("peer.silent", f"{peer} does not answer", f"look at {peer}") from None
+        finally:
+            del self._asked[get.request_id]
+
+    def say(self, peer: str, body: SignedBody, *, bulk: bool = False) -> bool:
+        """Say something signed to a peer; False when it cannot be reached."""
+        wire = self._pump.wire
+        return wire is not None and wire.send_to(peer, self._member.sign(body), bulk=bulk)
+
+    # ---- what comes --------------------------------------------------------------------------------------------
+
+    def _on_message(self, sender: str, body: ObjectBody, wire: bytes) -> None:
+        match body:
+            case ObjectPiece():
+                self._on_piece(sender, body)
+            case GetObject():
+                self._on_get(sender, body)
+            case Holding():
+                self.on_holding(sender, body, wire)
+            case AskHoldings(names):
+                self.on_asked(sender, names)
+
+    def _on_piece(self, sender: str, piece: ObjectPiece) -> None:
+        """What was not asked for, or comes too late, is nobody's."""
+        peer, get, came = self._asked.get(piece.request_id, ("", None, None))
+        if get is None or came is None or came.done() or (peer, get.sha256, get.first) != (
+            sender, piece.sha256, piece.first
+        ):  # fmt: skip
+            return
+        if piece.data and len(piece.data) != get.end - get.first:
+            came.set_exception(PeerFault("object.short-piece", f"{sender} gave {len(piece.data)} bytes of a piece"))
+            return
+        self.counters.bytes_in += len(piece.data)
+        came.set_result(piece.data)
+
+    def _on_get(self, sender: str, get: GetObject) -> None:
+        if not 0 < get.end - get.first <= PIECE_BYTES:
+            raise PeerFault("object.range", f"{sender} asks for bytes {get.first} to {get.end} of an object")
+        if self._serving[sender] >= self._limits.object_serves_of_a_peer:
+            raise PeerFault("peer.flood", f"{sender} asks for more pieces of objects than may be under way")
+        self._serving[sender] += 1
+        reading = asyncio.get_running_loop().run_in_executor(self._threads, self._read, get)
+        reading.add_done_callback(lambda read: self._give(sender, get, read))
+
+    def _read(self, get: GetObject) -> bytes:
+        """On a thread. Empty when it is not held, or not so long."""
+        length = self._folder.length(get.sha256)
+        if length is None or get.end > length:
+            return b""
+        with self._folder.source(get.sha256) as source:
+            return source.read(get.first, get.end)
+
+    def _give(self, sender: str, get: GetObject, read: asyncio.Future[bytes]) -> None:
+        self._serving[sender] -= 1
+        if read.cancelled():
+            return
+        fault = read.exception()
+        if fault is not None and not isinstance(fault, OrledgerError):
+            raise fault
+        data = b"" if fault is not None else read.result()  # what our disk does not give back, another may hold
+        self.counters.bytes_out += len(data)
+        if self._pump.wire is not None:
+            piece = ObjectPiece(get.request_id, get.sha256, get.first, data)
+            self._pump.wire.reply_to(sender, encode_plain(piece), bulk=True)

@@ -1,0 +1,155 @@
+"""Who holds which object: this box's own word, given once it has checked and made durable, and the words of others.
+
+An object has a level as a block has: local, copied by j peers, witnessed by as many as the quorum table wants. The word
+is a signed message of its own; it is kept, so that a restart, or an auditor, finds it again.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+
+from agent.object_exchange import ObjectExchange
+from agent.pump import Pump
+from ledger.errors import PeerFault
+from ledger.keyring import Keyring
+from ledger.limits import LIMITS
+from ledger.log import LogId
+from ledger.member import Member
+from ledger.messages import AskHoldings, Holding
+from ledger.notices import StoredObject
+from ledger.objects import Layout, ObjectFolder, read_header
+from ledger.objects.format import ChunkCipher
+from ledger.ops import ObjectState, PutHolding
+from ledger.quorum import Level
+from ledger.store import Store
+
+_VOUCHED_REMEMBERED = 8_192
+
+
+@dataclass(slots=True)
+class _Open:
+    """An object of this box's that not every peer holds yet, and who does."""
+
+    stored: StoredObject
+    holders: set[str] = field(default_factory=set)
+
+
+class ObjectVouching:
+    """Belongs to the loop, but for ``check`` and ``load``, which read the disk."""
+
+    def __init__(
+        self, member: Member, pump: Pump, store: Store, keyring: Keyring, folder: ObjectFolder,
+        exchange: ObjectExchange,
+    ) -> None:  # fmt: skip
+        self._member = member
+        self._pump = pump
+        self._store = store
+        self._keyring = keyring
+        self._folder = folder
+        self._exchange = exchange
+        self._open: OrderedDict[bytes, _Open] = OrderedDict()
+        self._vouched: OrderedDict[bytes, int] = OrderedDict()
+        exchange.on_holding = self._on_holding
+
+    # ---- our own word ------------------------------------------------------------------------------------------
+
+    def vouch(self, sha256: bytes, peers: Iterable[str]) -> bool:
+        """Tell these peers that an object is held here, once that was checked. False without its key, or its file.
+
+        Call once its row is durable, and on the loop; ``check`` before it, on a thread.
+        """
+        sealed_bytes = self._vouched.get(sha256)
+        if sealed_bytes is None:
+            return False
+        for peer in peers:
+            self._exchange.say(peer, Holding(sha256, sealed_bytes))
+        return True
+
+    def note_checked(self, sha256: bytes, sealed_bytes: int) -> None:
+        """``check`` was good."""
+        self._vouched[sha256] = sealed_bytes
+        if len(self._vouched) > _VOUCHED_REMEMBERED:
+            self._vouched.popitem(last=False)
+
+    def was_checked(self, sha256: bytes) -> bool:
+        """True when ``check`` need not be made again."""
+        return sha256 in self._vouched
+
+    def check(self, sha256: bytes) -> int | None:
+        """The length of a whole object whose key is held and opens its end; None when either is lacking.
+
+        Raises VerificationFailed when the key does not open it, StoreFault. On a thread.
+        """
+        if self._folder.length(sha256) is None:
+            return None
+        with self._folder.source(sha256) as source:
+            header = read_header(source)
+            key = self._keyring.get(header.key_id)
+            if key is None:
+                return None
+            layout = Layout.of(source.length())
+            last = layout.chunks - 1
+            ChunkCipher(header, key).open(last, source.read(*layout.chunk_at(last)), is_last=True)
+            return source.length()
+
+    def forget(self, sha256: bytes) -> None:
+        """The object is no longer here."""
+        self._vouched.pop(sha256, None)
+        self._open.pop(sha256, None)
+
+    # ---- the words of others -----------------------------------------------------------------------------------
+
+    def load(self) -> None:
+        """Take up the objects of this box that not every peer is known to hold. Reads all rows; on a thread."""
+        own = self._member.own_id
+        peers = self._peers_of(own)
+        for row in self._store.objects():
+            if row.log.box == own and row.state is ObjectState.HELD:
+                holders = set(self._store.object_holdings(row.stored.sha256)) & peers
+                if holders < peers:
+                    self._add(_Open(row.stored, holders))
+
+    def recorded(self, objects: Iterable[StoredObject]) -> None:
+        """A block of this box names these now."""
+        for stored in objects:
+            self._add(_Open(stored))
+
+    def _add(self, known: _Open) -> None:
+        self._open[known.stored.sha256] = known
+        if len(self._open) > LIMITS.object_open_vouchers:
+            self._open.popitem(last=False)
+
+    def _on_holding(self, sender: str, holding: Holding, wire: bytes) -> None:
+        """Kept when a block that is held here names that object. Raises PeerFault when it is of another length."""
+        rows = self._store.objects_named(holding.sha256)
+        if not rows or sender in self._store.object_holdings(holding.sha256):
+            return
+        if all(row.stored.sealed_bytes != holding.sealed_bytes for row in rows):
+            raise PeerFault("object.holding", f"{sender} vouches for another object than the one that is named so")
+        self._member.out.persist(PutHolding(holding.sha256, sender, wire))
+        known = self._open.get(holding.sha256)
+        if known is not None:
+            known.holders.add(sender)
+            if known.holders >= self._peers_of(self._member.own_id):
+                del self._open[holding.sha256]
+
+    def ask(self, peers: Iterable[str]) -> None:
+        """Ask each peer for its word on objects of ours that it has not vouched for, the oldest first."""
+        for peer in peers:
+            names = [name for name, known in self._open.items() if peer not in known.holders]
+            if names:
+                self._exchange.say(peer, AskHoldings(tuple(names[: LIMITS.object_names_asked])))
+
+    def holders(self, log: LogId, sha256: bytes) -> list[str]:
+        """The peers of the box that recorded an object whose word on it is kept here."""
+        return sorted(set(self._store.object_holdings(sha256)) & self._peers_of(log.box))
+
+    def level(self, log: LogId, sha256: bytes) -> Level:
+        """How far an object is vouched for, as far as this box knows."""
+        count = len(self.holders(log, sha256))
+        return self._member.manifest.quorum_of(log.box).level(count, count)
+
+    def _peers_of(self, box: str) -> set[str]:
+        return {each.id for each in self._member.manifest.peers_of(box)}
