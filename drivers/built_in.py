@@ -23,4 +23,5 @@ BUILT_IN: Final = {
     "pb840": "drivers.pb840:Pb840",
     "servo-i": "drivers.servo_i:ServoI",
     "medibus": "drivers.medibus:Medibus",
+    "openigtlink": "drivers.openigtlink:OpenIgtLink",
 }

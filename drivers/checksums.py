@@ -9,6 +9,8 @@ from binascii import crc_hqx
 from functools import reduce
 from operator import xor
 
+from fastcrc import crc64
+
 _MIRRORED = bytes(int(f"{byte:08b}"[::-1], 2) for byte in range(256))
 _CRC8_POLY = 0xD5
 
@@ -64,3 +66,8 @@ def crc8_dvb_s2(data: bytes) -> int:
     for byte in data:
         crc = _CRC8_TABLE[crc ^ byte]
     return crc
+
+
+def crc64_ecma_182(data: bytes | bytearray | memoryview, before: int = 0) -> int:
+    """CRC-64/ECMA-182: polynomial 42F0E1EBA9EA3693, from 0 or from that of the bytes ``before`` (OpenIGTLink)."""
+    return crc64.ecma_182(bytes(data), before)

@@ -30,10 +30,20 @@ class GapCollector:
         self._open: dict[GapCause, _Open] = {}
 
     def add(
-        self, cause: GapCause, now: Now, lost_bytes: int | None, detail: str = "", *, since: Now | None = None
+        self,
+        cause: GapCause,
+        now: Now,
+        lost_bytes: int | None,
+        detail: str = "",
+        *,
+        since: Now | None = None,
+        lost_items: int | None = None,
     ) -> None:
-        """One fault, since ``since`` or just now; no ``lost_bytes``: nothing was lost. The first ``detail`` stays."""
-        items = None if lost_bytes is None else 1
+        """One fault, since ``since`` or just now; no ``lost_bytes``: nothing was lost. The first ``detail`` stays.
+
+        ``lost_items``: how many, where that is known and no bytes tell it; else each fault with bytes is one.
+        """
+        items = lost_items if lost_bytes is None else 1
         fault = self._open.get(cause)
         if fault is None:
             since_ns = (since or now).utc_ns
@@ -42,7 +52,8 @@ class GapCollector:
         fault.until_ns = now.utc_ns
         if lost_bytes is not None:
             fault.lost_bytes = (fault.lost_bytes or 0) + lost_bytes
-            fault.lost_items = (fault.lost_items or 0) + 1
+        if items is not None:
+            fault.lost_items = (fault.lost_items or 0) + items
 
     def deadline_ns(self) -> int | None:
         """Monotonic time at which the next Gap is due."""

@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Iterable, Mapping
 from typing import Any, Final
 
-from agent.demo.full_room import BIS, GATEWAY, MONITOR, OXIMETER, PUMPS, VENTILATOR, RoomDevice
+from agent.demo.full_room import BIS, GATEWAY, MONITOR, OXIMETER, PUMPS, ROBOT, VENTILATOR, RoomDevice
 from agent.demo.vitals import ABSENT, Shown, Vital, vitals
 from agent.demo.watch import Reading
 
@@ -38,10 +38,19 @@ _SHOWN: Final[Mapping[str, Shown]] = {
 }
 
 
+_ROBOT_SHOWN: Final = (
+    ("tool at", "mm", 3, ("MDCX_OPENIGTLINK_TRANSFORM", "ToolTip")),
+    ("force", "N", None, ("MDCX_OPENIGTLINK_SENSOR", "ToolForce")),
+    ("torque", "N.m", None, ("MDCX_OPENIGTLINK_SENSOR", "ToolTorque")),
+)
+
+
 def shown_of(feed: str, state: Mapping[str, Any]) -> list[Vital]:
     """What a person looks at first of one feed of the room, from its state document."""
     if feed == PUMPS:
         return pumps(state)
+    if feed == ROBOT:
+        return robot(state)
     return vitals(state["values"], feed, _SHOWN.get(feed, ()))
 
 
@@ -60,6 +69,20 @@ def pumps(state: Mapping[str, Any]) -> list[Vital]:
         )
         for rate in rates
     ]
+
+
+def robot(state: Mapping[str, Any]) -> list[Vital]:
+    """Where the robot's tool is and what it feels: the last column of its matrix, its force, its torque."""
+    told = {(value["code"], value["channel"]): value for value in state["values"] if value["feed"] == ROBOT}
+    return [_vector(name, unit, place, told.get(key)) for name, unit, place, key in _ROBOT_SHOWN]
+
+
+def _vector(name: str, unit: str, place: int | None, value: Mapping[str, Any] | None) -> Vital:
+    if value is None or not value.get("text_value"):
+        return Vital(name, ABSENT, unit, "")
+    rows = [row.split() for row in value["text_value"].split("; ")]
+    numbers = rows[0] if place is None else [row[place] for row in rows]
+    return Vital(name, " ".join(f"{float(number):.2f}" for number in numbers), unit, str(value["at"]))
 
 
 def feed_rows(reading: Reading) -> list[tuple[str, ...]]:

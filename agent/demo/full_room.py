@@ -63,6 +63,7 @@ class RoomDevice:
 
 
 MONITOR, VENTILATOR, PUMPS, BIS, OXIMETER, GATEWAY = "monitor", "ventilator", "pumps", "bis", "oximeter", "gateway"
+ROBOT: Final = "robot"
 FULL_ROOM: Final = (
     RoomDevice(
         MONITOR, "IntelliVue patient monitor, 8 waves, on the LAN", "intellivue", Plug.UDP, ("intellivue",),
@@ -81,6 +82,11 @@ FULL_ROOM: Final = (
     ),
     RoomDevice(
         OXIMETER, "Radical-7 oximeter, on a serial line", "masimo", Plug.SERIAL, ("masimo", "--rainbow"), "9600 8N1",
+    ),
+    RoomDevice(
+        ROBOT, "surgical robot (OpenIGTLink): pose at 10 Hz, force and torque at 100 Hz", "openigtlink", Plug.TCP,
+        ("openigtlink", "--pose-hz", "10", "--force-hz", "100"),
+        options={"make": "simulated", "model": "surgical robot"}, waves=6,
     ),
     RoomDevice(GATEWAY, "HL7 gateway with waves", "hl7", Plug.MLLP, ("hl7", "--rate", "1", "--waves"), waves=4),
 )  # fmt: skip

@@ -1,4 +1,4 @@
-"""The room's box is killed: another box gives back what monitor, ventilator and pumps showed last, with times."""
+"""The room's box is killed: another box gives back what monitor, ventilator, pumps and robot showed, with times."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any
 
 from agent.demo.claims import Claim
 from agent.demo.feeds import clock_time, shown_of
-from agent.demo.full_room import BIS, MONITOR, PUMPS, VENTILATOR
+from agent.demo.full_room import BIS, MONITOR, PUMPS, ROBOT, VENTILATOR
 from agent.demo.scenes.ransomware import compare
 from agent.demo.site import OTHERS
 from agent.demo.stage import Stage, holds
@@ -17,7 +17,7 @@ from agent.demo.watch import until
 SCENE = "room-lost"
 _HELD_S = 10.0
 _BUDGET_MS = 1_000.0
-_SHOWN = (MONITOR, VENTILATOR, PUMPS, BIS)
+_SHOWN = (MONITOR, VENTILATOR, PUMPS, BIS, ROBOT)
 
 
 async def play(stage: Stage) -> list[Claim]:
@@ -47,7 +47,7 @@ async def play(stage: Stage) -> list[Claim]:
         "vouching": restored["vouching"], "peers": restored["peers"], "level": restored["level"],
         "waves": waves[1], "devices": devices[1],
     }  # fmt: skip
-    by_feed = {feed: len([1 for key in outcome if key[0] == feed]) for feed in _SHOWN[:3]}
+    by_feed = {feed: len([1 for key in outcome if key[0] == feed]) for feed in (MONITOR, VENTILATOR, PUMPS, ROBOT)}
     counted = ", ".join(f"{feed} {count}" for feed, count in by_feed.items())
     whole = kept == total and all(by_feed.values()) and waves[0] == waves[1] and devices[0] == devices[1]
     return [

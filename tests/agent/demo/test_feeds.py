@@ -4,8 +4,8 @@ from dataclasses import replace
 
 import pytest
 
-from agent.demo.feeds import TITLES, clock_time, feed_rows, gap_over, oldest_shown, pumps, unheard
-from agent.demo.full_room import PUMPS, VENTILATOR, Plug, RoomDevice
+from agent.demo.feeds import TITLES, clock_time, feed_rows, gap_over, oldest_shown, pumps, robot, unheard
+from agent.demo.full_room import PUMPS, ROBOT, VENTILATOR, Plug, RoomDevice
 from agent.demo.vitals import ABSENT
 from agent.demo.watch import Reading
 from tests.agent.demo.room import feed, room_reading, room_state
@@ -57,3 +57,16 @@ def test_a_room_is_heard_once_every_device_wave_and_value_is_there() -> None:
     assert unheard([replace(rack, devices=4)], status, state) == [PUMPS]
     assert unheard([replace(rack, waves=1)], status, state) == [PUMPS]
     assert unheard([rack], {"feeds": [feed(PUMPS, "", 3, "silent", 0)]}, state) == [PUMPS]
+
+
+def test_of_a_robot_the_place_and_the_forces_are_shown() -> None:
+    def told(code: str, channel: str, text: str | None) -> dict[str, object]:
+        return {"feed": ROBOT, "code": code, "channel": channel, "text_value": text, "at": "2026-01-02T12:46:30Z"}
+
+    values = [
+        told("MDCX_OPENIGTLINK_TRANSFORM", "ToolTip", "1 0 0 12.5; 0 1 0 -3; 0 0 1 140.256"),
+        told("MDCX_OPENIGTLINK_SENSOR", "ToolForce", "0.1 0.2 1.504"),
+        told("MDCX_OPENIGTLINK_SENSOR", "ToolTorque", None),
+    ]
+    shown = [(vital.name, vital.value, vital.unit) for vital in robot({"values": values})]
+    assert shown == [("tool at", "12.50 -3.00 140.26", "mm"), ("force", "0.10 0.20 1.50", "N"), ("torque", "–", "N.m")]
