@@ -18,7 +18,7 @@ CAUGHT_BY: dict[str, tuple[int, str]] = {
     mutants.cosign_provisional_blocks.__name__: (0, "cosigned the provisional"),
     mutants.forget_the_fence.__name__: (12, "does not continue"),
     mutants.no_void.__name__: (22, "finds nothing"),
-    mutants.one_sided_manifest_change.__name__: (109, "does not continue"),
+    mutants.one_sided_manifest_change.__name__: (232, "does not continue"),
 }
 
 
