@@ -300,6 +300,10 @@ class Scenario:
                 if manifest.version == process.member.manifest.version + 1:
                     self._offer(process, signed)  # the operator tries again: the box told first may have died
                     break
+            else:  # the version before reached only a box that it removes
+                for process in self.world.everyone():
+                    if manifest.version == process.member.manifests.newest.version + 1:
+                        self._offer(process, signed)
         self.world.run(STORM_NS + CALM_NS)
         self.world.step_ns *= 4  # what is left is waiting: for a fence after a second writer, a minute
         while self.world.now_ns < STORM_NS + CALM_NS + PATIENCE_NS and self._unsettled() is not None:
