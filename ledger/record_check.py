@@ -83,7 +83,7 @@ _CHECKS: Final = {_ROW_TYPES[cls]: check for cls, check in _BEYOND_TYPES.items()
 _KEYFRAME: Final = _ROW_TYPES[Keyframe]
 _WAVE: Final = _ROW_TYPES[Wave]
 _decoder: Final = msgspec.msgpack.Decoder(dict[str, list[Union[tuple(_ROW_TYPES.values())]]])  # type: ignore[misc]  # noqa: UP007
-_encode: Final = msgspec.msgpack.Encoder().encode
+_encode_into: Final = msgspec.msgpack.Encoder().encode_into
 
 
 def holds_keyframe(plain: bytes) -> bool:
@@ -93,7 +93,7 @@ def holds_keyframe(plain: bytes) -> bool:
     """
     tree = rows_at_once(plain)
     if tree is not None:
-        return any(type(row) is _KEYFRAME for row in tree.get("", ()))
+        return "" in tree and any(type(row) is _KEYFRAME for row in tree[""])
     # The ledger's own records have no feed's name.
     return any(type(record) is Keyframe for record in decode_records(plain).get("", ()))
 
@@ -102,7 +102,9 @@ def rows_at_once(plain: bytes) -> dict[str, list[Any]] | None:
     """The rows by feed if they have a usual and true form, else None: the caller must ask ``decode_records``."""
     try:
         tree: dict[str, list[Any]] = _decoder.decode(plain)
-        if _encode(tree) != plain or list(tree) != sorted(tree):
+        again = bytearray(len(plain))
+        _encode_into(tree, again)
+        if again != plain or list(tree) != sorted(tree):
             return None
         for rows in tree.values():
             for row in rows:

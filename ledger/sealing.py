@@ -25,6 +25,9 @@ _WRAP_BYTES = 256
 _NONCE_BYTES = bindings.crypto_aead_xchacha20poly1305_ietf_NPUBBYTES
 _unwritten = ffi.new_allocator(should_clear_after_alloc=False)
 """Memory that is about to be written whole."""
+_decrypt = lib.crypto_aead_xchacha20poly1305_ietf_decrypt
+_buffer = ffi.buffer
+_NULL = ffi.NULL
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,13 +60,12 @@ class DataKey:
             raise VerificationFailed("payload.unsealable", f"payload {seq} does not open under its key")
         plain = _unwritten("unsigned char[]", size)
         # The library called as nacl.bindings calls it: the checks there take twice as long as the cipher.
-        failed = lib.crypto_aead_xchacha20poly1305_ietf_decrypt(
-            plain, ffi.NULL, ffi.NULL, sealed, len(sealed), associated_data, len(associated_data), nonce,
-            self._block_key,
-        )  # fmt: skip
+        failed = _decrypt(
+            plain, _NULL, _NULL, sealed, len(sealed), associated_data, len(associated_data), nonce, self._block_key
+        )
         if failed:
             raise VerificationFailed("payload.unsealable", f"payload {seq} does not open under its key")
-        opened: bytes = ffi.buffer(plain, size)[:]
+        opened: bytes = _buffer(plain, size)[:]
         return opened
 
 

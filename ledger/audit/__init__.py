@@ -3,10 +3,11 @@
 Pure: reads through a protocol, may be spread over processes chunk by chunk (``check_chunk``).
 """
 
-from ledger.audit.chunk import Checked, Chunk, KeyFor, check_chunk
+from ledger.audit.chunk import Checked, check_chunk
 from ledger.audit.findings import AuditReport, Finding, LogReport, Severity, Vouched
 from ledger.audit.log_audit import CHUNK_BLOCKS, chunk_ahead, completed
 from ledger.audit.store_audit import AuditSource, Options, audit_store
+from ledger.audit.task import Chunk, KeyFor
 
 __all__ = [
     "CHUNK_BLOCKS",

@@ -1,15 +1,19 @@
 """The inner loop: a run of one log's blocks, each checked against its signature, its neighbour and its payload.
 
-Pure, and without memory between runs, so that the caller may check runs side by side; ``LogAudit`` joins them.
+Pure, and without memory between runs, so that the caller may check runs side by side; ``LogAudit`` joins them. Blocks
+that are what nearly all are go through ``ledger.audit.together``; whatever else there is, and all that is wrong, is
+judged here.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import NoReturn, Protocol
 
 from ledger.audit.findings import MEND, Finding, Severity, remark
+from ledger.audit.task import Chunk, KeyFor
+from ledger.audit.together import GROUP_BLOCKS, GROUP_BYTES, Together, check_together
 from ledger.block import Header, decode_signed_header, header_signature_is_valid, payload_hash
 from ledger.errors import PeerFault, StoreFault, VerificationFailed
 from ledger.log import LogId
@@ -17,12 +21,10 @@ from ledger.notices import ClockStep
 from ledger.payload import CODEC_ZSTD, decompress, unpad
 from ledger.plain_header import PlainHeader, plain_header
 from ledger.record_check import holds_keyframe
-from ledger.sealing import DataKey
 from ledger.store import StoredBlock
 from ledger.store.rows import BLOCK_HEAD_BYTES
 from ledger.tree import leaf_hash
 
-KeyFor = Callable[[bytes], DataKey | None]
 AnyHeader = Header | PlainHeader
 
 
@@ -34,22 +36,6 @@ class Blocks(Protocol):
 
     def blocks(self, log: LogId, first: int, end: int) -> Iterable[StoredBlock]:
         """Blocks in order, as many as are held; raises StoreFault."""
-
-
-@dataclass(frozen=True, slots=True)
-class Chunk:
-    """Blocks ``first`` to ``end`` - 1 of ``log``. ``signed_at``: seqs whose signature is checked although not
-    ``every_signature`` is; ``marks``: sizes at which the caller wants to know where the log stood.
-    """
-
-    log: LogId
-    first: int
-    end: int
-    public: bytes
-    manifest_hash: bytes
-    every_signature: bool
-    signed_at: frozenset[int]
-    marks: frozenset[int]
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,28 +86,79 @@ def check_chunk(source: Blocks, key_for: KeyFor, chunk: Chunk) -> Checked:
 
 def _run(source: Blocks, key_for: KeyFor, chunk: Chunk, checked: Checked) -> None:
     previous: AnyHeader | None = None
-    for block in _read(source, chunk):
-        seq, signed, payload = block
-        header = readable_header(chunk, seq, signed)
-        if chunk.every_signature or seq in chunk.signed_at:
-            if not header_signature_is_valid(signed, chunk.public):
-                _not_signed(chunk, seq, signed)
-            checked.signatures += 1
-        if previous is not None:
-            note = check_link(chunk, previous, checked.closing, checked.leaves[-1], header, signed)
-            if note is not None:
-                checked.remarks.append(note)
-        else:
-            checked.opening = signed
-        if payload:
-            _check_payload(key_for, chunk, header, block, checked)
-        else:
-            checked.not_held += 1
-        checked.leaves.append(leaf_hash(signed))
-        checked.closing = signed
-        previous = header
-        if seq + 1 in chunk.marks:
-            checked.marks.append(Mark(seq + 1, header.closed_ns, header.keyframe_seq))
+    for blocks in _groups(_read(source, chunk)):
+        last_leaf = checked.leaves[-1] if checked.leaves else None
+        together = check_together(blocks, chunk, key_for, previous, last_leaf)
+        if together is not None:
+            _add(checked, blocks, together)
+            previous = together.headers[-1]
+            continue
+        for block in blocks:
+            previous = _check_one(key_for, chunk, block, previous, checked)
+
+
+def _groups(blocks: Iterable[StoredBlock]) -> Iterator[list[StoredBlock]]:
+    """The blocks, some at a time; those before a bad one are not lost."""
+    group: list[StoredBlock] = []
+    size = 0
+    found: BadBlock | None = None
+    try:
+        for block in blocks:
+            group.append(block)
+            size += len(block.payload)
+            if len(group) >= GROUP_BLOCKS or size >= GROUP_BYTES:
+                yield group
+                group, size = [], 0
+    except BadBlock as bad:
+        found = bad
+    if group:
+        yield group
+    if found is not None:
+        raise found
+
+
+def _add(checked: Checked, blocks: Sequence[StoredBlock], together: Together) -> None:
+    marks = checked.chunk.marks
+    checked.opening = checked.opening or blocks[0].signed_header
+    checked.leaves += together.leaves
+    checked.closing = blocks[-1].signed_header
+    checked.signatures += together.signatures
+    checked.payloads += together.decoded
+    checked.decoded += together.decoded
+    checked.not_held += len(blocks) - together.decoded
+    if marks:
+        checked.marks += [
+            Mark(header.seq + 1, header.closed_ns, header.keyframe_seq)
+            for header in together.headers
+            if header.seq + 1 in marks
+        ]
+
+
+def _check_one(
+    key_for: KeyFor, chunk: Chunk, block: StoredBlock, previous: AnyHeader | None, checked: Checked
+) -> AnyHeader:
+    """One block after ``previous``, the last before it in this chunk."""
+    seq, signed, payload = block
+    header = readable_header(chunk, seq, signed)
+    if chunk.every_signature or seq in chunk.signed_at:
+        if not header_signature_is_valid(signed, chunk.public):
+            _not_signed(chunk, seq, signed)
+        checked.signatures += 1
+    if previous is not None:
+        note = check_link(chunk, previous, checked.closing, checked.leaves[-1], header, signed)
+        if note is not None:
+            checked.remarks.append(note)
+    else:
+        checked.opening = signed
+    if payload:
+        _check_payload(key_for, chunk, header, block, checked)
+    else:
+        checked.not_held += 1
+    checked.leaves.append(leaf_hash(signed))
+    checked.closing = signed
+    if seq + 1 in chunk.marks:
+        checked.marks.append(Mark(seq + 1, header.closed_ns, header.keyframe_seq))
+    return header
 
 
 def _read(source: Blocks, chunk: Chunk) -> Iterator[StoredBlock]:

@@ -6,9 +6,10 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Protocol
 
-from ledger.audit.chunk import BadBlock, Blocks, Checked, Chunk, Mark, check_link, readable_header
+from ledger.audit.chunk import BadBlock, Blocks, Checked, Mark, check_link, readable_header
 from ledger.audit.findings import RESTORE, Finding, LogReport, Severity, on_disk, remark
 from ledger.audit.rows import Standing, check_keyframes, check_subtrees, check_tip, judge_checkpoints
+from ledger.audit.task import Chunk
 from ledger.block import Header, decode_signed_header
 from ledger.certificate import Certificate
 from ledger.errors import PeerFault, StoreFault

@@ -6,10 +6,11 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
-from ledger.audit.chunk import Checked, Chunk, KeyFor, check_chunk
+from ledger.audit.chunk import Checked, check_chunk
 from ledger.audit.findings import AuditReport, Finding, LogReport, Severity, on_disk
 from ledger.audit.log_audit import LogAudit, LogSource, begin_log
 from ledger.audit.proofs import Proof, check_manifests, check_promises, read_proofs
+from ledger.audit.task import Chunk, KeyFor
 from ledger.block import decode_signed_header
 from ledger.errors import OrledgerError, PeerFault, StoreFault
 from ledger.log import LogId

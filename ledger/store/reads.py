@@ -160,7 +160,7 @@ class StoreReads:
 
     def blocks(self, log: LogId, first: int, end: int) -> Iterator[StoredBlock]:
         """Blocks ``first`` to ``end`` - 1, as many as are held. Raises StoreFault ``store.missing`` at a hole."""
-        return self._scan(log, first, end, unpack_block)
+        return self._scan(log, first, end, unpack_block, views=False)
 
     def headers(self, log: LogId, first: int, end: int) -> Iterator[bytes]:
         """Signed headers of blocks ``first`` to ``end`` - 1, as many as are held; payloads are not copied."""
@@ -311,15 +311,20 @@ class StoreReads:
 
         return self._read(rows, f"table {table} of {log}")
 
-    def _scan(self, log: LogId, first: int, end: int, take: Callable[[int, memoryview, str], T]) -> Iterator[T]:
+    def _scan(
+        self, log: LogId, first: int, end: int, take: Callable[[int, Any, str], T], *, views: bool = True
+    ) -> Iterator[T]:
+        """``take`` is given views of the records, good only until it returns; or, cheaper when all is wanted, bytes."""
         while first < end:
-            batch = self._batch(log, first, end, take)
+            batch = self._batch(log, first, end, take, views=views)
             if not batch:
                 return
             yield from batch
             first += len(batch)
 
-    def _batch(self, log: LogId, first: int, end: int, take: Callable[[int, memoryview, str], T]) -> list[T]:
+    def _batch(
+        self, log: LogId, first: int, end: int, take: Callable[[int, Any, str], T], *, views: bool
+    ) -> list[T]:  # fmt: skip
         """A bounded run of blocks in one transaction; empty at the log's end."""
         table, size = self._blocks.get(log.box), 0
         found: list[T] = []
@@ -327,20 +332,20 @@ class StoreReads:
         if table is None or lid is None:
             return []
         where = f"blocks {first} to {end} of {log}"
-        with faults(where), self._env.begin(buffers=True) as txn, txn.cursor(db=table) as cursor:
+        with faults(where), self._env.begin(buffers=views) as txn, txn.cursor(db=table) as cursor:
             if not cursor.set_range(block_key(lid, first)):
                 return found
-            expected, end = first, min(end, first + LIMITS.store_read_records)
-            for key, record in cursor.iternext():
-                key_lid, seq = split_block_key(key)
-                if key_lid != lid or expected >= end or size > LIMITS.store_read_bytes:
-                    break
-                if seq != expected:
+            wanted = range(first, min(end, first + LIMITS.store_read_records))
+            for expected, (key, record) in zip(wanted, cursor.iternext(), strict=False):
+                if key != block_key(lid, expected):
+                    if split_block_key(key)[0] != lid:
+                        break
                     text = f"{where}: block {expected} is not held: dropped at its retention, or lost"
                     raise StoreFault("store.missing", text, "fetch it from a peer")
                 size += len(record)
-                found.append(take(seq, record, where))
-                expected += 1
+                found.append(take(expected, record, where))
+                if size > LIMITS.store_read_bytes:
+                    break
         return found
 
 

@@ -169,6 +169,6 @@ def held_of(_seq: int, record: memoryview, where: str) -> tuple[bytes, bool]:
 
 def unpack_block(seq: int, record: bytes | memoryview, where: str) -> StoredBlock:
     """Inverse of ``pack_block``."""
-    header_end, _ = block_bounds(record, where)
     data = bytes(record)
+    header_end, _ = block_bounds(data, where)
     return StoredBlock(seq, data[_BLOCK_HEAD.size : header_end], data[header_end:])
