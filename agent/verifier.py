@@ -7,6 +7,7 @@ from __future__ import annotations
 import gc
 import multiprocessing
 import os
+import threading
 import time
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -108,7 +109,8 @@ def _audit(theirs: Connection, task: Task) -> None:
     os.nice(max(0, _NICE - os.nice(0)))  # whoever asked may be as modest already
     last: tuple[str, Any]
     try:
-        with _pool(task.data_dir) as pool:
+        with _pool(task.data_dir, theirs) as pool:
+            pool.submit(os.getpid).result()  # the workers start: they must not inherit an open store
             ahead: dict[tuple[LogId, int], Future[Checked]] = {}
             while (chunk := theirs.recv()) is not None:
                 ahead[chunk.log, chunk.first] = pool.submit(_check, chunk)
@@ -155,16 +157,26 @@ def _report(
     return audit_store(reader.store, reader.key_for, options, run)
 
 
-def _pool(data_dir: Path) -> ProcessPoolExecutor:
-    """Starts its workers with the first large log."""
-    context = multiprocessing.get_context("spawn")
-    return ProcessPoolExecutor(_WORKERS, context, initializer=_open, initargs=(data_dir,))
+def _pool(data_dir: Path, theirs: Connection) -> ProcessPoolExecutor:
+    """Its workers begin as copies of this process, which has one thread so far: they need not import everything."""
+    context = multiprocessing.get_context("fork")
+    return ProcessPoolExecutor(_WORKERS, context, initializer=_open, initargs=(data_dir, theirs))
 
 
-def _open(data_dir: Path) -> None:
+def _open(data_dir: Path, theirs: Connection) -> None:
+    """A worker's beginning. Whoever asked must see its audit's end, and this one end with it."""
     global _reader  # noqa: PLW0603 - a pool's worker has no other place for what its initializer made
+    theirs.close()
+    threading.Thread(target=_end_with_audit, name="end-with-audit", daemon=True).start()
     _reader = open_reader(data_dir)
     gc.disable()  # records hold no cycles; looking for some takes 7 % of the time
+
+
+def _end_with_audit() -> None:
+    audit = multiprocessing.parent_process()
+    if audit is not None:
+        audit.join()
+        os._exit(1)
 
 
 def _check(chunk: Chunk) -> Checked:

@@ -38,8 +38,8 @@ from ledger.store import Store
 CASE_BLOCKS = 288_000
 _TELEGRAM_EVERY = 50
 _COMMIT_BLOCKS = 500
-_PROCESSES = 3
-"""The audit and its two workers: their start does not grow with the case."""
+_PROCESSES = 1
+"""The audit, whose workers are copies of it: its start does not grow with the case."""
 
 
 def payloads(count: int) -> list[bytes]:

@@ -52,9 +52,9 @@ _WINDOW_S = 15.0
 _COPYING_S = 6.0
 _TICKS_PER_S = 10
 _RECORD_BYTES = 2_300
-_PROCESSES = 4
+_PROCESSES = 2
 _MODULES = ("agent.cli.restore_box", "agent.rebuild", "agent.verifier")
-"""The command, the audit and its two workers, and what each imports: their start does not grow with the case."""
+"""The command and the audit, and what each imports: their start does not grow with the case."""
 
 
 def build(site: Site, blocks: int) -> None:
