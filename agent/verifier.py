@@ -15,6 +15,7 @@ from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import cache
 from multiprocessing.connection import Connection
 from pathlib import Path
 from types import TracebackType
@@ -30,7 +31,7 @@ _WORKERS = 2
 _ALONE_UP_TO_CHUNKS = 2
 _NICE = 10
 Progress = Callable[[int, int], None]
-_reader: Reader | None = None
+_data_dir: Path | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -160,15 +161,15 @@ def _report(
 def _pool(data_dir: Path, theirs: Connection) -> ProcessPoolExecutor:
     """Its workers begin as copies of this process, which has one thread so far: they need not import everything."""
     context = multiprocessing.get_context("fork")
-    return ProcessPoolExecutor(_WORKERS, context, initializer=_open, initargs=(data_dir, theirs))
+    return ProcessPoolExecutor(_WORKERS, context, initializer=_begin, initargs=(data_dir, theirs))
 
 
-def _open(data_dir: Path, theirs: Connection) -> None:
+def _begin(data_dir: Path, theirs: Connection) -> None:
     """A worker's beginning. Whoever asked must see its audit's end, and this one end with it."""
-    global _reader  # noqa: PLW0603 - a pool's worker has no other place for what its initializer made
+    global _data_dir  # noqa: PLW0603 - a pool's worker has no other place for what its initializer was given
+    _data_dir = data_dir
     theirs.close()
     threading.Thread(target=_end_with_audit, name="end-with-audit", daemon=True).start()
-    _reader = open_reader(data_dir)
     gc.disable()  # records hold no cycles; looking for some takes 7 % of the time
 
 
@@ -180,6 +181,13 @@ def _end_with_audit() -> None:
 
 
 def _check(chunk: Chunk) -> Checked:
-    if _reader is None:
+    reader = _reader()
+    return check_chunk(reader.store, reader.key_for, chunk)
+
+
+@cache
+def _reader() -> Reader:
+    """The worker's, opened with its first chunk: only what is in a store by then is seen in it."""
+    if _data_dir is None:
         raise StoreFault("audit.worker", "an audit's worker has no store", "report this")
-    return check_chunk(_reader.store, _reader.key_for, chunk)
+    return open_reader(_data_dir)

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeAlias, TypeVar
@@ -332,7 +333,10 @@ class StoreReads:
         if table is None or lid is None:
             return []
         where = f"blocks {first} to {end} of {log}"
-        with faults(where), self._env.begin(buffers=views) as txn, txn.cursor(db=table) as cursor:
+        with ExitStack() as opened:
+            opened.enter_context(faults(where))
+            begun: Any = self._env.begin(buffers=True) if views else self._env.begin()
+            cursor = opened.enter_context(opened.enter_context(begun).cursor(db=table))
             if not cursor.set_range(block_key(lid, first)):
                 return found
             wanted = range(first, min(end, first + LIMITS.store_read_records))
