@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+from agent.case_commands import case_handlers
 from agent.control import Handler, Reply, Request
 from agent.control_errors import error_fields
 from agent.drill import DrillResult
@@ -68,6 +69,7 @@ def handlers(node: Node) -> Mapping[str, Handler]:
         "status": status, "statistics": statistics, "restore": restore, "state": state, "mend": mend,
         "drill": drill, "heads": heads, "fetch": fetch, "restored": restored,
         **manifest_handlers(node),
+        **case_handlers(node),
     }  # fmt: skip
 
 

@@ -25,6 +25,8 @@ CONTROL_SOCKET_NAME = "control.sock"
 
 _FEED_NAME = re.compile(r"[a-z0-9](?:[a-z0-9-]{0,30}[a-z0-9])?")
 _MOST_DRILL_HOURS = 8_760
+_MOST_CASE_HOURS = 8_760
+_TRIGGER = re.compile(r"[A-Z]{3}\^[A-Z][A-Z0-9]{2}(?::[A-Z0-9 _-]{1,32})?")
 _LABEL = r"[A-Za-z0-9](?:[A-Za-z0-9-]{0,61}[A-Za-z0-9])?"
 _HOST_NAME = re.compile(rf"(?=.{{1,253}}$){_LABEL}(?:\.{_LABEL})*")
 _P = ParamSpec("_P")
@@ -100,6 +102,18 @@ class RestoreSection(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     mqtt: ConsoleMqtt | None = None
 
 
+class CaseSection(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """What opens and closes the room's case (docs/cases.md). ``open_on`` and ``close_on``: kinds of HL7 messages, like
+    ``ADT^A01``, or with a status ``SIU^S14:STARTED``. ``close_on_leaving``: a transfer out of the room closes, too.
+    ``close_after_h``: hours without a sign of the patient after which it is closed by rule; 0 for never.
+    """
+
+    open_on: tuple[str, ...] = ("ADT^A01", "ADT^A02", "ADT^A04", "ADT^A13")
+    close_on: tuple[str, ...] = ("ADT^A03", "ADT^A11")
+    close_on_leaving: bool = True
+    close_after_h: int = 12
+
+
 class SerialSection(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """A serial port; ``line`` is rate, data bits, parity, stop bits: ``19200 8E1``."""
 
@@ -150,6 +164,7 @@ class Configuration(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     store: StoreSection = StoreSection()
     replication: ReplicationSection | None = None
     restore: RestoreSection = RestoreSection()
+    case: CaseSection = CaseSection()
     page: PageSection | None = None
     feed: tuple[FeedSection, ...] = ()
 
@@ -191,6 +206,7 @@ def parse(content: bytes) -> Configuration:
     configuration = convert(document, Configuration, "$")
     _check_box(configuration.box)
     _check_store(configuration.store)
+    _check_case(configuration.case)
     _check_boxes_named(configuration)
     _check_feeds(configuration.feed)
     return configuration
@@ -264,6 +280,19 @@ def _check_store(store: StoreSection) -> None:
         raise fault(
             "$.store.log_retention_days", f"must be at least retention_days ({store.retention_days}): payloads go first"
         )
+
+
+def _check_case(case: CaseSection) -> None:
+    for key in ("open_on", "close_on"):
+        for index, trigger in enumerate(getattr(case, key)):
+            if not _TRIGGER.fullmatch(trigger):
+                what = f"{trigger!r} is no kind of message"
+                raise fault(f"$.case.{key}[{index}]", what, "write it like ADT^A01, or with a status SIU^S14:STARTED")
+    twice = sorted(set(case.open_on) & set(case.close_on))
+    if twice:
+        raise fault("$.case.close_on", f"{twice[0]!r} is in open_on too: it cannot do both", "take it out of one")
+    if not 0 <= case.close_after_h <= _MOST_CASE_HOURS:
+        raise fault("$.case.close_after_h", f"must be 0 (never) to {_MOST_CASE_HOURS}")
 
 
 def _check_boxes_named(configuration: Configuration) -> None:

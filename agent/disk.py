@@ -5,16 +5,18 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 
 from ledger.block import decode_signed_header
+from ledger.case_rows import CaseRow
 from ledger.keyring import Keyring
 from ledger.log import LogId
 from ledger.log_retention import expired_name
 from ledger.manifest import Manifest, SignedManifest
-from ledger.notices import Head
+from ledger.notices import CaseBoundary, Head
 from ledger.payload import decode_payload
+from ledger.records import CaseChange
 from ledger.replica import Replica, extend
 from ledger.retention import pruned_end
 from ledger.start import highest_fenced, linked_logs
-from ledger.state import RoomState
+from ledger.state import LEDGER_FEED, RoomState
 from ledger.store import Store
 from ledger.writer import COUNTER, OwnPast
 
@@ -73,9 +75,13 @@ def load_manifest(store: Store, box: str | None = None) -> Manifest | None:
 def load_replicas(store: Store) -> list[Replica]:
     """Every log held: its tip where there is one, and the blocks that the tip does not cover yet."""
     replicas = []
+    cases: dict[LogId, list[tuple[bytes, CaseRow]]] = {}
+    for case_id, log, row in store.cases():
+        cases.setdefault(log, []).append((case_id, CaseRow.decode(row)))
     for log, manifest_hash in store.logs():
         tip = store.tip(log)
         replica = Replica.from_tip(log, tip) if tip is not None else Replica(log, manifest_hash)
+        replica.cases.load(cases.get(log, ()))
         replica.prune(pruned_end(store, log))
         extend(replica, store.headers_and_held(log, replica.size, store.length(log)))
         replica.expired = store.self_value(expired_name(log)) is not None
@@ -115,3 +121,32 @@ def last_state(store: Store, keyring: Keyring, replicas: Iterable[Replica], box:
         plain = key.open_payload(block.payload, newest.log.incarnation, header.seq, header.associated_data())
         state.fold_groups(decode_payload(plain, header.codec))
     return state
+
+
+def resumed_case(store: Store, replicas: Iterable[Replica], box: str, state: RoomState) -> CaseChange | None:
+    """The case that was open when this box's newest log ended, from its state; where that could not be read, from the
+    headers alone: then without its context, and ``state`` holds it from here on.
+    """
+    if state.case() is not None:
+        return state.case()
+    own = [replica for replica in replicas if replica.log.box == box and replica.size]
+    newest = max(own, key=lambda replica: replica.closed_ns, default=None)
+    if newest is None:
+        return None
+    case_id, at_ns = None, newest.closed_ns
+    for number, signed in enumerate(store.headers(newest.log, newest.keyframe_seq, newest.size)):
+        header = decode_signed_header(signed)
+        case_id = header.case_id if number == 0 else case_id
+        for notice in header.notices:
+            if isinstance(notice, CaseBoundary):
+                case_id = None if notice.phase == "close" else notice.case_id
+    if case_id is None:
+        return None
+    row = newest.cases.rows.get(case_id)
+    opened_ns = row.opened_ns if row is not None and row.opened_ns is not None else at_ns
+    case = CaseChange(
+        at_ns=at_ns, case_id=case_id, phase="open", cause="restart", by="headers", opened_ns=opened_ns,
+        reason="its context could not be read",
+    )  # fmt: skip
+    state.fold(LEDGER_FEED, case)
+    return case

@@ -194,12 +194,15 @@ class Housekeeping:
         return _Seen(usage, room, ops, self._retention.oldest_ns, unreadable, frozenset(self._log_retention.expired))
 
     def _open_cases(self, logs: Sequence[LogId]) -> frozenset[bytes]:
-        """The case of the newest block of every live log."""
+        """The case of the newest keyframe of every live log, and of what follows it."""
         found = set()
         for log in logs:
             length = self._store.length(log)
             for signed in self._store.headers(log, max(0, length - 1), length):
-                found.add(decode_signed_header(signed).case_id)
+                newest = decode_signed_header(signed)
+                found.add(newest.case_id)  # a block may stand apart; the room's own case is that of its keyframe
+                for keyframe in self._store.headers(log, newest.keyframe_seq, newest.keyframe_seq + 1):
+                    found.add(decode_signed_header(keyframe).case_id)
         return frozenset(case_id for case_id in found if case_id is not None)
 
     # ---- what a person must know -------------------------------------------------------------------------------

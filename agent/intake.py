@@ -6,6 +6,7 @@ up to which position everything is durable, or which positions were lost. All on
 
 from __future__ import annotations
 
+import enum
 from collections import Counter, deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -15,7 +16,7 @@ from agent.losses import Loss, loss_of
 from ledger.errors import OurFault
 from ledger.limits import LIMITS, Limits
 from ledger.payload import PayloadTooLarge, encode_records
-from ledger.records import Object, Record
+from ledger.records import Object, PatientContext, Record
 
 # One feed gone wild may fill half of the intake, never the room of the others.
 _SHARE = 2
@@ -48,6 +49,18 @@ class Batch:
     first_position: int = 1
     last_position: int = 0
     record_bytes: int = 0
+
+
+class Cut(enum.Enum):
+    """Where a batch ends because of a record: not at all, before it, or after what came with it."""
+
+    NONE = 0
+    BEFORE = 1
+    AFTER = 2
+
+
+Judge = Callable[[PatientContext, bool], Cut]
+"""Asked about each patient context in order; also told whether it would be the first record of the batch."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,14 +150,27 @@ class Intake:
             or self._bytes[feed] * _CROWDED >= limits.intake_bytes
         )
 
-    def take(self) -> Batch:
-        """What the next block is to hold, at most ``batch_bytes``; what is beyond waits for the next tick."""
+    def take(self, judge: Judge | None = None) -> Batch:
+        """What the next block is to hold, at most ``batch_bytes``; what is beyond waits for the next tick.
+
+        Ends earlier where ``judge`` says so. What came with a context is what follows it of the same feed and instant.
+        """
         for listener in list(self._listeners.values()):
             listener.flush()
         groups: dict[str, list[Record]] = {}
         first, taken_bytes = self._last_taken + 1, 0
+        last_of: _Waiting | None = None
         while self._waiting and taken_bytes + self._waiting[0].size <= self._limits.batch_bytes:
-            item = self._waiting.popleft()
+            item = self._waiting[0]
+            is_context = type(item.record) is PatientContext
+            if last_of is not None and (is_context or not _came_with(item, last_of)):
+                break
+            if is_context and judge is not None:
+                cut = judge(item.record, not groups)  # type: ignore[arg-type] # its type was just looked at
+                if cut is Cut.BEFORE:
+                    break
+                last_of = item if cut is Cut.AFTER else None
+            self._waiting.popleft()
             groups.setdefault(item.feed, []).append(item.record)
             taken_bytes += item.size
             self._last_taken = item.position
@@ -155,6 +181,10 @@ class Intake:
             losses = {feed: loss_of(records, "store_refused") for feed, records in groups.items()}
             self._taken.append(_Taken(first, self._last_taken, losses))
         return Batch(groups, first, self._last_taken, taken_bytes)
+
+    def nothing(self) -> Batch:
+        """A batch without records, at the place reached."""
+        return Batch({}, self._last_taken + 1, self._last_taken, 0)
 
     def durable(self, position: int) -> None:
         """The commit of everything taken up to ``position`` is fsynced. Call on the loop."""
@@ -199,6 +229,10 @@ class Intake:
             and (self._records[feed] + records) * _SHARE <= limits.intake_records
             and (self._bytes[feed] + size) * _SHARE <= limits.intake_bytes
         )
+
+
+def _came_with(item: _Waiting, context: _Waiting) -> bool:
+    return item.feed == context.feed and item.record.at_ns == context.record.at_ns
 
 
 def _nothing() -> None:

@@ -10,16 +10,19 @@ import logging
 import os
 import secrets
 import time
+from collections.abc import Iterable
 from pathlib import Path
 
 from agent.alerts import Alerts
 from agent.box_files import BoxFolder, BoxIdentity, load_box, open_keyring
+from agent.case_config import case_rules
+from agent.case_desk import CaseDesk
 from agent.catching_up import CatchingUp
 from agent.clock import StallDetector, read_now, read_pair, read_quality, tick_phase_ns
 from agent.commands import handlers
 from agent.config import Configuration
 from agent.control import ControlServer
-from agent.disk import RingKeys, StoreDisk, last_state, load_manifest, load_replicas, own_past
+from agent.disk import RingKeys, StoreDisk, last_state, load_manifest, load_replicas, own_past, resumed_case
 from agent.drill import Drills
 from agent.early_close import EarlyClose
 from agent.failover import Failover
@@ -35,13 +38,14 @@ from agent.object_intake import ObjectIntake
 from agent.object_keeper import ObjectKeeper
 from agent.page import Page
 from agent.pump import Pump
-from agent.recorder import Recorder
+from agent.recorder import Closed, Recorder
 from agent.relay import Relay
 from agent.restorer import Restorer
 from agent.sd_notify import Notifier
 from agent.self_check import SelfCheck
 from agent.statistics import Statistics
 from drivers import registry
+from ledger.cases import Cases
 from ledger.errors import ConfigurationFault, OrledgerError, OurFault
 from ledger.instant import Now
 from ledger.lacking import lacking
@@ -53,6 +57,7 @@ from ledger.notices import Notice
 from ledger.objects import ObjectFolder
 from ledger.outbox import Warn
 from ledger.quota import QUOTA
+from ledger.records import CaseChange
 from ledger.sealing import DataKey
 from ledger.store import Store
 
@@ -89,7 +94,9 @@ class Node:
             box.id, self.identity.secrets, manifest, _boot_id(), disk, RingKeys(self.keyring), secrets.token_bytes
         )
         replicas = load_replicas(self.store)
-        self.recorder = Recorder(self.member, last_state(self.store, self.keyring, replicas, box.id), read_quality)
+        state = last_state(self.store, self.keyring, replicas, box.id)
+        self.recorder = Recorder(self.member, state, read_quality)
+        self.desk = self._case_desk(resumed_case(self.store, replicas, box.id, state))
         past = own_past(self.store, box.id, replicas)
         self.member.start(
             past,
@@ -140,6 +147,12 @@ class Node:
         self.recorder.objects_named_in = keeper.named_in
         self.housekeeping.on_pruned = keeper.pruned
         return objects, keeper
+
+    def _case_desk(self, resumed: CaseChange | None) -> CaseDesk:
+        """With the case that was open when the process before this one ended."""
+        self.member.writer.resume_case(None if resumed is None else resumed.case_id)
+        cases = Cases(case_rules(self.configuration.case), secrets.token_bytes, resumed)
+        return CaseDesk(cases, self.recorder, self.intake, self.alerts)
 
     # ---- life --------------------------------------------------------------------------------------------------
 
@@ -226,12 +239,25 @@ class Node:
         if self._failure is not None:
             raise self._failure
         self.recorder.notice(notice)
-        closed = self.recorder.tick(read_pair(), self.intake.take())
+        closed = self.recorder.tick(read_pair(), self.intake.nothing())
         if closed is None:
             raise OurFault("node.no-block", "a notice closed no block")
+        self._closed(closed)
+        return closed.block.seq
+
+    def write(self, blocks: Iterable[Closed]) -> int:
+        """Close these blocks now; the seq of the last one. Raises the fault that ended the recording."""
+        if self._failure is not None:
+            raise self._failure
+        seq = 0
+        for closed in blocks:
+            self._closed(closed)
+            seq = closed.block.seq
+        return seq
+
+    def _closed(self, closed: Closed) -> None:
         self.pump.closed(closed)
         self._early.closed(closed.closed.mono_ns)
-        return closed.block.seq
 
     def stop(self) -> None:
         """Ask for a clean stop."""
@@ -307,10 +333,8 @@ class Node:
             self.alerts.take(_DISK_SLOW, now.utc_ns)
         else:
             self.alerts.clear(_DISK_SLOW.id, _DISK_SLOW.subject, now.utc_ns)
-            closed = self.recorder.tick(now, self.intake.take())
-            if closed is not None:
-                self.pump.closed(closed)
-                self._early.closed(now.mono_ns)
+            for closed in self.desk.tick(now):
+                self._closed(closed)
         self._ticked = True
         self.statistics.tick_work.add(time.perf_counter_ns() - began_ns)
 

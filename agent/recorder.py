@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from agent.clock import StepDetector
@@ -13,13 +13,13 @@ from ledger.chain import Block, Draft
 from ledger.instant import Now
 from ledger.limits import LIMITS
 from ledger.member import Member
-from ledger.notices import Notice, StoredObject, StoredObjects
+from ledger.notices import CaseBoundary, Notice, StoredObject, StoredObjects
 from ledger.ops import MarkObject, ObjectState
 from ledger.payload import CODEC_ZSTD, encode_payload
-from ledger.records import Gap, Keyframe, Record
+from ledger.records import CaseChange, Gap, Keyframe, Record
 from ledger.state import LEDGER_FEED, RoomState, encode_state
 
-_NOTICES = LIMITS.notices - 2  # a first block says its start beside them, any may name objects
+_NOTICES = LIMITS.notices - 3  # a first block says its start and its case beside them, any may name objects
 
 _CLOSINGS_KEPT = 64
 
@@ -61,6 +61,38 @@ class Recorder:
         """Record this in the ledger's own name."""
         self._own_records.append(record)
 
+    def enter_case(self, opening: CaseChange | None) -> None:
+        """What is recorded from here on is of another case, or of none. The next block is its first: it says so, and
+        its keyframe holds nothing of a patient.
+        """
+        self._member.enter_case(None if opening is None else opening.case_id)
+        self.state.leave_patient()
+        self._keyframe_due_ns = 0
+        self._idle_due_ns = 0
+        if opening is not None:
+            self._own_records.insert(0, opening)
+            self._notices.insert(0, CaseBoundary("open", opening.case_id))
+
+    def close_case(self, now: Now, batch: Batch, closing: CaseChange) -> Closed:
+        """Close the last block of the open case: with ``batch``, and with the word that it ends here."""
+        self._own_records.append(closing)
+        self._notices.insert(0, CaseBoundary("close", closing.case_id))
+        return Closed(self._close(now, batch, self._member.writer.wants_keyframe), batch.last_position, now)
+
+    def close_apart(self, now: Now, batch: Batch, case_id: bytes) -> Iterator[Closed]:
+        """Close a block of another case than the open one, which goes on after it. It changes no state."""
+        writer = self._member.writer
+        if writer.wants_keyframe:  # a log begins with the room's own case
+            yield Closed(self._close(now, Batch(), begins=True), batch.first_position - 1, now)
+        apart = CaseChange(at_ns=now.utc_ns, case_id=case_id, phase="apart", cause="hl7", by="", opened_ns=now.utc_ns)
+        current = writer.case_id
+        self._member.enter_case(case_id)
+        try:
+            block = self._seal(now, {**batch.groups, LEDGER_FEED: [apart]}, keyframe=False, notices=())
+        finally:
+            self._member.enter_case(current)
+        yield Closed(block, batch.last_position, now)
+
     def tick(self, now: Now, batch: Batch) -> Closed | None:
         """Close a block if there is anything to record, or a second has passed, or a new log wants to begin."""
         step = self._steps.observe(now)
@@ -84,7 +116,17 @@ class Recorder:
         if own:
             groups[LEDGER_FEED] = own
         notices, self._notices = tuple(self._notices[:_NOTICES]), self._notices[_NOTICES:]
-        objects = self.objects_named_in(batch.groups)
+        block = self._seal(now, groups, keyframe=keyframe, notices=notices)
+        for feed, records in sorted(groups.items()):
+            for record in records:
+                if type(record) is not Keyframe:
+                    self.state.fold(feed, record)
+        return block
+
+    def _seal(
+        self, now: Now, groups: Mapping[str, Sequence[Record]], *, keyframe: bool, notices: tuple[Notice, ...]
+    ) -> Block:
+        objects = self.objects_named_in(groups)
         if objects:
             notices = (*notices, StoredObjects(objects))
         opened = self._opened or now
@@ -102,10 +144,6 @@ class Recorder:
         )
         for each in objects:  # in the transaction of the block: nobody has to ask whether the file is there
             self._member.out.persist(MarkObject(block.log, block.seq, each.sha256, ObjectState.HELD))
-        for feed, records in sorted(groups.items()):
-            for record in records:
-                if type(record) is not Keyframe:
-                    self.state.fold(feed, record)
         self._opened = now
         self._closings.append(now.mono_ns)
         self._idle_due_ns = now.mono_ns + LIMITS.idle_block_ns

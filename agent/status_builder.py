@@ -55,7 +55,7 @@ def build_status(node: Node) -> StatusDocument:
         exit=code,
         alerts=alerts,
         log=_log(node, utc_ns),
-        case=_case(),
+        case=_case(node, utc_ns),
         feeds=tuple(_feeds(node, utc_ns)),
         peers=tuple(_peers(node, node.now().mono_ns)),
         disk=_disk(node),
@@ -91,8 +91,11 @@ def _log(node: Node, utc_ns: int) -> Log:
     )
 
 
-def _case() -> Case | None:
-    return None
+def _case(node: Node, utc_ns: int) -> Case | None:
+    case = node.desk.cases.current
+    if case is None:
+        return None
+    return Case(case.case_id.hex(), utc_text(case.opened_ns), max(0.0, (utc_ns - case.opened_ns) / S_NS))
 
 
 def _feeds(node: Node, utc_ns: int) -> list[Feed]:

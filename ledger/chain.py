@@ -10,6 +10,7 @@ from ledger.errors import OurFault
 from ledger.log import LogId
 from ledger.messages import BlockMessage
 from ledger.notices import Head, Notice
+from ledger.ops import PutCase
 from ledger.replica import Recent, Replica
 from ledger.sealing import TAG_BYTES, DataKey
 from ledger.signing import SigningKey
@@ -47,7 +48,7 @@ class Block:
 
 
 class Chain:
-    """The writer's end of one log."""
+    """The writer's end of one log. ``data_key`` seals the next block; it is that of ``case_id``."""
 
     def __init__(self, site: str, log: LogId, key: SigningKey, data_key: DataKey, manifest_hash: bytes) -> None:
         self.log = log
@@ -55,6 +56,7 @@ class Chain:
         self.manifest_hash = manifest_hash
         self.replica = Replica(log, manifest_hash)
         self.case_id: bytes | None = None
+        self.case_rows: list[PutCase] = []
         self.origin = log.origin(site)
         self._key = key
 
@@ -62,6 +64,11 @@ class Chain:
     def size(self) -> int:
         """Number of blocks closed."""
         return self.replica.size
+
+    def enter(self, case_id: bytes | None, data_key: DataKey) -> None:
+        """What is recorded from here on is of this case (None: of none), under its own key."""
+        self.case_id = case_id
+        self.data_key = data_key
 
     def head(self) -> Head:
         """The newest head; the log must have a block."""
@@ -88,4 +95,5 @@ class Chain:
         root = frontier.root()
         signature = sign_checkpoint(self._key, Checkpoint(self.origin, seq + 1, root))
         self.replica.append(header, frontier, Recent(seq + 1, root, leaf, signature))
+        self.case_rows += self.replica.cases.note(header)
         return Block(self.log, seq, signed, sealed, root, signature)

@@ -1,4 +1,4 @@
-"""Data keys on their way between boxes: each log's key travels beside it, wrapped to every box of the group."""
+"""Data keys on their way between boxes: a log's keys travel beside it, wrapped to every box of the group."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ class KeyExchange:
         self._out = out
         self._replica_of = replica_of
         self._is_held = is_held
-        self._early: dict[str, set[LogId]] = {}
+        self._early: dict[str, set[tuple[LogId, bytes]]] = {}
 
     def take(self) -> list[KeyToKeep]:
         """Keys that must be made durable before anything else happens."""
@@ -67,14 +67,14 @@ class KeyExchange:
         self.give(sender, message.log, message.key_id)
 
     def on_wrap(self, sender: str, message: Wrap) -> None:
-        """Taken: the key that a log held here lacks, and a few of the sender's own logs ahead of their first block."""
+        """Taken: a key that a log held here lacks, and a few of the sender's own logs ahead of their first block."""
         log, key_id = message.log, message.key_id
         if self._is_held(key_id):
             return
         replica = self._replica_of(log)
-        lacked = replica is not None and replica.missing_key == key_id
-        if not lacked and (replica is not None or not self._may_come_early(sender, log)):
-            if sender == log.box:  # sent at each meeting; it may cross the blocks that made it needless
+        lacked = replica is not None and key_id in replica.missing_keys
+        if not lacked and not self._may_come_early(sender, log, key_id):
+            if sender == log.box and self._is_used(log, key_id):  # sent at each meeting; it may cross its own blocks
                 return
             raise PeerFault("wrap.unasked", f"{sender} sent a key of {log} that nobody asked for")
         names = {RECOVERY, *(box.id for box in self._manifests.newest.boxes)}
@@ -84,11 +84,16 @@ class KeyExchange:
             raise VerificationFailed("wrap.absent", f"{sender} sent a key of {log} that is not wrapped to this box")
         key = unwrap(mine, log.box, log.incarnation, key_id, self._receiving)
         if not lacked:
-            self._early[sender].add(log)
+            self._early[sender].add((log, key_id))
         self.to_keep.append(KeyToKeep(log, key, wraps))
 
-    def _may_come_early(self, sender: str, log: LogId) -> bool:
-        """A box sends the key of its log before block 0; one key for a log, and for a few logs at a time."""
-        early = {earlier for earlier in self._early.get(sender, ()) if self._replica_of(earlier) is None}
+    def _may_come_early(self, sender: str, log: LogId, key_id: bytes) -> bool:
+        """A box sends a key before the first block under it; no more than a few at a time, all of its own logs."""
+        early = {earlier for earlier in self._early.get(sender, ()) if not self._is_used(*earlier)}
         self._early[sender] = early
-        return log.box == sender and log not in early and len(early) < LIMITS.early_keys
+        return log.box == sender and not self._is_used(log, key_id) and len(early) < LIMITS.early_keys
+
+    def _is_used(self, log: LogId, key_id: bytes) -> bool:
+        """Whether a block under this key is here."""
+        replica = self._replica_of(log)
+        return replica is not None and key_id in replica.cases.key_ids

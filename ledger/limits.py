@@ -65,6 +65,14 @@ class Limits:
     out_of_order_blocks: int = 64
     out_of_order_bytes: int = 16 * MIB
     early_keys: int = 8
+    # cases (docs/cases.md)
+    case_fact_chars: int = 200
+    case_facts_bytes: int = 8 * KIB
+    cases_announced: int = 64
+    case_turns_per_tick: int = 64
+    case_look_ns: int = 60 * S_NS
+    case_reopen_ns: int = 24 * 3600 * S_NS
+    cases_of_a_log: int = 4_096
     tail_blocks_per_day: int = 1 << 20
     epochs_per_day: int = 2_000
     peer_share_percent: int = 50
@@ -150,6 +158,7 @@ class Limits:
     state_wave_pieces: int = 64
     state_others: int = 256
     state_others_bytes: int = 32 * KIB
+    state_case_bytes: int = 16 * KIB
     # restore
     restore_blocks: int = 4_096
     restore_answer_ns: int = 500 * MS_NS

@@ -243,6 +243,10 @@ class Member:
         self.catchup.forget(peer)
         self.payloads.peer_down(peer)
 
+    def enter_case(self, case_id: bytes | None) -> None:
+        """What this box records from here on is of this case; None: of no case. It goes on in the next log."""
+        self.writer.enter_case(case_id)
+
     def close_block(self, draft: Draft) -> Block:
         """Close the next block of this box's live log."""
         return self.writer.close_block(draft)

@@ -51,9 +51,9 @@ class Start:
 
 @dataclass(frozen=True, slots=True)
 class CaseBoundary:
-    """A case was opened or closed; the id is random."""
+    """A case was opened, or closed, or goes on in this new log; the id is random."""
 
-    phase: Literal["open", "close"]
+    phase: Literal["open", "close", "continue"]
     case_id: bytes
 
 
@@ -135,7 +135,7 @@ Notice = (
     | StoredObjects
 )  # fmt: skip
 
-_CASE_PHASES: tuple[Literal["open", "close"], ...] = ("open", "close")
+_CASE_PHASES: tuple[Literal["open", "close", "continue"], ...] = ("open", "close", "continue")
 _ACTIONS: tuple[Literal["granted", "revoked", "used"], ...] = ("granted", "revoked", "used")
 
 
@@ -179,7 +179,7 @@ def notice_from_fields(value: object) -> Notice:  # noqa: PLR0911 - one return p
         case 1:
             return _start(take)
         case 2:
-            return CaseBoundary(_CASE_PHASES[take.uint(1)], take.raw(16))
+            return CaseBoundary(_CASE_PHASES[take.uint(2)], take.raw(16))
         case 3:
             return ManifestChange(take.uint(), take.raw(32))
         case 4:

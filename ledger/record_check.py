@@ -25,10 +25,11 @@ from ledger.record_codec import (
     MANTISSA_END,
     QUALITY_BITS_END,
     Kind,
+    check_case_id,
     check_clock,
-    check_object_order,
+    check_order,
 )
-from ledger.records import Clock, DeviceTime, Keyframe, Object, Quality, Wave
+from ledger.records import CaseChange, Clock, DeviceTime, Keyframe, Object, PatientContext, Quality, Wave
 
 _PAIR: Final = tuple[
     Annotated[int, Meta(gt=-MANTISSA_END, lt=MANTISSA_END)], Annotated[int, Meta(ge=-EXPONENT_MAX, le=EXPONENT_MAX)]
@@ -45,9 +46,18 @@ _NARROWER: Final[dict[tuple[type, str], Any]] = {
     (Wave, "rate"): tuple[Annotated[int, Meta(ge=1)], Annotated[int, Meta(ge=1)]]
 }
 """What ``ledger.record_codec`` checks beyond the type, where a shape can say it."""
+
+
+def _check_case(row: Any) -> None:
+    check_case_id(row.case_id)
+    check_order(row.facts)
+
+
 _BEYOND_TYPES: Final[dict[type, Callable[[Any], None]]] = {
     Clock: check_clock,
-    Object: lambda row: check_object_order(row.meta),
+    Object: lambda row: check_order(row.meta),
+    PatientContext: lambda row: check_order(row.facts),
+    CaseChange: _check_case,
 }
 
 

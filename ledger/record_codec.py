@@ -18,6 +18,9 @@ from typing import Any, Final, get_args
 import msgpack
 
 from ledger.records import (
+    CaseCause,
+    CaseChange,
+    CasePhase,
     Clock,
     DeviceTime,
     Event,
@@ -30,6 +33,7 @@ from ledger.records import (
     LinkState,
     Numeric,
     Object,
+    PatientContext,
     Phase,
     Priority,
     Quality,
@@ -129,6 +133,9 @@ _SILENCES: Final = frozenset(get_args(Silence))
 _GAP_CAUSES: Final = frozenset(get_args(GapCause))
 _LINK_STATES: Final = frozenset(get_args(LinkState))
 _DIRECTIONS: Final = frozenset("<>")
+_CASE_PHASES: Final = frozenset(get_args(CasePhase))
+_CASE_CAUSES: Final = frozenset(get_args(CaseCause))
+CASE_ID_BYTES: Final = 16
 
 
 def _check_event(record: Event) -> None:
@@ -163,10 +170,30 @@ def check_clock(record: Clock) -> None:
         raise ValueError("Clock.drift_ppm is not a number")
 
 
+def _check_texts(what: str, texts: Mapping[Any, Any]) -> None:
+    if not all(isinstance(text, str) for text in (*texts, *texts.values())):
+        raise ValueError(f"{what} holds what is not text")
+
+
 def _check_object(record: Object) -> None:
-    texts: list[Any] = [*record.meta, *record.meta.values()]
-    if not all(isinstance(text, str) for text in texts):
-        raise ValueError("Object.meta holds what is not text")
+    _check_texts("Object.meta", record.meta)
+
+
+def _check_context(record: PatientContext) -> None:
+    _check_texts("PatientContext.facts", record.facts)
+
+
+def check_case_id(case_id: bytes) -> None:
+    """A case is named by 16 random bytes. Raises ``ValueError``."""
+    if len(case_id) != CASE_ID_BYTES:
+        raise ValueError("CaseChange.case_id is not 16 bytes")
+
+
+def _check_case(record: CaseChange) -> None:
+    check_case_id(record.case_id)
+    _choice("CaseChange", "phase", record.phase, _CASE_PHASES)
+    _choice("CaseChange", "cause", record.cause, _CASE_CAUSES)
+    _check_texts("CaseChange.facts", record.facts)
 
 
 def decimal_of_pair(pair: Any) -> Any:
@@ -191,19 +218,19 @@ def _lift_event(values: list[Any]) -> None:
         values[12] = tuple(map(decimal_of_pair, limits))
 
 
-def check_object_order(meta: Mapping[Any, Any]) -> None:
-    """A row holds its object's meta in the order of the names. Raises ``ValueError``."""
-    if list(meta) != sorted(meta):
-        raise ValueError("Object.meta is not in order")
+def check_order(texts: Mapping[Any, Any]) -> None:
+    """A row holds a record's texts (meta, facts) in the order of their names. Raises ``ValueError``."""
+    if list(texts) != sorted(texts):
+        raise ValueError("a record's texts are not in order")
 
 
-def _lift_object(values: list[Any]) -> None:
-    meta = values[8]
-    if type(meta) is dict:
-        check_object_order(meta)
+def _lift_texts(values: list[Any]) -> None:
+    texts = values[-1]
+    if type(texts) is dict:
+        check_order(texts)
 
 
-def _lower_object(values: Row) -> Row:
+def _lower_texts(values: Row) -> Row:
     return (*values[:-1], dict(sorted(values[-1].items())))
 
 
@@ -243,8 +270,13 @@ KINDS: Final[tuple[Kind, ...]] = (
     _kind(7, Identity, ((str,),) * 7),
     _kind(8, Link, ((int,), (str,), (str,), (str,)), _check_link),
     _kind(9, Clock, ((int,), (int,), (float, int, NoneType), (int,)), check_clock),
-    _kind(10, Object, ((bytes,), (int,), (str,), (str,), (Mapping,)), _check_object, _lift_object, _lower_object),
+    _kind(10, Object, ((bytes,), (int,), (str,), (str,), (Mapping,)), _check_object, _lift_texts, _lower_texts),
     _kind(11, Keyframe, ((bytes,),)),
+    _kind(12, PatientContext, ((str,), (Mapping,)), _check_context, _lift_texts, _lower_texts),
+    _kind(
+        13, CaseChange, ((bytes,), (str,), (str,), (str,), (int,), (str,), (Mapping,)),
+        _check_case, _lift_texts, _lower_texts,
+    ),
 )  # fmt: skip
 _BY_CLASS: Final[dict[type, Kind]] = {kind.cls: kind for kind in KINDS}
 _BY_TAG: Final[dict[int, Kind]] = {kind.tag: kind for kind in KINDS}

@@ -19,7 +19,7 @@ from ledger.records import DeviceTime, Numeric, Quality, Record, Wave
 
 _EPOCH_END_S: Final = 253_402_300_800
 """The first second of the year 10000, which RFC 3339 cannot write."""
-_INSTANTS: Final = frozenset(("since_ns", "until_ns"))
+_INSTANTS: Final = frozenset(("since_ns", "until_ns", "opened_ns"))
 _COMMON: Final = frozenset(field.name for field in fields(Record))
 
 

@@ -203,3 +203,35 @@ class Keyframe(Record):
     """The ledger's own: the whole current state (``ledger.state``), encoded, so that a restore reads seconds."""
 
     state: bytes
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PatientContext(Record):
+    """What a hospital system says of a patient, a visit or an order; sealed like every record.
+
+    ``trigger``: the kind of message, "ADT^A01". ``facts``: by the names of ``ledger.facts``; an empty text withdraws.
+    """
+
+    trigger: str
+    facts: Mapping[str, str] = field(default_factory=dict)
+
+
+CasePhase = Literal["open", "change", "close", "apart"]
+CaseCause = Literal["hl7", "operator", "next", "idle", "restart"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CaseChange(Record):
+    """The ledger's own: a case was opened, its context changed, or it was closed. ``apart``: this block is about
+    another patient than the room's, and changes no state.
+
+    ``by``: the message or the person that did it; ``facts``: the whole context from here on, as in PatientContext.
+    """
+
+    case_id: bytes
+    phase: CasePhase
+    cause: CaseCause
+    by: str
+    opened_ns: int
+    reason: str = ""
+    facts: Mapping[str, str] = field(default_factory=dict)

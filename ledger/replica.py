@@ -9,6 +9,7 @@ from typing import NamedTuple, Protocol
 
 from ledger.block import NO_LEAF, Header, decode_signed_header
 from ledger.canonical import Fields, pack, unpack
+from ledger.case_rows import CaseRows
 from ledger.certificate import Certificate
 from ledger.limits import LIMITS
 from ledger.log import LogId
@@ -67,12 +68,16 @@ class Replica:
     frozen: bool = False
     expired: bool = False
     waiting: dict[int, BlockMessage] = field(default_factory=dict)
-    missing_key: bytes | None = None
+    missing_keys: set[bytes] = field(default_factory=set)
     dirty: bool = False
     closed_ns: int = 0
     unheld: Spans = field(default_factory=Spans)
     pruned_end: int = 0
     filled_at: int = 0
+    cases: CaseRows = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.cases = CaseRows(self.log)
 
     @property
     def whole_size(self) -> int:

@@ -1,7 +1,8 @@
 """The room's state: the latest of everything, folded from records; what a keyframe holds and a console goes on from.
 
-Two boxes that fold the same records hold the same bytes. Every part is bounded by ``LIMITS.state_*``; what does not
-fit pushes out what was touched longest ago, and is counted.
+What is of a patient does not cross a case's boundary (docs/cases.md): folding a case's opening or closing leaves only
+what is known of the devices. Two boxes that fold the same records hold the same bytes. Every part is bounded by
+``LIMITS.state_*``; what does not fit pushes out what was touched longest ago, and is counted.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ from ledger.payload import pack, unpack
 from ledger.record_codec import records_of, rows_of
 from ledger.records import (
     NOT_A_PATIENT,
+    CaseChange,
     Clock,
     Event,
     Gap,
@@ -33,7 +35,10 @@ from ledger.records import (
 LEDGER_FEED: Final = ""
 """The feed of the ledger's own records. It sorts before every other, so a keyframe holds the state before its block."""
 
-_STATE_VERSION: Final = 1
+_WITHOUT_CASE: Final = 1
+_WITH_CASE: Final = 2
+"""The form of a state; with a case open there is one part more."""
+
 _NO_VALUE_BITS: Final = int(Quality.INVALID | Quality.UNAVAILABLE)
 _STALE_BITS: Final = int(Quality.STALE)
 _NOT_A_PATIENT_BITS: Final = int(NOT_A_PATIENT)
@@ -42,6 +47,8 @@ _ROW_BYTES: Final = 128
 _MARK_BYTES: Final = 32
 _ENTRY_SHARE: Final = 16
 """One entry may take this part of its shelf, so that one device's endless text cannot push out all others."""
+
+_CASE_KEY: Final = ()
 
 Key = tuple[object, ...]
 R = TypeVar("R", bound=Record)
@@ -117,6 +124,11 @@ class _Shelves:
     clocks: _Shelf[Clock] = field(default_factory=_other)
     gaps: _Shelf[Gap] = field(default_factory=_other)
     objects: _Shelf[Object] = field(default_factory=_other)
+    case: _Shelf[CaseChange] = field(default_factory=lambda: _Shelf(1, LIMITS.state_case_bytes * _ENTRY_SHARE))
+
+    def without_patient(self) -> _Shelves:
+        """What is known of the devices alone: who they are, how they are connected, how their clocks stand."""
+        return _Shelves(identities=self.identities, links=self.links, clocks=self.clocks)
 
     def all(self) -> list[_Shelf[Any]]:
         return [getattr(self, part.name) for part in fields(self)]
@@ -135,7 +147,11 @@ class RoomState:
         self._shelves = _Shelves()
 
     def fold_groups(self, groups: Mapping[str, Sequence[Record]]) -> None:
-        """Fold the records of one block, in the order in which its payload holds them."""
+        """Fold the records of one block, in the order in which its payload holds them. One that stands apart, about
+        another patient than the room's, changes nothing.
+        """
+        if any(type(record) is CaseChange and record.phase == "apart" for record in groups.get(LEDGER_FEED, ())):
+            return
         for feed in sorted(groups):
             for record in groups[feed]:
                 self.fold(feed, record)
@@ -145,9 +161,26 @@ class RoomState:
         if type(record) is Keyframe:
             self._shelves = decode_state(record.state)._shelves  # noqa: SLF001 - of the same class
             return
+        if type(record) is CaseChange:
+            self._fold_case(feed, record)
+            return
         folder = _FOLDERS.get(type(record))
         if folder is not None and not int(record.quality) & _NOT_A_PATIENT_BITS:
             folder(self._shelves, feed, record)
+
+    def _fold_case(self, feed: str, record: CaseChange) -> None:
+        if record.phase in {"open", "close"}:
+            self.leave_patient()
+        if record.phase in {"open", "change"}:
+            _put_case(self._shelves, feed, record)
+
+    def leave_patient(self) -> None:
+        """Forget all that is of a patient, and the case: what a case's boundary does."""
+        self._shelves = self._shelves.without_patient()
+
+    def case(self) -> CaseChange | None:
+        """The open case: the record that opened it or that last changed its context."""
+        return self._shelves.case.get(_CASE_KEY)
 
     @property
     def evicted(self) -> int:
@@ -195,9 +228,12 @@ class RoomState:
 def encode_state(state: RoomState) -> bytes:
     """The state as a ``Keyframe`` holds it: the same records folded give the same bytes, on every box."""
     shelves = state._shelves.all()  # noqa: SLF001 - this room's own
+    version = _WITH_CASE if shelves[-1].entries else _WITHOUT_CASE
+    if version == _WITHOUT_CASE:
+        del shelves[-1]
     return pack(
         (
-            _STATE_VERSION,
+            version,
             [
                 (shelf.evicted, [(entry.feed, rows_of(entry.records)) for entry in shelf.entries.values()])
                 for shelf in shelves
@@ -221,9 +257,10 @@ def decode_state(data: bytes) -> RoomState:
 def _fill(state: RoomState, tree: Any) -> None:
     shelves = state._shelves  # noqa: SLF001 - this room's own
     version, parts = tree
-    if type(version) is not int or version != _STATE_VERSION:
+    if type(version) is not int or version not in (_WITHOUT_CASE, _WITH_CASE):
         raise ValueError("its version is unknown")
-    for shelf, (evicted, entries) in zip(shelves.all(), parts, strict=True):
+    expected = shelves.all() if version == _WITH_CASE else shelves.all()[:-1]
+    for shelf, (evicted, entries) in zip(expected, parts, strict=True):
         if type(evicted) is not int or evicted < 0:
             raise ValueError("a count is not a count")
         for feed, rows in entries:
@@ -232,7 +269,10 @@ def _fill(state: RoomState, tree: Any) -> None:
             for record in records_of(rows):
                 if type(record) is Keyframe:
                     raise ValueError("it holds a keyframe")
-                state.fold(feed, record)
+                if type(record) is CaseChange:
+                    _put_case(shelves, feed, record)
+                else:
+                    state.fold(feed, record)
         shelf.evicted = evicted
 
 
@@ -311,6 +351,12 @@ def _fold_clock(shelves: _Shelves, feed: str, record: Clock) -> None:
 
 def _fold_gap(shelves: _Shelves, feed: str, record: Gap) -> None:
     shelves.gaps.put_one((feed, record.sub), feed, record, record.sub, record.detail)
+
+
+def _put_case(shelves: _Shelves, feed: str, record: CaseChange) -> None:
+    if record.phase not in {"open", "change"}:
+        raise ValueError("it holds a case that is not open")
+    shelves.case.put_one(_CASE_KEY, feed, record, record.by, record.reason, *record.facts, *record.facts.values())
 
 
 def _fold_object(shelves: _Shelves, feed: str, record: Object) -> None:

@@ -18,10 +18,15 @@ STATE_SCHEMA: Final = "orledger.state/1"
 
 
 def state_document(state: RoomState, now_ns: int) -> dict[str, Any]:
-    """The whole state as a plain dict for ``json.dumps``; ages are against ``now_ns``, UTC of whoever asks."""
+    """The whole state as a plain dict for ``json.dumps``; ages are against ``now_ns``, UTC of whoever asks.
+
+    Of the open case it tells the random id, never whose it is.
+    """
+    case = state.case()
     return {
         "schema": STATE_SCHEMA,
         "now": utc_text(now_ns),
+        "case": None if case is None else {"id": case.case_id.hex(), "opened": utc_text(case.opened_ns)},
         "values": [_value(feed, record, now_ns) for feed, record in state.values()],
         "alarms": [_alarm(feed, record, now_ns) for feed, record in state.alarms()],
         "modes": _entries(state.modes(), now_ns),

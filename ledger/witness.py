@@ -115,22 +115,24 @@ class Witness:
             if first is not None:
                 header = decode_signed_header(first)
                 self.held.name(linked_heads(header))
-                if self.keeps_payloads and header.key_id not in self.keys_held and not replica.expired:
-                    self._lacks_key(replica, header.key_id)
+                if self.keeps_payloads and not replica.expired:
+                    for key_id in sorted({header.key_id, *replica.cases.key_ids} - self.keys_held):
+                        self._lacks_key(replica, key_id)
 
     def _lacks_key(self, replica: Replica, key_id: bytes) -> None:
-        if replica.missing_key is None:
+        if not replica.missing_keys:
             self._keyless.append(replica)
-        replica.missing_key = key_id
+        replica.missing_keys.add(key_id)
 
     def ask_for_keys(self, peers: Iterable[str]) -> None:
         """Ask again, a few logs at a time, for keys not held: the first answer may be lost, or the writer dead."""
         asked = [self._keyless.popleft() for _ in range(min(_KEYS_ASKED, len(self._keyless)))]
         for replica in asked:
-            if replica.missing_key is not None and not replica.expired:
+            if replica.missing_keys and not replica.expired:
                 self._keyless.append(replica)
-                for peer in peers:
-                    self.out.tell(peer, GetWrap(replica.log, replica.missing_key))
+                for key_id in sorted(replica.missing_keys)[:_KEYS_ASKED]:
+                    for peer in peers:
+                        self.out.tell(peer, GetWrap(replica.log, key_id))
 
     def adopt(self, replica: Replica, named: Iterable[Head]) -> None:
         """This box's own log is closed and held like any other from here on. ``named``: by the log that follows it."""
@@ -255,6 +257,8 @@ class Witness:
             self.out.tell(replica.log.box, GetWrap(replica.log, header.key_id))
         payload = message.payload if self.keeps_payloads else b""
         position = self.out.persist(AppendBlock(replica.log, header.seq, message.signed_header, payload))
+        for row in replica.cases.note(header):
+            self.out.persist(row)
         taken = len(message.signed_header) + len(payload)
         self.backlog_bytes += taken
         self._uncommitted.append(_Appended(position, replica, replica.size, message.signed_header, taken))
@@ -366,9 +370,9 @@ class Witness:
         """A data key is held, checked and durable: logs that waited for it can be vouched for."""
         self.keys_held.add(key_id)
         for replica in self.replicas.values():
-            if replica.missing_key == key_id:
-                replica.missing_key = None
-                if replica.durable_size:
+            if key_id in replica.missing_keys:
+                replica.missing_keys.discard(key_id)
+                if replica.durable_size and not replica.missing_keys:
                     self._vouch(replica, now)
 
     def _vouch(self, replica: Replica, now: Now) -> None:
@@ -377,7 +381,7 @@ class Witness:
             return
         current = self.promises.is_current(log)
         held = self._durably_whole(replica)
-        if not current or held < replica.durable_size or replica.missing_key or not self.promises.may_vouch(log.box):
+        if not current or held < replica.durable_size or replica.missing_keys or not self.promises.may_vouch(log.box):
             if held:
                 self.out.tell(log.box, Stored(log, held))
             if log.fenced and not current:

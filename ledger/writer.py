@@ -31,7 +31,7 @@ from ledger.messages import (
     Wrap,
     decode_message,
 )
-from ledger.notices import Head, ManifestChange, Notice, Start
+from ledger.notices import CaseBoundary, Head, ManifestChange, Notice, Start
 from ledger.ops import AppendBlock, OpenLog, PutSelf
 from ledger.outbox import EVERYBODY, Outbox, Warn
 from ledger.own_history import is_second_history
@@ -78,6 +78,8 @@ class Writer:
         self.state = State.PROVISIONAL
         self.out = out
         self.new_keys: list[tuple[LogId, DataKey, dict[str, bytes]]] = []
+        self.case_id: bytes | None = None
+        self._case_keys: dict[bytes | None, DataKey] = {}
         self.chain: Chain
         self.vouching: Vouching
         self.written: set[LogId] = set()
@@ -124,32 +126,58 @@ class Writer:
 
     def _open(self, incarnation: bytes, *, fenced: bool, start: Start, counter: int | None = None) -> None:
         log = LogId(self.own_id, self._counter if counter is None else counter, incarnation, fenced)
-        data_key = DataKey(self._random(32))
-        self.chain = Chain(self.manifest.site, log, self._key, data_key, self.manifest.hash)
+        self.out.persist(OpenLog(log, self.manifest.hash))
+        self._case_keys = {self.case_id: self._new_key(log)}
+        self.chain = Chain(self.manifest.site, log, self._key, self._case_keys[self.case_id], self.manifest.hash)
+        self.chain.case_id = self.case_id
         self.vouching = Vouching(self.manifest, log, self.quorum)
         self._start = start
         self._bound = self.manifest
         self._opened_ns = None
         self.written.add(log)
         self._tail_holders = {tail.log: {} for tail in start.tails}
+
+    def _new_key(self, log: LogId) -> DataKey:
+        """A random key for one case in this log: to be kept here durably, and wrapped to every box, before its first
+        block.
+        """
+        data_key, incarnation = DataKey(self._random(32)), log.incarnation
         wraps = {box.id: wrap(data_key, self.own_id, incarnation, box.receiving_public)
                  for box in (self.manifest.box(self.own_id), *self.manifest.peers_of(self.own_id))
                  if box.role is Role.MEMBER or box.id == self.own_id}  # fmt: skip
         if self.manifest.recovery_public is not None:
             wraps[RECOVERY] = wrap(data_key, self.own_id, incarnation, self.manifest.recovery_public)
         self.new_keys.append((log, data_key, wraps))
-        self.out.persist(OpenLog(log, self.manifest.hash))
         self.out.tell(EVERYBODY, Wrap(log, data_key.key_id, tuple(sorted(wraps.items()))))
+        return data_key
+
+    def resume_case(self, case_id: bytes | None) -> None:
+        """Before ``start``: the case that was open when the process before this one ended goes on."""
+        self.case_id = case_id
+
+    def enter_case(self, case_id: bytes | None) -> None:
+        """What is recorded from here on, in this log and the next, is of this case; None: of no case.
+
+        One key per (case, incarnation): a case that is entered again in the same log has its key already.
+        """
+        self.case_id = case_id
+        if case_id not in self._case_keys:
+            self._case_keys[case_id] = self._new_key(self.chain.log)
+        self.chain.enter(case_id, self._case_keys[case_id])
 
     def close_block(self, draft: Draft) -> Block:
         """Close the next block of the live log; its append is asked for and the block may be sent at once."""
         if self.chain.size == 0:
-            draft = replace(draft, notices=(self._start, *draft.notices))
+            goes_on = (CaseBoundary("continue", self.case_id),) if self.case_id is not None else ()
+            draft = replace(draft, notices=(self._start, *goes_on, *draft.notices))
         if self._notices and len(draft.notices) < LIMITS.notices:
             draft = replace(draft, notices=(*draft.notices, self._notices.popleft()))
         block = self.chain.close_block(draft)
         self.vouching.add(self.chain.size, block.root, block.checkpoint_signature)
         self.out.persist(AppendBlock(block.log, block.seq, block.signed_header, block.payload))
+        for row in self.chain.case_rows:
+            self.out.persist(row)
+        self.chain.case_rows.clear()
         self.out.tell(EVERYBODY, block.message())
         return block
 

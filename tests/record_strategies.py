@@ -8,6 +8,9 @@ from typing import Any, Literal, get_args
 from hypothesis import strategies as st
 
 from ledger.records import (
+    CaseCause,
+    CaseChange,
+    CasePhase,
     Clock,
     DeviceTime,
     Event,
@@ -21,6 +24,7 @@ from ledger.records import (
     LinkState,
     Numeric,
     Object,
+    PatientContext,
     Phase,
     Priority,
     Quality,
@@ -91,6 +95,7 @@ def raws(draw: st.DrawFn) -> Raw:
 
 
 _opt_count = st.none() | st.integers(0, 10**9)
+_facts = st.dictionaries(texts, texts, max_size=3)
 _floats = st.floats(allow_nan=False, allow_infinity=False)
 by_type: dict[type[Record], st.SearchStrategy[Any]] = {
     Numeric: st.builds(Numeric, **value_fields()),
@@ -131,6 +136,14 @@ by_type: dict[type[Record], st.SearchStrategy[Any]] = {
         ),
     ),
     Keyframe: st.builds(Keyframe, **common(state=st.binary(max_size=40))),
+    PatientContext: st.builds(PatientContext, **common(trigger=texts, facts=_facts)),
+    CaseChange: st.builds(
+        CaseChange,
+        **common(
+            case_id=st.binary(min_size=16, max_size=16), phase=choices(CasePhase), cause=choices(CaseCause), by=texts,
+            opened_ns=instants, reason=texts, facts=_facts,
+        ),
+    ),
 }  # fmt: skip
 records: st.SearchStrategy[Record] = st.one_of(*by_type.values())
 groups: st.SearchStrategy[dict[str, list[Record]]] = st.dictionaries(texts, st.lists(records, max_size=6), max_size=4)

@@ -22,6 +22,7 @@ from ledger.errors import OperatorFault, OrledgerError, OurFault, Party
 # Name -> (where the command is, one line of help): so that neither --help nor one command loads the others.
 COMMANDS: Mapping[str, tuple[str, str]] = {
     "capture": ("agent.cli.capture:command", "Record, export, replay and decode device captures."),
+    "case": ("agent.cli.case:command", "Open, rename and close the room's case, or show cases."),
     "checkpoint": ("agent.cli.checkpoint:command", "Print the newest signed checkpoint of a log."),
     "demo": ("agent.cli.demo:command", "Run three boxes with simulated devices and lose one."),
     "drill": ("agent.cli.drill:command", "Restore every peer into nowhere: proof that it could be done."),

@@ -75,7 +75,7 @@ def _needing(alerts: tuple[Alert, ...]) -> int:
 
 
 def _case(case: Case | None, log: Log | None) -> Line:
-    left = "no case" if case is None else f"case {case.id}  {duration(case.age_s)}"
+    left = "no case" if case is None else f"case {case.id[:8]}…  {duration(case.age_s)}"
     if log is None:
         return [(f"{left:<{_CASE_WIDTH}}no log", "")]
     right = f"epoch {log.epoch}{'' if log.fenced else ' provisional'}  block {_number(log.seq)}"

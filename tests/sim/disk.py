@@ -6,7 +6,18 @@ from collections.abc import Iterable, Mapping, Sequence
 
 from ledger.block import decode_signed_header
 from ledger.log import LogId
-from ledger.ops import AppendBlock, FillPayload, Op, OpenLog, PutDerived, PutManifest, PutPromise, PutProof, PutSelf
+from ledger.ops import (
+    AppendBlock,
+    FillPayload,
+    Op,
+    OpenLog,
+    PutCase,
+    PutDerived,
+    PutManifest,
+    PutPromise,
+    PutProof,
+    PutSelf,
+)
 from ledger.replica import Replica, extend
 from ledger.sealing import DataKey
 
@@ -24,6 +35,7 @@ class SimDisk:
         self.promises: dict[str, bytes] = {}
         self.facts: dict[str, bytes] = {}
         self.proofs: dict[bytes, bytes] = {}
+        self.cases: dict[tuple[bytes, LogId], bytes] = {}
         self.frontiers: dict[tuple[LogId, int], bytes] = {}
         self._whole: dict[LogId, int] = {}
         self.keys: dict[bytes, tuple[DataKey, Mapping[str, bytes]]] = {}
@@ -68,6 +80,8 @@ class SimDisk:
                 self.facts[name] = value
             case PutManifest(version, value):
                 self.manifests[version] = value
+            case PutCase(case_id, log, value):
+                self.cases[case_id, log] = value
             case PutProof(name_, value):
                 self.proofs[name_] = value
             case PutDerived(log, _, _, _, keyframes):
