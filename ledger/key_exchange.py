@@ -74,7 +74,7 @@ class KeyExchange:
         replica = self._replica_of(log)
         lacked = replica is not None and key_id in replica.missing_keys
         if not lacked and not self._may_come_early(sender, log, key_id):
-            if sender == log.box and self._is_used(log, key_id):  # sent at each meeting; it may cross its own blocks
+            if sender == log.box:  # sent at each meeting; what is passed over is asked for once a block needs it
                 return
             raise PeerFault("wrap.unasked", f"{sender} sent a key of {log} that nobody asked for")
         names = {RECOVERY, *(box.id for box in self._manifests.newest.boxes)}
