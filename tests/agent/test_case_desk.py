@@ -168,7 +168,7 @@ def test_a_case_of_which_nothing_is_heard_is_closed_by_rule() -> None:
     assert room.case_id is not None
     room.tick(60_000)
     room.tick(60_000)
-    assert room.case_id is None
+    assert room.desk.cases.current is None
     assert room.recorder.state.case() is None
 
 
