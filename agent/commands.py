@@ -10,6 +10,7 @@ from agent.control import Handler, Reply, Request
 from agent.control_errors import error_fields
 from agent.drill import DrillResult
 from agent.manifest_offer import manifest_handlers
+from agent.object_commands import object_handlers
 from agent.restore_document import restore_document
 from agent.status_builder import build_status
 from ledger.canonical import pack
@@ -70,6 +71,7 @@ def handlers(node: Node) -> Mapping[str, Handler]:
         "drill": drill, "heads": heads, "fetch": fetch, "restored": restored,
         **manifest_handlers(node),
         **case_handlers(node),
+        **object_handlers(node),
     }  # fmt: skip
 
 

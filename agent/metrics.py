@@ -56,7 +56,7 @@ class _Families(Collector):
     sample: Sample
 
     def collect(self) -> Iterable[Metric]:
-        for part in (_box, _log, _durations, _peers, _refusals, _feeds, _disk_and_clock, _alerts, _drills):
+        for part in (_box, _log, _durations, _peers, _refusals, _feeds, _disk_and_clock, _objects, _alerts, _drills):
             yield from part(self.sample)
 
     def describe(self) -> Iterable[Metric]:
@@ -221,6 +221,30 @@ def _disk_and_clock(sample: Sample) -> Iterator[Metric]:
     yield from _gauge("clock_synchronised", "1 while the kernel's clock is synchronised.", synchronised)
     error_s = None if clock.error_ms is None else clock.error_ms / 1_000
     yield from _gauge("clock_error_seconds", "Bound of the clock's error, as the kernel says.", error_s)
+
+
+_OBJECT_COUNTERS = {
+    "accepted": "Objects taken in and durable.",
+    "accepted_bytes": "Their content.",
+    "refused": "Objects refused or given up while they came in.",
+    "unrecorded": "Objects taken in and never recorded: deleted.",
+    "fetched": "Objects fetched from peers.",
+    "received_bytes": "Bytes of objects from peers.",
+    "sent_bytes": "Bytes of objects to peers.",
+    "swept": "Files of interrupted writing, or that no block names, removed.",
+}
+
+
+def _objects(sample: Sample) -> Iterator[Metric]:
+    objects = sample.status.objects
+    if objects is not None:
+        counts = {"held": objects.held, "wanted": objects.wanted}
+        yield from _gauges("objects", "Objects that blocks name, of all boxes.", "state", counts)
+        sizes = {"held": objects.held_bytes, "wanted": objects.wanted_bytes}
+        yield from _gauges("objects_bytes", "Their sealed bytes.", "state", sizes)
+        yield from _gauges("objects_own", "This box's objects, by how far they are vouched for.", "level", objects.own)
+    for name, meaning in _OBJECT_COUNTERS.items():
+        yield from _counter(f"objects_{name}_total", meaning, sample.object_counts[name])
 
 
 def _alerts(sample: Sample) -> Iterator[Metric]:

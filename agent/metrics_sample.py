@@ -52,6 +52,7 @@ class Sample:
     alerts: Mapping[tuple[str, Severity], int]
     drills: Sequence[Drilled]
     lacking: Mapping[str, Lacking]
+    object_counts: Mapping[str, int]
 
 
 def take_sample(node: Node) -> Sample:
@@ -85,6 +86,7 @@ def take_sample(node: Node) -> Sample:
         alerts=Counter((alert.warning.id, alert.warning.severity) for alert in node.alerts.active()),
         drills=tuple(node.drills.rows()),
         lacking=lacking(node.member),
+        object_counts=_object_counts(node),
     )
 
 
@@ -96,6 +98,21 @@ def _durations(node: Node) -> dict[str, tuple[str, Histogram]]:
         "commit_duration": ("Durable commits.", measured.commit.histogram()),
         "block_durable_latency": ("Block closed to durable here.", measured.closed_to_durable.histogram()),
         "block_witnessed_latency": ("Block closed to witnessed.", measured.closed_to_witnessed.histogram()),
+    }
+
+
+def _object_counts(node: Node) -> dict[str, int]:
+    """Since the start, by the name of the family."""
+    intake, keeper = node.objects, node.object_keeper
+    return {
+        "accepted": intake.accepted,
+        "accepted_bytes": intake.accepted_bytes,
+        "refused": intake.refused,
+        "unrecorded": intake.unrecorded,
+        "fetched": keeper.puller.pulled,
+        "received_bytes": keeper.exchange.counters.bytes_in,
+        "sent_bytes": keeper.exchange.counters.bytes_out,
+        "swept": keeper.survey.litter,
     }
 
 

@@ -42,6 +42,7 @@ class ObjectExchange:
         self._folder = folder
         self._threads = threads
         self._limits = limits
+        self._open = True
         self._next_id = 0
         self._asked: dict[int, tuple[str, GetObject, asyncio.Future[bytes]]] = {}
         self._serving: Counter[str] = Counter()
@@ -49,6 +50,10 @@ class ObjectExchange:
         self.on_holding: Callable[[str, Holding, bytes], None] = lambda _sender, _holding, _wire: None
         self.on_asked: Callable[[str, tuple[bytes, ...]], None] = lambda _sender, _names: None
         member.on_object = self._on_message
+
+    def close(self) -> None:
+        """Hear nothing more; what is being read is not sent."""
+        self._open = False
 
     # ---- asking ------------------------------------------------------------------------------------------------
 
@@ -76,6 +81,8 @@ class ObjectExchange:
     # ---- what comes --------------------------------------------------------------------------------------------
 
     def _on_message(self, sender: str, body: ObjectBody, wire: bytes) -> None:
+        if not self._open:
+            return
         match body:
             case ObjectPiece():
                 self._on_piece(sender, body)
@@ -118,7 +125,7 @@ class ObjectExchange:
 
     def _give(self, sender: str, get: GetObject, read: asyncio.Future[bytes]) -> None:
         self._serving[sender] -= 1
-        if read.cancelled():
+        if read.cancelled() or not self._open:
             return
         fault = read.exception()
         if fault is not None and not isinstance(fault, OrledgerError):

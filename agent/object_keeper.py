@@ -99,6 +99,7 @@ class ObjectKeeper:
 
     async def stop(self) -> None:
         """End; parts of objects stay for the next start."""
+        self.exchange.close()
         for task in list(self._tasks):
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
@@ -133,6 +134,18 @@ class ObjectKeeper:
     def pruned(self, log: LogId, first: int, end: int) -> None:
         """Retention takes the payloads of these blocks, and with them the objects that they name."""
         self._pruned.append((log, first, end))
+
+    async def refetch(self, sha256: bytes) -> int:
+        """Remove an object that is damaged, so that it is fetched anew; how many blocks name it."""
+        self.vouching.forget(sha256)
+        await self._on_thread(lambda: self._folder.delete(sha256))
+        rows = [row for row in self._store.objects_named(sha256) if row.state is ObjectState.HELD]
+        for row in rows:
+            self._member.out.persist(MarkObject(row.log, row.seq, sha256, ObjectState.WANTED))
+        self._pump.pump()
+        await self._pump.drain()
+        self._wanted_due_ns = 0
+        return len(rows)
 
     def _on_peer(self, peer: str, is_up: bool) -> None:
         """A peer can be asked from now on, or no more."""

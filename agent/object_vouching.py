@@ -63,8 +63,11 @@ class ObjectVouching:
         sealed_bytes = self._vouched.get(sha256)
         if sealed_bytes is None:
             return False
+        word, own = Holding(sha256, sealed_bytes), self._member.own_id
         for peer in peers:
-            self._exchange.say(peer, Holding(sha256, sealed_bytes))
+            self._exchange.say(peer, word)
+        if own not in self._store.object_holdings(sha256):
+            self._member.out.persist(PutHolding(sha256, own, self._member.sign(word)))
         return True
 
     def note_checked(self, sha256: bytes, sealed_bytes: int) -> None:

@@ -110,7 +110,7 @@ class Reader:
             early = from_ns is not None and header.closed_ns < from_ns
             if early or (to_ns is not None and header.closed_ns >= to_ns) or not block.payload:
                 continue
-            yield log, block.seq, header, self._open(header, block.payload)
+            yield log, block.seq, header, self.open_block(header, block.payload)
 
     def log(self, box: str, name: str | None = None) -> LogId:
         """The log of ``box`` whose name (epoch-incarnation) begins like this; without a name the one opened last.
@@ -149,7 +149,7 @@ class Reader:
         for block in self.store.blocks(log, first, end):
             header = decode_signed_header(block.signed_header)
             held = block.payload or not header.payload_bytes
-            yield OpenedBlock(header, self._open(header, block.payload) if held else None)
+            yield OpenedBlock(header, self.open_block(header, block.payload) if held else None)
 
     def header(self, log: LogId, seq: int) -> Header:
         """One block's header. Raises StoreFault ``store.missing`` when it is not held."""
@@ -172,7 +172,8 @@ class Reader:
                 high = middle
         return low
 
-    def _open(self, header: Header, payload: bytes) -> dict[str, tuple[Record, ...]]:
+    def open_block(self, header: Header, payload: bytes) -> dict[str, tuple[Record, ...]]:
+        """The records of a block by feed. Raises as ``decoded_log``."""
         try:
             return open_payload(header, payload, self.key_for)
         except NoPeer:

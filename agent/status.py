@@ -104,6 +104,18 @@ class Disk(msgspec.Struct, frozen=True):
     reusable_bytes: int = 0
 
 
+class Objects(msgspec.Struct, frozen=True, kw_only=True):
+    """Images, videos and documents beside the log, of all boxes. ``wanted``: not held here yet; ``own`` counts this
+    box's own by how far they are vouched for. As of the last minute; None before the first look.
+    """
+
+    held: int
+    held_bytes: int
+    wanted: int
+    wanted_bytes: int
+    own: dict[str, int]
+
+
 class Drill(msgspec.Struct, frozen=True):
     """Restore drills of one peer: the last success (UTC, None for never) and its age, and ``good`` or what went wrong
     the last time (empty: none yet). ``took_ms``: how long the last success took.
@@ -143,6 +155,7 @@ class StatusDocument(msgspec.Struct, frozen=True, kw_only=True):
     disk: Disk
     clock: Clock
     drills: tuple[Drill, ...] = ()
+    objects: Objects | None = None
     catching_up: tuple[CatchingUp, ...] = ()
 
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Literal
 
 from agent.clock import read_quality
 from agent.disk_health import wear_percent
-from agent.status import Alert, Case, CatchingUp, Clock, Disk, Drill, Feed, Log, Peer, StatusDocument, judged
+from agent.status import Alert, Case, CatchingUp, Clock, Disk, Drill, Feed, Log, Objects, Peer, StatusDocument, judged
 from ledger.block import ClockState
 from ledger.limits import S_NS
 from ledger.quorum import Level
@@ -61,6 +61,7 @@ def build_status(node: Node) -> StatusDocument:
         disk=_disk(node),
         clock=_clock(),
         drills=tuple(_drills(node, utc_ns)),
+        objects=_objects(node),
         catching_up=tuple(
             CatchingUp(box, behind.lacking.headers, behind.lacking.payloads, behind.left_s)
             for box, behind in node.catching_up.boxes().items()
@@ -140,6 +141,20 @@ def _disk(node: Node) -> Disk:
         wear_percent=wear_percent(Path(node.configuration.box.data_dir)),
         fsync_p99_ms=commits.p99_ms if commits.count else None,
         reusable_bytes=usage.room_bytes - usage.disk_free_bytes,
+    )
+
+
+def _objects(node: Node) -> Objects | None:
+    survey = node.object_keeper.survey
+    if survey.own_levels is None:
+        return None
+    totals = survey.totals
+    return Objects(
+        held=totals.held[0],
+        held_bytes=totals.held[1],
+        wanted=totals.wanted[0],
+        wanted_bytes=totals.wanted[1],
+        own={_LEVELS[level]: count for level, count in survey.own_levels.items()},
     )
 
 

@@ -28,6 +28,7 @@ COMMANDS: Mapping[str, tuple[str, str]] = {
     "drill": ("agent.cli.drill:command", "Restore every peer into nowhere: proof that it could be done."),
     "drivers": ("agent.cli.drivers:command", "Show the drivers, their devices, and what they may send."),
     "init": ("agent.cli.init:command", "Make the keys and the manifest of a new site or box."),
+    "objects": ("agent.cli.objects:command", "List, show and get images, videos and documents."),
     "probe": ("agent.cli.probe:command", "Find out what is at a serial port, and how to record it."),
     "records": ("agent.cli.records:command", "Print what was recorded."),
     "restore": ("agent.cli.restore:command", "Fetch, verify and hand over a box's latest state."),

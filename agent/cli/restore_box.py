@@ -18,6 +18,7 @@ from agent.cli.restore_selection import nothing_meant, parse_selection
 from ledger.errors import AgentUnreachable, NoPeer, OperatorFault, VerificationFailed
 
 if TYPE_CHECKING:
+    from agent.object_restore import ObjectsRestored
     from agent.reading import Reader
     from agent.rebuild_sources import Source
     from agent.rebuild_summary import Summary
@@ -42,12 +43,13 @@ _FETCH_TIMEOUT_S = 30.0
 @click.option("--from", "from_", metavar="UTC", help="Payloads only from this time on, like 2026-11-23T08:00:00Z.")
 @click.option("--to", metavar="UTC", help="Payloads only from before this time.")
 @click.option("--case", metavar="ID", help="Payloads only of this case: its id, 32 hexadecimal digits.")
+@click.option("--objects", is_flag=True, help="Fetch the objects too: images, videos, documents.")
 @click.option("--every-signature", is_flag=True, help="In the audit check each signature; links prove the same.")
 @common_options
 @pass_settings
 def box_command(
     settings: Settings, *, box: str, out: Path, from_: str | None, to: str | None, case: str | None,
-    every_signature: bool,
+    objects: bool, every_signature: bool,
 ) -> int:  # fmt: skip
     """Rebuild all logs of BOX in DIR: from this box's own store and from every peer at once.
 
@@ -64,32 +66,36 @@ def box_command(
         known = [each.id for each in reader.manifest.boxes]
         if box not in known:
             raise OperatorFault("box.unknown", f"{box!r} is no box of this site", f"one of: {', '.join(known)}")
-        work = _Work(settings, reader, box, out, selection, every_signature=every_signature)
+        work = _Work(settings, reader, box, out, selection, every_signature=every_signature, objects=objects)
         summary, report = work.run()
     if not summary.meant and not summary.missing and report.is_good:
         raise nothing_meant(box, selection, summary, out)
     recorded = _record(settings, summary, report, work.asked)
     seconds = time.perf_counter() - began
-    done = Outcome(box, out, selection, summary, report, work.asked, recorded, work.fetched_s, seconds)
+    done = Outcome(box, out, selection, summary, report, work.asked, recorded, work.fetched_s, seconds, work.objects)
     if settings.json:
         click.echo(json_text(summary_document(done)))
     else:
         click.echo("\n".join(summary_lines(done)))
     if not report.is_good:
         return VerificationFailed.exit_code
-    return NoPeer.exit_code if summary.missing else 0
+    lacks = summary.missing or (work.objects is not None and work.objects.missing)
+    return NoPeer.exit_code if lacks else 0
 
 
 class _Work:
     """One run: sources found, blocks fetched, and the folder audited, most of it while blocks still come."""
 
     def __init__(
-        self, settings: Settings, reader: Reader, box: str, out: Path, selection: Selection, *, every_signature: bool
-    ) -> None:
+        self, settings: Settings, reader: Reader, box: str, out: Path, selection: Selection, *,
+        every_signature: bool, objects: bool,
+    ) -> None:  # fmt: skip
         from ledger.manifest import SignedManifest
 
         self.asked: tuple[str, ...] = ()
         self.fetched_s = 0.0
+        self.objects: ObjectsRestored | None = None
+        self._with_objects = objects
         self._settings = settings
         self._reader = reader
         self._box = box
@@ -120,9 +126,25 @@ class _Work:
                 summary = self._rebuild(target, found, sources, audit)
                 self.fetched_s = time.perf_counter() - began
                 with progress_bar(self._settings) as progress:
-                    return summary, audit.finish(progress)
+                    report = audit.finish(progress)
+            if self._with_objects:
+                self.objects = self._restore_objects(target, sources)
+            return summary, report
         finally:
             target.close()
+
+    def _restore_objects(self, target: Target, sources: list[Source]) -> ObjectsRestored:
+        from agent.box_files import BoxFolder
+        from agent.object_restore import ObjectRestore, ObjectsBySocket, ObjectSource, OwnObjects
+        from ledger.objects import ObjectFolder
+
+        own = self._settings.configuration().box
+        client = self._settings.client(_FETCH_TIMEOUT_S)
+        givers: list[ObjectSource] = [OwnObjects(own.id, ObjectFolder(BoxFolder(Path(own.data_dir)).objects))]
+        givers += [ObjectsBySocket(source.name, client) for source in sources if source.name != own.id]
+        with _progress(self._settings, "objects") as progress:
+            folder = ObjectFolder.open(target.folder.objects)
+            return ObjectRestore(target.store, folder, givers).run(self._box, progress)
 
     def _rebuild(self, target: Target, found: Found, sources: list[Source], audit: Audit) -> Summary:
         from agent.rebuild import Rebuild
@@ -187,10 +209,10 @@ def _record(settings: Settings, summary: Summary, report: AuditReport, asked: tu
 
 
 @contextmanager
-def _progress(settings: Settings) -> Iterator[Callable[[int, int], None]]:
+def _progress(settings: Settings, what: str = "blocks") -> Iterator[Callable[[int, int], None]]:
     """A bar on a terminal, a line a second with ``--json``, else nothing."""
     if settings.json:
-        yield _json_progress()
+        yield _json_progress(what)
         return
     if not sys.stderr.isatty():
         yield lambda _done, _total: None
@@ -200,11 +222,11 @@ def _progress(settings: Settings) -> Iterator[Callable[[int, int], None]]:
 
     columns = (TextColumn("restoring"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
-        blocks = bar.add_task("blocks", total=None)
+        blocks = bar.add_task(what, total=None)
         yield lambda done, total: bar.update(blocks, completed=done, total=total)
 
 
-def _json_progress() -> Callable[[int, int], None]:
+def _json_progress(what: str) -> Callable[[int, int], None]:
     began = said = time.monotonic()
 
     def progress(done: int, total: int) -> None:
@@ -212,6 +234,7 @@ def _json_progress() -> Callable[[int, int], None]:
         now = time.monotonic()
         if now - said >= _JSON_EVERY_S:
             said = now
-            click.echo(json_text(document("restore-box-progress", done=done, total=total, seconds=now - began)))
+            told = document("restore-box-progress", what=what, done=done, total=total, seconds=now - began)
+            click.echo(json_text(told))
 
     return progress

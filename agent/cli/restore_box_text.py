@@ -13,6 +13,7 @@ from ledger.record_json import utc_text
 from ledger.selection import Selection
 
 if TYPE_CHECKING:
+    from agent.object_restore import ObjectsRestored
     from agent.rebuild_summary import Summary
     from ledger.audit import AuditReport
 
@@ -30,6 +31,7 @@ class Outcome:
     recorded: int | None
     fetched_s: float
     seconds: float
+    objects: ObjectsRestored | None = None
 
 
 def summary_document(done: Outcome) -> dict[str, object]:
@@ -75,11 +77,32 @@ def summary_document(done: Outcome) -> dict[str, object]:
             "decoded": sum(log.decoded for log in report.logs),
             "findings": [finding.what for finding in report.all_findings()],
         },
+        objects=None if done.objects is None else _objects_document(done.objects),
         recorded_in_block=done.recorded,
         fetch_s=round(done.fetched_s, 3),
         audit_s=round(report.seconds, 3),
         seconds=round(done.seconds, 3),
     )  # fmt: skip
+
+
+def _objects_document(objects: ObjectsRestored) -> dict[str, object]:
+    return {
+        "fetched": objects.fetched,
+        "sealed_bytes": objects.sealed_bytes,
+        "had": objects.had,
+        "refused": [{"source": source, "why": why} for source, why in objects.refused],
+        "missing": [name.hex() for name in objects.missing],
+    }
+
+
+def _object_lines(objects: ObjectsRestored | None) -> list[str]:
+    if objects is None:
+        return []
+    before = f", {objects.had:,} were there" if objects.had else ""
+    lines = [f"{objects.fetched:,} objects fetched and proved ({objects.sealed_bytes:,} bytes sealed){before}"]
+    lines += [f"REFUSED an object of {source}: {why}" for source, why in objects.refused]
+    lines += [f"MISSING object {name.hex()[:16]}: nobody who was asked holds it" for name in objects.missing]
+    return lines
 
 
 def summary_lines(done: Outcome) -> list[str]:
@@ -108,6 +131,7 @@ def summary_lines(done: Outcome) -> list[str]:
         f"verified every link, {payloads:,} payloads ({decoded:,} decoded), {summary.roots} signed or cosigned roots: "
         f"{verdict}"
     )
+    lines += _object_lines(done.objects)
     said = (
         f" (recorded in block {done.recorded:,})"
         if done.recorded is not None

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from datetime import UTC, datetime
 from itertools import zip_longest
 
-from agent.status import Alert, Case, CatchingUp, Clock, Disk, Drill, Feed, Log, Peer, StatusDocument
+from agent.status import Alert, Case, CatchingUp, Clock, Disk, Drill, Feed, Log, Objects, Peer, StatusDocument
 
 Line = list[tuple[str, str]]
 """Spans of text, each with a rich style ("" for none)."""
@@ -112,6 +112,8 @@ def _peers(status: StatusDocument) -> list[Line]:
     styles = ["" if peer.connected else "yellow" for peer in status.peers]
     table = _table(("PEER", "HOLDS OURS", "WE HOLD"), (7, 13, 10), rows, styles)
     beside = [_disk(status.disk), f"clock {status.clock.state} {_error(status.clock)}"]
+    if status.objects is not None and (status.objects.held or status.objects.wanted):
+        beside.append(_objects(status.objects))
     if status.drills:
         beside.append(_drills(status.drills))
     if not _needing(status.alerts):
@@ -133,6 +135,21 @@ def _disk(disk: Disk) -> str:
     if disk.fsync_p99_ms is not None:
         text += f"  fsync p99 {disk.fsync_p99_ms:.0f} ms"
     return text
+
+
+def _objects(objects: Objects) -> str:
+    text = f"objects {objects.held:,} held, {_size(objects.held_bytes)}"
+    if objects.wanted:
+        text += f", {objects.wanted:,} to come, {_size(objects.wanted_bytes)}"
+    alone = objects.own.get("local", 0)
+    return text + (f"; {alone:,} of this room's here only" if alone else "")
+
+
+def _size(count: int) -> str:
+    for unit, most in (("GiB", _GIB), ("MiB", 1 << 20)):
+        if count >= most:
+            return f"{count / most:.1f} {unit}"
+    return f"{-(-count // 1024):,} KiB"
 
 
 def _catching_up(behind: CatchingUp) -> str:

@@ -15,6 +15,7 @@ from agent.cli.data_dir import data_dir_of, data_dir_option
 from ledger.errors import AgentUnreachable, NoPeer, VerificationFailed
 
 if TYPE_CHECKING:
+    from agent.object_reading import ObjectsReport
     from agent.verifier import Task
     from ledger.audit import AuditReport, Finding
 
@@ -43,15 +44,31 @@ def command(settings: Settings, *, box: str | None, quick: bool, mend: bool, dat
             reader.logs_of(box)
     task = Task(folder, box, not quick)
     report = _verify(settings, task)
+    objects = _verify_objects(settings, task, quick=quick, mend=mend)
     if mend:
         try:
             report = _mend(settings, task, report)
         except AgentUnreachable:
             if not settings.json:
-                _show(settings, report)
+                _show(settings, report, objects)
             raise
-    _show(settings, report)
-    return 0 if report.is_good else VerificationFailed.exit_code
+    _show(settings, report, objects)
+    return 0 if report.is_good and objects.is_good else VerificationFailed.exit_code
+
+
+def _verify_objects(settings: Settings, task: Task, *, quick: bool, mend: bool) -> ObjectsReport:
+    """Prove the objects that lie here; with ``mend`` have the agent fetch anew what is damaged."""
+    from agent.object_reading import ObjectReader
+    from agent.reading import open_reader
+
+    with open_reader(task.data_dir) as reader:
+        report = ObjectReader(reader, task.data_dir).check(task.box, quick=quick)
+    if not mend or not report.damaged:
+        return report
+    for name in report.damaged:
+        settings.client(_MEND_TIMEOUT_S).ask("object-refetch", object=name.hex())
+        click.echo(f"object {name.hex()[:16]} is fetched anew", err=True)
+    return report.mended()
 
 
 def _verify(settings: Settings, task: Task) -> AuditReport:
@@ -98,13 +115,13 @@ def _mend_one(settings: Settings, finding: Finding) -> None:
     click.echo(f"mended {where(finding)} {origin}", err=True)
 
 
-def _show(settings: Settings, report: AuditReport) -> None:
+def _show(settings: Settings, report: AuditReport, objects: ObjectsReport) -> None:
     from agent.cli.verify_text import verify_document, verify_lines
 
     if settings.json:
-        click.echo(json_text(verify_document(report)))
+        click.echo(json_text(verify_document(report, objects)))
         return
-    lines = verify_lines(report)
+    lines = verify_lines(report, objects)
     if not sys.stdout.isatty():
         click.echo("\n".join(text for text, _ in lines))
         return

@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import asdict
 from datetime import UTC, datetime
+from typing import TYPE_CHECKING
 
 from agent.cli.context import document
 from ledger.audit import AuditReport, Finding, LogReport, Severity, Vouched
 from ledger.limits import S_NS
 from ledger.log import LogId
 from ledger.record_json import utc_text
+
+if TYPE_CHECKING:
+    from agent.object_reading import ObjectsReport
 
 Line = tuple[str, str]
 """Text and its rich style."""
@@ -19,9 +24,9 @@ _LAST_S = 253_402_300_799
 _FAULT = {"disk": "this disk", "us": "orledger itself"}
 
 
-def verify_lines(report: AuditReport) -> list[Line]:
+def verify_lines(report: AuditReport, objects: ObjectsReport | None = None) -> list[Line]:
     """What is bad, then what is worth knowing, then a line for each box and what was checked of it."""
-    findings = report.all_findings()
+    findings = (*report.all_findings(), *(objects.findings if objects is not None else ()))
     lines = [(_bad(each), "bold red") for each in findings if each.severity is Severity.BAD]
     lines += [(_remark(each), "yellow") for each in findings if each.severity is Severity.REMARK]
     boxes = list(dict.fromkeys(log.log.box for log in report.logs))
@@ -29,8 +34,22 @@ def verify_lines(report: AuditReport) -> list[Line]:
         lines += _box(box, [log for log in report.logs if log.log.box == box])
     if not boxes:
         lines.append(("no log is held here", "yellow"))
+    if objects is not None:
+        lines += _objects(objects)
     lines.append((f"{sum(log.blocks for log in report.logs):,} blocks in {report.seconds:.1f} s", "dim"))
     return lines
+
+
+def _objects(report: ObjectsReport) -> Iterator[Line]:
+    """Nothing where no block names any."""
+    seen = report.checked
+    if not seen.held and not seen.lacking and not seen.gone:
+        return
+    verdict = "VERIFIED" if report.is_good else "NOT VERIFIED"
+    parts = [f"{seen.held:,} held ({seen.bytes:,} bytes)", f"{seen.checked:,} proved", f"{seen.opened:,} opened"]
+    parts += [f"{seen.lacking:,} not held yet"] if seen.lacking else []
+    parts += [f"{seen.gone:,} gone at their retention"] if seen.gone else []
+    yield f"{verdict} objects  {', '.join(parts)}", "bold green" if report.is_good else "bold red"
 
 
 def where(finding: Finding) -> str:
@@ -100,16 +119,18 @@ def _times(log: LogId, vouched: Vouched) -> str:
     return text
 
 
-def verify_document(report: AuditReport) -> dict[str, object]:
+def verify_document(report: AuditReport, objects: ObjectsReport | None = None) -> dict[str, object]:
     """The same for programs."""
+    found = objects.findings if objects is not None else ()
     return document(
         "verify",
-        good=report.is_good,
+        good=report.is_good and (objects is None or objects.is_good),
         seconds=round(report.seconds, 3),
         manifests=report.manifests,
         proofs=report.proofs,
         logs=[_log(log) for log in report.logs],
-        findings=[_finding(finding) for finding in report.all_findings()],
+        findings=[_finding(finding) for finding in (*report.all_findings(), *found)],
+        objects=None if objects is None else asdict(objects.checked),
     )
 
 
