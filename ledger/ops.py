@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import enum
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from ledger.log import LogId
 
@@ -28,13 +28,15 @@ class OpenLog:
 class AppendBlock:
     """The next block of an open log; an empty ``payload`` means that it is not held.
 
-    A seq already held is no error when the header is the same and the payload does not differ.
+    A seq already held is no error when the header is the same and the payload does not differ. ``has_notices`` may be
+    False where the header was read and has none: nothing is looked for in it then.
     """
 
     log: LogId
     seq: int
     signed_header: bytes
     payload: bytes
+    has_notices: bool = field(default=True, compare=False)
 
 
 @dataclass(frozen=True, slots=True)

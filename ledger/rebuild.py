@@ -23,7 +23,7 @@ from ledger.ops import AppendBlock, CheckpointRow, FillPayload, Op, OpenLog, Put
 from ledger.plain_header import PlainHeader, plain_header
 from ledger.replica import Recent, Replica
 from ledger.start import check_start, linked_heads
-from ledger.tree import leaf_hash
+from ledger.tree import Frontier, leaf_hash
 
 AnyHeader = Header | PlainHeader
 PIECE_BLOCKS = 512
@@ -298,31 +298,30 @@ class LogBuilder:
         lacking: list[int] = []
         frontier, last_leaf = replica.frontier.copy(), replica.last_leaf
         keyframe_seq, keyframes, roots = replica.keyframe_seq, list(replica.keyframes), 0
-        header = None
-        for seq, (signed_header, payload) in enumerate(blocks, first):
-            header = self._header(seq, signed_header, last_leaf)
+        leaves = [leaf_hash(signed_header) for signed_header, _ in blocks]
+        headers = self._headers(first, blocks, [last_leaf, *leaves])
+        if not header_signature_is_valid(blocks[-1][0], self._public()):
+            raise VerificationFailed("block.bad-signature", f"a block of {log} is not signed by {log.box}")
+        for header, (_, payload) in zip(headers, blocks, strict=True):
             check_payload(log, header, payload)
+        if first == 0:
+            self._check_first(decode_signed_header(blocks[0][0]))
+            ops.append(OpenLog(log, replica.manifest_hash))
+        for seq, (header, leaf, (signed_header, payload)) in enumerate(
+            zip(headers, leaves, blocks, strict=True), first
+        ):
             if header.payload_bytes and not payload:
                 lacking.append(seq)
-            if seq == 0:
-                self._check_first(decode_signed_header(signed_header))
-                ops.append(OpenLog(log, replica.manifest_hash))
             if header.keyframe_seq == seq:
                 keyframe_seq = seq
                 keyframes.append((seq, frontier.encode()))
-            last_leaf = leaf_hash(signed_header)
-            frontier.append(last_leaf)
+            frontier.append(leaf)
             root = self._proven.roots.get(seq + 1)
             if root is not None:
                 roots += 1
-                if frontier.root() != root:
-                    raise VerificationFailed(
-                        "restore.root", f"the root of {log} at {seq + 1:,} is not the one that was signed or cosigned",
-                        f"{log.box} may have signed two histories: orledger verify {log.box}",
-                    )  # fmt: skip
-            ops.append(AppendBlock(log, seq, signed_header, payload))
-        if header is None or not header_signature_is_valid(blocks[-1][0], self._public()):
-            raise VerificationFailed("block.bad-signature", f"a block of {log} is not signed by {log.box}")
+                self._check_root(frontier, root)
+            ops.append(AppendBlock(log, seq, signed_header, payload, has_notices=bool(header.notices)))
+        last_leaf = leaves[-1]
         self.signatures += 1
         self.roots += roots
         self.lacking += lacking
@@ -348,14 +347,25 @@ class LogBuilder:
     def _public(self) -> bytes:
         return self._manifests[self.replica.manifest_hash].box(self.replica.log.box).signing_public
 
-    def _header(self, seq: int, signed_header: bytes, last_leaf: bytes) -> AnyHeader:
-        log = self.replica.log
-        header = header_at(log, seq, signed_header)
-        if header is None or header.manifest_hash != self.replica.manifest_hash:
-            raise VerificationFailed("restore.other-block", f"another block was sent in place of {seq:,} of {log}")
-        if header.previous_leaf != last_leaf:
-            raise VerificationFailed("block.broken-link", f"block {seq:,} of {log} does not link to the one before")
-        return header
+    def _headers(self, first: int, blocks: Blocks, leaves_before: Iterable[bytes]) -> list[AnyHeader]:
+        """Each at its place and linked to the leaf before it."""
+        log, headers = self.replica.log, []
+        for seq, ((signed_header, _), leaf_before) in enumerate(zip(blocks, leaves_before, strict=False), first):
+            header = header_at(log, seq, signed_header)
+            if header is None or header.manifest_hash != self.replica.manifest_hash:
+                raise VerificationFailed("restore.other-block", f"another block was sent in place of {seq:,} of {log}")
+            if header.previous_leaf != leaf_before:
+                raise VerificationFailed("block.broken-link", f"block {seq:,} of {log} does not link to the one before")
+            headers.append(header)
+        return headers
+
+    def _check_root(self, frontier: Frontier, root: bytes) -> None:
+        if frontier.root() != root:
+            log = self.replica.log
+            raise VerificationFailed(
+                "restore.root", f"the root of {log} at {frontier.size:,} is not the one that was signed or cosigned",
+                f"{log.box} may have signed two histories: orledger verify {log.box}",
+            )  # fmt: skip
 
     def _check_first(self, header: Header) -> None:
         if not begins_lawfully(header, self._manifests[header.manifest_hash], self._before):

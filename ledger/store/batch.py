@@ -62,6 +62,7 @@ class Batch:
         self._blocks = blocks
         self._lids: dict[LogId, int] = {}
         self._lengths: dict[int, int] = {}
+        self._greatest: dict[str, bytes] = {}
         self._objects = ObjectRows(txn, tables)
         self.blocks_written = 0
         self.bytes_written = 0
@@ -154,11 +155,21 @@ class Batch:
 
     def _write_block(self, log: LogId, lid: int, block: StoredBlock, *, is_new: bool) -> None:
         record, table, key = pack_block(block.signed_header, block.payload), self._table(log), block_key(lid, block.seq)
-        with self._txn.cursor(db=table) as cursor:
-            # MDB_APPEND fills pages whole, but only the table's greatest key may be written so.
-            cursor.put(key, record, append=is_new and (not cursor.last() or cursor.key() < key))
+        # MDB_APPEND fills pages whole, but only the table's greatest key may be written so.
+        self._txn.put(key, record, db=table, append=is_new and self._becomes_greatest(log.box, key))
         self.blocks_written += 1
         self.bytes_written += len(record)
+
+    def _becomes_greatest(self, box: str, key: bytes) -> bool:
+        """True when the table holds no key behind this one; looked up once in a transaction: only new blocks change it,
+        and a log's last is never dropped.
+        """
+        greatest = self._greatest.get(box)
+        if greatest is None:
+            with self._txn.cursor(db=self._blocks[box]) as cursor:
+                greatest = cursor.key() if cursor.last() else b""
+        self._greatest[box] = max(greatest, key)
+        return key > greatest
 
     def _append(self, op: AppendBlock) -> None:
         lid = self._lid(op.log)
@@ -167,7 +178,8 @@ class Batch:
             block = StoredBlock(op.seq, op.signed_header, op.payload)
             self._write_block(op.log, lid, block, is_new=True)
             self._lengths[lid] = length + 1
-            self._objects.announced(lid, op.seq, op.signed_header)
+            if op.has_notices:
+                self._objects.announced(lid, op.seq, op.signed_header)
             return
         held = self._held(op.log, lid, op.seq) if 0 <= op.seq < length else None
         if held is None:
