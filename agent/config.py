@@ -145,6 +145,31 @@ class UdpSection(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     port: int
 
 
+class SdcTlsSection(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """PEM files for mutual TLS: this box's certificate and key in the device network, and either the CA or the devices'
+    certificates that it trusts.
+    """
+
+    certificate: str
+    key: str
+    ca: str | None = None
+    pinned: str | None = None
+
+
+class SdcSection(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """An SDC device: its ``address`` (URL), or its lasting name ``epr`` by which ``discovery`` finds it, or both.
+
+    ``interface`` is this box's own address in the device's network; reports come to it, at ``listen_port``.
+    """
+
+    address: str = ""
+    epr: str = ""
+    interface: str = ""
+    discovery: str = "239.255.255.250:3702"
+    listen_port: int = 0
+    tls: SdcTlsSection | None = None
+
+
 class FeedSection(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """One connected device or system, its driver, one transport, and the driver's own options."""
 
@@ -154,6 +179,7 @@ class FeedSection(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     mllp: MllpSection | None = None
     tcp: TcpSection | None = None
     udp: UdpSection | None = None
+    sdc: SdcSection | None = None
     options: dict[str, Any] = {}
 
 

@@ -15,6 +15,7 @@ from drivers.contract import Driver
 from drivers.transports.addresses import TcpConfig, UdpConfig
 from drivers.transports.links import Clock, LinkTransport
 from drivers.transports.mllp_listener import MllpListener
+from drivers.transports.sdc_config import SdcLinkConfig
 from drivers.transports.serial_port import SerialConfig, SerialPort
 from drivers.transports.tcp_client import TcpClient
 from drivers.transports.udp_socket import UdpSocket
@@ -41,4 +42,8 @@ def _transport(config: TransportConfig, now: Clock) -> LinkTransport:
         return TcpClient(config, now)
     if isinstance(config, UdpConfig):
         return UdpSocket(config, now)
+    if isinstance(config, SdcLinkConfig):
+        from drivers.transports.sdc_link import SdcTransport  # noqa: PLC0415 - loaded only if a feed needs it
+
+        return SdcTransport(config, now)
     return MllpListener(config, now)

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import ipaddress
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Final
 
 import msgspec
@@ -12,6 +14,7 @@ from agent.config import (
     Configuration,
     FeedSection,
     MllpSection,
+    SdcSection,
     SerialSection,
     TcpSection,
     UdpSection,
@@ -24,10 +27,12 @@ from agent.config import (
 from drivers.contract import Driver, Transport
 from drivers.transports.addresses import TcpConfig, UdpConfig
 from drivers.transports.mllp_listener import MllpConfig
+from drivers.transports.sdc_config import SdcLinkConfig, SdcTlsFiles
 from drivers.transports.serial_port import SerialConfig, SerialLine
+from drivers.urls import is_url
 
 Lookup = Callable[[str], type[Driver]]
-TransportConfig = SerialConfig | MllpConfig | TcpConfig | UdpConfig
+TransportConfig = SerialConfig | MllpConfig | TcpConfig | UdpConfig | SdcLinkConfig
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,9 +98,42 @@ def _udp(section: UdpSection, spot: str) -> UdpConfig:
     return UdpConfig(*host_and_port(section.host, section.port, spot))
 
 
+def _sdc(section: SdcSection, spot: str) -> SdcLinkConfig:
+    if section.address and not is_url(section.address):
+        raise fault(f"{spot}.address", f"{section.address!r} is no URL", "write it like https://10.20.1.7:6464/8c26…")
+    if section.interface and not _is_ipv4(section.interface):
+        raise fault(f"{spot}.interface", f"{section.interface!r} is no IPv4 address", "write it like 10.20.3.13")
+    if not 0 <= section.listen_port < 65_536:
+        raise fault(f"{spot}.listen_port", "must be 0 to 65535")
+    discovery = host_port(section.discovery, f"{spot}.discovery")
+    if section.epr and not section.interface and discovery[0].startswith("239."):
+        raise fault(f"{spot}.interface", "is needed to look for a device by its epr", "give this box's own address")
+    files = {name: _file(getattr(section.tls, name), f"{spot}.tls.{name}")
+             for name in ("certificate", "key", "ca", "pinned")} if section.tls is not None else None  # fmt: skip
+    tls = SdcTlsFiles(**files) if files is not None else None
+    return at_spot(
+        spot, SdcLinkConfig, section.address, section.epr, section.interface, discovery, section.listen_port, tls
+    )
+
+
+def _file(path: str | None, spot: str) -> Any:
+    if path is not None and (not path.startswith("/") or "\0" in path):
+        raise fault(spot, f"{path!r} is not an absolute path", "use the whole path of the PEM file")
+    return None if path is None else Path(path)
+
+
+def _is_ipv4(text: str) -> bool:
+    try:
+        ipaddress.IPv4Address(text)
+    except ValueError:
+        return False
+    return True
+
+
 _KINDS: Final[Mapping[Transport, Callable[[Any, str], TransportConfig]]] = {
     Transport.SERIAL: _serial,
     Transport.TCP: _tcp,
     Transport.UDP: _udp,
     Transport.MLLP: _mllp,
+    Transport.SDC: _sdc,
 }

@@ -21,6 +21,7 @@ BUILT_IN: Final = {
     "nellcor": "drivers.nellcor:Nellcor",
     "nonin": "drivers.nonin:Nonin",
     "pb840": "drivers.pb840:Pb840",
+    "sdc": "drivers.sdc:Sdc",
     "servo-i": "drivers.servo_i:ServoI",
     "medibus": "drivers.medibus:Medibus",
     "openigtlink": "drivers.openigtlink:OpenIgtLink",

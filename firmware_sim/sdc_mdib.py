@@ -81,8 +81,8 @@ NUMERICS: Final[dict[tuple[str, str], tuple[NumericMetric, ...]]] = {
     ),
     ("ibp", "ch.cvp"): (NumericMetric("cvp.mean", 150087, "CVP mean", MMHG, 0, lambda n: n.cvp),),
     ("nibp", "ch.nibp"): (
-        NumericMetric("nibp.sys", 150021, "NIBP systolic", MMHG, 0, lambda n: n.nibp and n.nibp.sys),
-        NumericMetric("nibp.dia", 150022, "NIBP diastolic", MMHG, 0, lambda n: n.nibp and n.nibp.dia),
+        NumericMetric("nibp.sys", 150021, "NIBP systolic", MMHG, 0, lambda n: n.nibp.sys if n.nibp else None),
+        NumericMetric("nibp.dia", 150022, "NIBP diastolic", MMHG, 0, lambda n: n.nibp.dia if n.nibp else None),
     ),
     ("temp", "ch.temp"): (NumericMetric("temp", 150344, "Temperature", CELSIUS, 1, lambda n: n.temp),),
     ("vent", "ch.vent"): (
@@ -93,7 +93,7 @@ NUMERICS: Final[dict[tuple[str, str], tuple[NumericMetric, ...]]] = {
         NumericMetric(
             "compl", 4711, "Compliance", DIMLESS, 0, lambda n: n.compliance, PRIVATE_SYSTEM, translation=151688
         ),
-        NumericMetric("co2.absorber", 4712, "Absorber", PERCENT, 0, lambda n: 37.0, PRIVATE_SYSTEM),
+        NumericMetric("co2.absorber", 4712, "Absorber", PERCENT, 0, lambda _: 37.0, PRIVATE_SYSTEM),
     ),
     ("gas", "ch.gas"): (
         NumericMetric("etco2", 151708, "EtCO2", MMHG, 1, lambda n: n.etco2_mmhg),
@@ -139,15 +139,19 @@ def mdib_xml(serial: str) -> bytes:
     for (vmd, channel), metrics in NUMERICS.items():
         vmds.setdefault(vmd, []).append(_channel(channel, metrics))
     vmds["vent"].append(_settings())
-    parts = (_metadata(serial), _system_context(), '<pm:Clock Handle="clk" Resolution="PT0.001S"/>',
-             f'<pm:Battery Handle="{BATTERY}"/>',
-             *(f'<pm:Vmd Handle="vmd.{name}">{"".join(channels)}</pm:Vmd>' for name, channels in vmds.items()))  # fmt: skip
+    inside = [
+        _metadata(serial),
+        _system_context(),
+        '<pm:Clock Handle="clk" Resolution="PT0.001S"/>',
+        f'<pm:Battery Handle="{BATTERY}"/>',
+    ]
+    inside += [f'<pm:Vmd Handle="vmd.{name}">{"".join(channels)}</pm:Vmd>' for name, channels in vmds.items()]
     body = (
-        f'<msg:GetMdibResponse xmlns:msg="{MSG}" xmlns:pm="{PM}" xmlns:xsi="{XSI}" MdibVersion="0" SequenceId="urn:uuid:0">'
-        '<msg:Mdib SequenceId="urn:uuid:0"><pm:MdDescription>'
+        f'<msg:GetMdibResponse xmlns:msg="{MSG}" xmlns:pm="{PM}" xmlns:xsi="{XSI}" '
+        'MdibVersion="0" SequenceId="urn:uuid:0"><msg:Mdib SequenceId="urn:uuid:0"><pm:MdDescription>'
         f'<pm:Mds Handle="mds">{_type(69965, "Workstation")}'
         f"{_product(531975, '2.1.0')}{_product(531974, 'B')}{_alert_system()}{_sco()}"
-        f"{''.join(parts)}</pm:Mds></pm:MdDescription></msg:Mdib></msg:GetMdibResponse>"
+        f"{''.join(inside)}</pm:Mds></pm:MdDescription></msg:Mdib></msg:GetMdibResponse>"
     )
     return f'<?xml version="1.0" encoding="UTF-8"?>\n{body}'.encode()
 
@@ -222,9 +226,10 @@ def _channel(handle: str, metrics: tuple[NumericMetric, ...]) -> str:
     )
     for wave in WAVES.get(handle, ()):
         inside += (
-            f'<pm:Metric xsi:type="pm:RealTimeSampleArrayMetricDescriptor" Handle="{wave.handle}" MetricCategory="Msrmt" '
-            f'MetricAvailability="Cont" Resolution="{10**-wave.digits:.{wave.digits}f}" '
-            f'SamplePeriod="PT{1 / wave.rate_hz:g}S"><pm:Type Code="{wave.code}"/><pm:Unit Code="{wave.unit}"/></pm:Metric>'
+            f'<pm:Metric xsi:type="pm:RealTimeSampleArrayMetricDescriptor" Handle="{wave.handle}" '
+            f'MetricCategory="Msrmt" MetricAvailability="Cont" Resolution="{10**-wave.digits:.{wave.digits}f}" '
+            f'SamplePeriod="PT{1 / wave.rate_hz:g}S"><pm:Type Code="{wave.code}"/>'
+            f'<pm:Unit Code="{wave.unit}"/></pm:Metric>'
         )
     return f'<pm:Channel Handle="{handle}">{inside}</pm:Channel>'
 
@@ -236,6 +241,7 @@ def _settings() -> str:
         f'MetricCategory="Set" MetricAvailability="Cont" Resolution="1">{_type(4713, "PEEP", PRIVATE_SYSTEM)}'
         f'<pm:Unit Code="{CMH2O}"/></pm:Metric>'
         f'<pm:Metric xsi:type="pm:EnumStringMetricDescriptor" Handle="{VENT_MODE}" MetricCategory="Set" '
-        f'MetricAvailability="Cont">{_type(4714, "Mode", PRIVATE_SYSTEM)}<pm:Unit Code="{DIMLESS}"/>{allowed}</pm:Metric>'
+        f'MetricAvailability="Cont">{_type(4714, "Mode", PRIVATE_SYSTEM)}<pm:Unit Code="{DIMLESS}"/>'
+        f"{allowed}</pm:Metric>"
         "</pm:Channel>"
     )

@@ -68,7 +68,7 @@ class _Unannounced:
     def __init__(self, address: str) -> None:
         self.active_address = address
 
-    def publish_service(self, epr: str, types: list[Any], scopes: Any, x_addrs: list[str]) -> None:  # noqa: ANN401
+    def publish_service(self, epr: str, types: list[Any], scopes: Any, x_addrs: list[str]) -> None:
         """Tell nobody."""
 
     def clear_service(self, epr: str) -> None:
@@ -131,7 +131,7 @@ class SdcWorkstation:
         self._count_requests(provider.msg_reader)
         self._fill()
         provider.start_all(start_rtsample_loop=False)
-        provider.publish()
+        provider.publish()  # type: ignore[no-untyped-call]
         self._waves_until_s = self._clock.now_s()
         self._thread = threading.Thread(target=self._run, name="workstation", daemon=True)
         self._thread.start()
@@ -209,10 +209,10 @@ class SdcWorkstation:
 
     # What it shows --------------------------------------------------------------------------------------------
 
-    def _count_requests(self, reader: Any) -> None:  # noqa: ANN401
+    def _count_requests(self, reader: Any) -> None:
         read = reader.read_received_message
 
-        def counted(*arguments: Any, **named: Any) -> Any:  # noqa: ANN401
+        def counted(*arguments: Any, **named: Any) -> Any:
             message = read(*arguments, **named)
             self.requests[str(message.action).rpartition("/")[2]] += 1
             return message
@@ -249,7 +249,7 @@ class SdcWorkstation:
             workflow = transaction.mk_context_state(WORKFLOW_CONTEXT, set_associated=True)
             workflow.Identification.append(types.InstanceIdentifier("urn:oid:1.2.3", extension_string="ORDER-1"))
 
-    def _patient_state(self, transaction: Any, given: str, family: str) -> None:  # noqa: ANN401
+    def _patient_state(self, transaction: Any, given: str, family: str) -> None:
         types = self._types
         state = transaction.mk_context_state(PATIENT_CONTEXT, set_associated=True)
         state.Identification.append(types.InstanceIdentifier("urn:oid:1.2.3.4", extension_string="PID-77"))
@@ -292,7 +292,7 @@ class SdcWorkstation:
                 rounded = None if value is None else Decimal(f"{value:.{metric.digits}f}")
                 self._value(transaction.get_state(metric.handle), metric.handle, rounded)
 
-    def _value(self, state: Any, handle: str, value: Decimal | str | None) -> None:  # noqa: ANN401
+    def _value(self, state: Any, handle: str, value: Decimal | str | None) -> None:
         self._quality(state, handle)
         hidden = value is None or self._validity.get(handle) in _INVALID
         state.MetricValue.Value = None if hidden else value
@@ -300,7 +300,7 @@ class SdcWorkstation:
         if value is None:
             state.MetricValue.MetricQuality.Validity = self._types.MeasurementValidity.NA
 
-    def _quality(self, state: Any, handle: str) -> None:  # noqa: ANN401
+    def _quality(self, state: Any, handle: str) -> None:
         if state.MetricValue is None:
             state.mk_metric_value()
         quality = state.MetricValue.MetricQuality
@@ -308,7 +308,9 @@ class SdcWorkstation:
         quality.Mode = self._types.GenerationMode(self._mode.get(handle, "Real"))
 
     def _send_alarms(self) -> None:
-        active = {(alarm.source, alarm.event[0]) for alarm in active_alarms(self._patient.smoothed(self._clock.now_s()))}
+        active = {
+            (alarm.source, alarm.event[0]) for alarm in active_alarms(self._patient.smoothed(self._clock.now_s()))
+        }
         for condition in CONDITIONS:
             if not condition.source or condition.handle in self._forced:
                 continue

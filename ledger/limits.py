@@ -172,6 +172,11 @@ class Limits:
     # drivers and transports
     frame_bytes: int = 64 * KIB
     hl7_message_bytes: int = 1 * MIB
+    sdc_message_bytes: int = 4 * MIB
+    sdc_requests: int = 8
+    sdc_connections: int = 8
+    sdc_resolve_ns: int = 1 * S_NS
+    sdc_answer_ns: int = 15 * S_NS
     mllp_connections: int = 32
     mllp_idle_ns: int = 300 * S_NS
     ack_timeout_ns: int = 10 * S_NS

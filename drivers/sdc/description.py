@@ -1,0 +1,160 @@
+"""The descriptive part of an MDIB (ISO/IEEE 11073-10207, MdDescription): what there is, by handle."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from fractions import Fraction
+from typing import Final
+
+from drivers.sdc.codes import MOST_CHARACTERS, Coded, coded, maker_word
+from drivers.sdc.xml import Element
+from ledger.errors import DeviceFault
+
+MOST_DESCRIPTORS: Final = 16_384
+MOST_SOURCES: Final = 16
+_DURATION: Final = re.compile(r"PT(?:(\d{1,4})M)?(?:(\d{0,6}(?:\.\d{1,9})?)S)?")
+_COMPONENTS: Final = {
+    "Mds": "Mds", "Vmd": "Vmd", "Channel": "Channel", "AlertSystem": "AlertSystem", "AlertCondition": "AlertCondition",
+    "AlertSignal": "AlertSignal", "Sco": "Sco", "Operation": "Operation", "SystemContext": "SystemContext",
+    "PatientContext": "PatientContext", "LocationContext": "LocationContext", "EnsembleContext": "EnsembleContext",
+    "OperatorContext": "OperatorContext", "WorkflowContext": "WorkflowContext", "MeansContext": "MeansContext",
+    "Clock": "Clock", "Battery": "Battery", "Metric": "Metric",
+}  # fmt: skip
+SOFTWARE: Final = frozenset({"531975", "531976"})
+"""ProductionSpecification types MDC_ID_PROD_SPEC_SW and _FW."""
+
+
+@dataclass(frozen=True, slots=True)
+class Descriptor:
+    """One descriptor. ``kind``: its type without ``Descriptor``, such as NumericMetric, LimitAlertCondition, Vmd.
+
+    ``period_s``: of a wave's samples, 0 if it says none. ``sources``: what an alert condition is about.
+    """
+
+    handle: str
+    kind: str
+    parent: str
+    mds: str
+    type: Coded
+    unit: Coded | None = None
+    category: str = ""
+    resolution_digits: int = 0
+    period_s: Fraction = Fraction(0)
+    alert_kind: str = ""
+    priority: str = ""
+    sources: tuple[str, ...] = ()
+    signals: str = ""
+    manifestation: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class MdsInfo:
+    """Who one medical device system says it is."""
+
+    handle: str
+    make: str = ""
+    model: str = ""
+    serial: str = ""
+    software: str = ""
+    udi: str = ""
+
+
+@dataclass(slots=True)
+class Description:
+    """All descriptors by handle, and the medical device systems in their order."""
+
+    descriptors: dict[str, Descriptor] = field(default_factory=dict)
+    systems: dict[str, MdsInfo] = field(default_factory=dict)
+
+    def sub_of(self, mds: str) -> str:
+        """The logical device of a medical device system: the feed itself if it is the only one."""
+        return "" if len(self.systems) <= 1 else mds
+
+    def maker_of(self, mds: str) -> str:
+        """The maker, as part of private codes."""
+        system = self.systems.get(mds)
+        return maker_word(system.make if system is not None else "")
+
+
+def read_description(element: Element | None) -> Description:
+    """Of an MdDescription. Raises DeviceFault ``sdc.bad-mdib``."""
+    found = Description()
+    for mds in element.all("Mds") if element is not None else ():
+        handle = handle_of(mds, "Handle")
+        found.systems[handle] = _system(mds, handle)
+        for descriptor in _descend(mds, "", handle):
+            if descriptor.handle in found.descriptors or len(found.descriptors) >= MOST_DESCRIPTORS:
+                raise DeviceFault("sdc.bad-mdib", "the description has a handle twice, or too many of them")
+            found.descriptors[descriptor.handle] = descriptor
+    if not found.systems:
+        raise DeviceFault("sdc.bad-mdib", "the description holds no medical device system")
+    return found
+
+
+def handle_of(element: Element, attribute: str) -> str:
+    """A handle. Raises DeviceFault ``sdc.bad-mdib`` if there is none, or an endless one."""
+    handle = element.get(attribute)
+    if not 0 < len(handle) <= MOST_CHARACTERS:
+        raise DeviceFault("sdc.bad-mdib", f"{element.tag[:64]} has no handle, or one that is too long")
+    return handle
+
+
+def duration_s(text: str) -> Fraction:
+    """An xsd:duration of minutes and seconds; 0 if it is something else."""
+    match = _DURATION.fullmatch(text.strip())
+    if match is None:
+        return Fraction(0)
+    seconds = match[2] if match[2] not in {None, "", "."} else "0"
+    return Fraction(int(match[1] or 0) * 60) + Fraction(seconds)
+
+
+def _descend(element: Element, parent: str, mds: str) -> Iterator[Descriptor]:
+    # by hand and not by recursion: the depth is the device's choice
+    waiting = [(element, parent)]
+    while waiting:
+        here, above = waiting.pop()
+        descriptor = _descriptor(here, above, mds)
+        yield descriptor
+        below = [(child, descriptor.handle) for child in here.children if child.tag in _COMPONENTS]
+        waiting.extend(reversed(below))
+
+
+def _descriptor(element: Element, parent: str, mds: str) -> Descriptor:
+    resolution = element.get("Resolution")
+    _, _, decimals = resolution.partition(".")
+    sources = (source.text.strip()[:MOST_CHARACTERS] for source in element.all("Source"))
+    return Descriptor(
+        handle=handle_of(element, "Handle"),
+        kind=element.kind.removesuffix("Descriptor")[:MOST_CHARACTERS] or _COMPONENTS[element.tag],
+        parent=parent,
+        mds=mds,
+        type=coded(element.first("Type")) or Coded(""),
+        unit=coded(element.first("Unit")),
+        category=element.get("MetricCategory")[:16],
+        resolution_digits=min(9, len(decimals.rstrip("0"))),
+        period_s=duration_s(element.get("SamplePeriod")[:64]),
+        alert_kind=element.get("Kind")[:16],
+        priority=element.get("Priority")[:16],
+        sources=tuple(source for _, source in zip(range(MOST_SOURCES), sources, strict=False)),
+        signals=element.get("ConditionSignaled")[:MOST_CHARACTERS],
+        manifestation=element.get("Manifestation")[:16],
+    )
+
+
+def _system(mds: Element, handle: str) -> MdsInfo:
+    data = mds.first("MetaData") or Element("MetaData", {})
+    software = [
+        spec.text_of("ProductionSpec")
+        for spec in mds.all("ProductionSpecification")
+        if (spec.first("SpecType") or spec).get("Code") in SOFTWARE
+    ]
+    return MdsInfo(
+        handle,
+        make=data.text_of("Manufacturer")[:MOST_CHARACTERS],
+        model=" ".join(filter(None, (data.text_of("ModelName"), data.text_of("ModelNumber"))))[:MOST_CHARACTERS],
+        serial=data.text_of("SerialNumber")[:MOST_CHARACTERS],
+        software=" ".join(software)[:MOST_CHARACTERS],
+        udi=data.text_of("Udi", "HumanReadableForm")[:MOST_CHARACTERS],
+    )
