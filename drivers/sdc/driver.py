@@ -98,7 +98,7 @@ class Sdc(Outbox):
         if session is None or session.closing:
             return
         if session.asked is not None and session.answer_due_ns <= now.mono_ns:
-            self._close(session, f"no answer to {session.asked.what}")
+            self._close(session, f"no answer to {session.asked.what} within {session.asked.patience_ns / S_NS:g} s")
             return
         self._watch_versions(session, now)
         self._watch_waves(session, now)
@@ -151,9 +151,9 @@ class Sdc(Outbox):
         if session.opened is not None or not (is_url(opened.device) and is_url(opened.notify)):
             raise DeviceFault("sdc.bad-frame", "the link was opened twice, or at no address")
         session.opened = opened
-        session.requests = soap.Requests(f"{opened.notify}/{now.utc_ns}")
+        session.requests = soap.Requests(f"{opened.notify}/{now.utc_ns // 1_000}")  # a capture has microseconds
         data = session.requests.get_metadata(opened.device, opened.epr[:256])
-        self._ask(session, "who it is (Get)", data, self._told_metadata, None, _SLOW_ANSWER_NS)
+        self._ask(session, "Get", data, self._told_metadata, None, _SLOW_ANSWER_NS)
 
     def _ask(
         self,
@@ -239,7 +239,7 @@ class Sdc(Outbox):
             detail = f"the device refused to send the reports of {names}: {text}"
             self._tell("device_gap", now, now, detail)
 
-        self._ask(session, f"reports of {names} (Subscribe)", data, granted, refused, self._patience_ns)
+        self._ask(session, f"Subscribe ({names})", data, granted, refused, self._patience_ns)
 
     @property
     def _patience_ns(self) -> int:
@@ -265,7 +265,7 @@ class Sdc(Outbox):
             self._granted(subscription, body, now)
 
         data = session.requests.renew(subscription.manager, self._config.subscription_s)
-        self._ask(session, "to go on with its reports (Renew)", data, renewed, None, self._patience_ns)
+        self._ask(session, "Renew", data, renewed, None, self._patience_ns)
 
     # The MDIB -------------------------------------------------------------------------------------------------
 
@@ -276,7 +276,7 @@ class Sdc(Outbox):
         session.reading = True
         session.read_at_ns = now.mono_ns
         data = session.requests.get_mdib(session.metadata.get_service)
-        self._ask(session, "its MDIB (GetMdib)", data, self._told_mdib, None, _SLOW_ANSWER_NS)
+        self._ask(session, "GetMdib", data, self._told_mdib, None, _SLOW_ANSWER_NS)
 
     def _told_mdib(self, session: Session, body: Element | None, now: Now) -> None:
         mdib = body.first("Mdib") if body is not None else None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import ssl
 import zlib
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -176,7 +177,7 @@ class HttpClient(_Connection):
                 self._read()
             except (HttpFault, h11.RemoteProtocolError):
                 pass  # told below: the answer did not come
-            self._fail(HttpFault("the device closed the connection before it answered"))
+            self._fail(HttpFault(_ended(exc)))
         elif not was_closed:
             self._lost()
 
@@ -184,6 +185,12 @@ class HttpClient(_Connection):
         answer, self._answer = self._answer, None
         if answer is not None and not answer.done():
             answer.set_exception(fault)
+
+
+def _ended(fault: Exception | None) -> str:
+    if isinstance(fault, ssl.SSLError):
+        return f"the device ended TLS, so it does not accept this box's certificate: {fault.reason}"
+    return "the device closed the connection before it answered"
 
 
 class NotifyConnection(_Connection):

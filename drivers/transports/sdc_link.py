@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import ipaddress
 import itertools
+import ssl
 import uuid
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -110,14 +111,17 @@ class SdcTransport:
     # Links ----------------------------------------------------------------------------------------------------
 
     async def _run(self) -> None:
-        backoff = Backoff(self._limits.reconnect_min_ns, self._limits.reconnect_max_ns)
+        failing = Backoff(self._limits.reconnect_min_ns, self._limits.reconnect_max_ns)
         while True:
+            urls = await self._addresses()
             since_ns = self._now().mono_ns
-            for url in await self._addresses():
+            for url in urls:
                 if await self._link(urlsplit(url)):
-                    backoff.lasted(self._now().mono_ns - since_ns)
+                    failing.lasted(self._now().mono_ns - since_ns)
                     break
-            await asyncio.sleep(backoff.wait_ns() / 1e9)
+            # looking costs the device nothing, and one that has moved should be found soon
+            looking = self._config.epr and not urls
+            await asyncio.sleep((self._limits.reconnect_min_ns if looking else failing.wait_ns()) / 1e9)
 
     async def _addresses(self) -> list[str]:
         """Where the device may be: the address that was configured, then where it says itself that it is."""
@@ -161,8 +165,7 @@ class SdcTransport:
             self._down(opened, await opened.ended)
             return True
         except (OSError, TimeoutError, HttpFault) as fault:
-            why = str(fault) if isinstance(fault, HttpFault) else reason_of(fault)
-            self._refused(device.geturl(), f"cannot connect: {why}")
+            self._refused(device.geturl(), f"cannot connect: {_why(fault)}")
             return False
         finally:
             if asking is not None:
@@ -214,7 +217,7 @@ class SdcTransport:
                 async with asyncio.timeout(self._limits.sdc_answer_ns / 1e9):
                     status, answer = await self._post(opened, urlsplit(url), body)
             except (OSError, TimeoutError, HttpFault, OrledgerError) as fault:
-                opened.end(f"the device cannot be asked: {reason_of(fault)}")
+                opened.end(f"the device cannot be asked: {_why(fault)}")
                 return
             self._deliver(opened, Frame("ANSWER", answer, status))
 
@@ -260,8 +263,7 @@ class SdcTransport:
         try:
             await self._connect(opened, port)
         except (OSError, TimeoutError, HttpFault) as fault:
-            why = str(fault) if isinstance(fault, HttpFault) else reason_of(fault)
-            opened.end(f"the device closed the connection and cannot be reached: {why}")
+            opened.end(f"the device closed the connection and cannot be reached: {_why(fault)}")
 
     # Reports --------------------------------------------------------------------------------------------------
 
@@ -310,6 +312,15 @@ def _port(url: SplitResult) -> int:
         return url.port or _DEFAULT_PORTS.get(url.scheme, 80)
     except ValueError as fault:
         raise HttpFault("an address of the device has no valid port") from fault
+
+
+def _why(fault: Exception) -> str:
+    """What went wrong, for people; errors of TLS have no error number that means anything."""
+    if isinstance(fault, ssl.SSLCertVerificationError):
+        return f"its certificate is not trusted: {fault.verify_message}"
+    if isinstance(fault, ssl.SSLError):
+        return f"TLS: {fault.reason}"
+    return reason_of(fault)
 
 
 def _same_host(one: str, other: str) -> bool:
