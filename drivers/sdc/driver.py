@@ -17,11 +17,10 @@ from drivers.contract import Message, Now, Outbox, Spec, Transport
 from drivers.gaps import GapCollector
 from drivers.sdc import soap
 from drivers.sdc.config import SdcConfig
-from drivers.sdc.description import duration_s
 from drivers.sdc.frame import LONGEST_HEAD_BYTES, Frame
 from drivers.sdc.mdib import STATE_REPORTS, Mdib, Outcome, VersionGroup, version_group
 from drivers.sdc.metadata import read_metadata
-from drivers.sdc.session import LONGEST_REREAD_APART_NS, REREAD_APART_NS, Asked, Opened, Session, Subscription
+from drivers.sdc.session import Asked, Opened, Session, Subscription
 from drivers.sdc.versions import Versions
 from drivers.sdc.xml import Element
 from drivers.urls import is_url
@@ -29,7 +28,6 @@ from ledger.errors import DeviceFault, OurFault
 from ledger.limits import LIMITS, S_NS
 from ledger.records import Event, Gap, GapCause, Link, LinkId
 
-WAVES_SILENT_NS: Final = 3 * S_NS
 _SLOW_ANSWER_NS: Final = 10 * S_NS
 """For the answers that a device has to compute: its MDIB, its metadata."""
 _HTTP_OK: Final = range(200, 300)
@@ -110,16 +108,8 @@ class Sdc(Outbox):
     def deadline_ns(self) -> int | None:
         """When ``wake`` is wanted."""
         deadlines = [self._gaps.deadline_ns()]
-        session = self._session
-        if session is not None and not session.closing:
-            deadlines += [session.versions.deadline_ns() if not session.stale else None, session.reread_due_ns]
-            if session.asked is not None:
-                deadlines.append(session.answer_due_ns)
-            elif session.subscriptions:
-                deadlines.append(session.heard.mono_ns + self._heartbeat_ns)
-                deadlines += [subscription.renew_ns for subscription in session.subscriptions]
-            if session.waves_heard is not None:
-                deadlines.append(session.waves_heard.mono_ns + WAVES_SILENT_NS)
+        if self._session is not None:
+            deadlines.append(self._session.deadline_ns(self._heartbeat_ns))
         return min((deadline for deadline in deadlines if deadline is not None), default=None)
 
     @property
@@ -232,7 +222,7 @@ class Sdc(Outbox):
             if manager is None:
                 raise DeviceFault("sdc.bad-soap", "a subscription has no manager")
             subscription = Subscription(manager, 0)
-            self._granted(subscription, body, now)
+            subscription.granted(body, self._config.subscription_s, now)
             session.subscriptions.append(subscription)
 
         def refused(_: Session, text: str, now: Now) -> None:
@@ -245,12 +235,6 @@ class Sdc(Outbox):
     def _patience_ns(self) -> int:
         return int(self._config.answer_s * S_NS)
 
-    def _granted(self, subscription: Subscription, body: Element | None, now: Now) -> None:
-        """Renew after half of what was granted; a device that says no time is taken at our word."""
-        expires = duration_s(body.text_of("Expires")[:64]) if body is not None else 0
-        granted_s = float(expires) or float(self._config.subscription_s)
-        subscription.renew_ns = now.mono_ns + int(max(1.0, min(granted_s, 3_600.0) / 2) * S_NS)
-
     def _renew(self, session: Session, now: Now) -> None:
         """Renew what is due; when nothing was heard, the first of all, to see whether the device is there."""
         if session.asked is not None or session.waiting:
@@ -262,7 +246,7 @@ class Sdc(Outbox):
 
     def _renew_one(self, session: Session, subscription: Subscription) -> None:
         def renewed(_: Session, body: Element | None, now: Now) -> None:
-            self._granted(subscription, body, now)
+            subscription.granted(body, self._config.subscription_s, now)
 
         data = session.requests.renew(subscription.manager, self._config.subscription_s)
         self._ask(session, "Renew", data, renewed, None, self._patience_ns)
@@ -304,21 +288,8 @@ class Sdc(Outbox):
             self._report(session, report, size, at)
 
     def _reread(self, session: Session, now: Now) -> None:
-        """Read the MDIB again: soon if reports wait for it, else ever less often, so that no device is flooded."""
-        if session.reading:
-            return
-        last_ns = session.read_at_ns if session.read_at_ns is not None else now.mono_ns - LONGEST_REREAD_APART_NS
-        if session.stale:
-            due_ns = last_ns + REREAD_APART_NS
-        elif session.reread_due_ns is not None:
-            return
-        else:
-            if now.mono_ns - last_ns >= LONGEST_REREAD_APART_NS:
-                session.reread_apart_ns = REREAD_APART_NS
-            due_ns = last_ns + session.reread_apart_ns
-            session.reread_apart_ns = min(2 * session.reread_apart_ns, LONGEST_REREAD_APART_NS)
-        session.reread_due_ns = max(now.mono_ns, due_ns)
-        if session.reread_due_ns <= now.mono_ns:
+        session.plan_reread(now)
+        if session.reread_due_ns is not None and session.reread_due_ns <= now.mono_ns:
             self._read_mdib(session, now)
 
     def _distrust(self, session: Session, now: Now) -> None:
@@ -400,10 +371,9 @@ class Sdc(Outbox):
             self._reread(session, now)
 
     def _watch_waves(self, session: Session, now: Now) -> None:
-        heard = session.waves_heard
-        if heard is not None and now.mono_ns - heard.mono_ns >= WAVES_SILENT_NS:
-            session.waves_heard = None
-            self._tell("silence", heard, now, "no waves come, though the device is there")
+        silent_since = session.waves_silent_since(now)
+        if silent_since is not None:
+            self._tell("silence", silent_since, now, "no waves come, though the device is there")
 
     def _tell(
         self,

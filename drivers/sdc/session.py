@@ -11,6 +11,7 @@ import msgspec
 
 from drivers.contract import Now
 from drivers.sdc import soap
+from drivers.sdc.description import duration_s
 from drivers.sdc.frame import Deframer
 from drivers.sdc.mdib import VersionGroup
 from drivers.sdc.metadata import Metadata
@@ -21,6 +22,8 @@ from ledger.records import LinkId
 
 REREAD_APART_NS: Final = 1 * S_NS
 LONGEST_REREAD_APART_NS: Final = 60 * S_NS
+WAVES_SILENT_NS: Final = 3 * S_NS
+_LONGEST_GRANT_S: Final = 3_600.0
 MOST_HELD: Final = 256
 MOST_HELD_BYTES: Final = LIMITS.sdc_message_bytes
 
@@ -49,7 +52,13 @@ class Subscription:
     """Reports that were asked for of one hosted service."""
 
     manager: soap.Endpoint
-    renew_ns: int
+    renew_ns: int = 0
+
+    def granted(self, body: Element | None, asked_s: int, now: Now) -> None:
+        """Renew after half of what was granted; a device that says no time is taken at our word."""
+        expires = duration_s(body.text_of("Expires")[:64]) if body is not None else 0
+        granted_s = float(expires) or float(asked_s)
+        self.renew_ns = now.mono_ns + int(max(1.0, min(granted_s, _LONGEST_GRANT_S) / 2) * S_NS)
 
 
 @dataclass(slots=True)
@@ -97,3 +106,41 @@ class Session:
         self.held.clear()
         self.held_bytes = 0
         return held
+
+    def deadline_ns(self, heartbeat_ns: int) -> int | None:
+        """When something is due; None while the link is being closed."""
+        if self.closing:
+            return None
+        deadlines = [self.versions.deadline_ns() if not self.stale else None, self.reread_due_ns]
+        if self.asked is not None:
+            deadlines.append(self.answer_due_ns)
+        elif self.subscriptions:
+            deadlines.append(self.heard.mono_ns + heartbeat_ns)
+            deadlines += [subscription.renew_ns for subscription in self.subscriptions]
+        if self.waves_heard is not None:
+            deadlines.append(self.waves_heard.mono_ns + WAVES_SILENT_NS)
+        return min((deadline for deadline in deadlines if deadline is not None), default=None)
+
+    def plan_reread(self, now: Now) -> None:
+        """The MDIB is to be read again: soon if reports wait for it, else ever less often, so no device is flooded."""
+        if self.reading:
+            return
+        last_ns = self.read_at_ns if self.read_at_ns is not None else now.mono_ns - LONGEST_REREAD_APART_NS
+        if self.stale:
+            due_ns = last_ns + REREAD_APART_NS
+        elif self.reread_due_ns is not None:
+            return
+        else:
+            if now.mono_ns - last_ns >= LONGEST_REREAD_APART_NS:
+                self.reread_apart_ns = REREAD_APART_NS
+            due_ns = last_ns + self.reread_apart_ns
+            self.reread_apart_ns = min(2 * self.reread_apart_ns, LONGEST_REREAD_APART_NS)
+        self.reread_due_ns = max(now.mono_ns, due_ns)
+
+    def waves_silent_since(self, now: Now) -> Now | None:
+        """Since when no waves come, told once."""
+        heard = self.waves_heard
+        if heard is None or now.mono_ns - heard.mono_ns < WAVES_SILENT_NS:
+            return None
+        self.waves_heard = None
+        return heard

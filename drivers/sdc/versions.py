@@ -32,11 +32,24 @@ class _Span:
     last: int
     since: Now
     until: Now
+    joined: int = 0
+    """Versions in between that came: of spans that were joined."""
 
-    def parted(self, version: int) -> list[_Span]:
+    @property
+    def count(self) -> int:
+        return self.last - self.first + 1 - self.joined
+
+    def without(self, version: int) -> list[_Span]:
         """What is missing yet when this version has come."""
+        if self.joined:
+            return [replace(self, joined=self.joined + 1)]
         around = (replace(self, last=version - 1), replace(self, first=version + 1))
         return [span for span in around if span.first <= span.last]
+
+    def join(self, later: _Span) -> _Span:
+        """Both in one."""
+        count = self.count + later.count
+        return replace(self, last=later.last, joined=later.last - self.first + 1 - count)
 
 
 class Versions:
@@ -60,12 +73,12 @@ class Versions:
                 self._missing.append(_Span(self._next, version - 1, since, now))
                 if len(self._missing) > _MOST_MISSING:
                     older, old, *others = self._missing
-                    self._missing = [replace(older, last=old.last), *others]
+                    self._missing = [older.join(old), *others]
             self._next = version + 1
             return
         for place, span in enumerate(self._missing):
             if span.first <= version <= span.last:
-                self._missing[place : place + 1] = span.parted(version)
+                self._missing[place : place + 1] = span.without(version)
                 return
 
     def deadline_ns(self) -> int | None:
@@ -78,5 +91,4 @@ class Versions:
         if not over:
             return None
         self._missing = self._missing[len(over) :]
-        count = sum(span.last - span.first + 1 for span in over)
-        return Missed(count, over[0].since, over[-1].until)
+        return Missed(sum(span.count for span in over), over[0].since, over[-1].until)

@@ -60,7 +60,7 @@ def captures_of_each_driver() -> Mapping[str, Mapping[str, Path]]:
     found: dict[str, dict[str, Path]] = defaultdict(dict)
     for path in sorted(FOLDER.glob("*.orcap.zst")):
         with open_capture(path) as reader:
-            if reader.header.transport in {"serial", "tcp", "udp", "mllp"}:
+            if reader.header.transport in {"serial", "tcp", "udp", "mllp", "sdc"}:
                 found[reader.header.driver][path.name.removesuffix(".orcap.zst")] = path
     return found
 
@@ -219,4 +219,4 @@ def test_every_capture_comes_out_of_the_ledger_as_it_went_in_and_again_the_same(
 
 def test_there_are_captures_of_each_transport() -> None:
     paths = [path for captures in captures_of_each_driver().values() for path in captures.values()]
-    assert {read(path).header.transport for path in paths} >= {"serial", "tcp", "udp", "mllp"}
+    assert {read(path).header.transport for path in paths} >= {"serial", "tcp", "udp", "mllp", "sdc"}

@@ -14,6 +14,7 @@ import uuid
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import msgspec
 import zstandard
 
 from agent.capture_recorder import CaptureRecorder
@@ -60,11 +61,11 @@ async def conversation(stream: io.BytesIO, steps: tuple[Step, ...]) -> None:
     told = header(
         "sdc", Transport.SDC, feed="workstation", device={"make": "simulated", "model": "SDC workstation (sdc11073)"}
     )
-    writer = CaptureWriter(stream, told.__class__(**{**_fields(told), "t0": t0_text(time.time_ns())}))
+    writer = CaptureWriter(stream, msgspec.structs.replace(told, t0=t0_text(time.time_ns())))
     transport = SdcTransport(SdcLinkConfig("", EPR.urn, "127.0.0.1", GROUP), _now)
     recorder = CaptureRecorder(writer, _nothing, transport, Sdc(SdcConfig()), _now)
     recorder.start()
-    while recorder.counters["lines"] < 10:
+    while recorder.counters["lines"] < 10:  # noqa: ASYNC110 - the recorder tells nobody
         await asyncio.sleep(0.05)
     for pause_s, command in steps:
         await asyncio.sleep(pause_s)
@@ -77,10 +78,6 @@ async def conversation(stream: io.BytesIO, steps: tuple[Step, ...]) -> None:
     await recorder.stop()
     await asyncio.to_thread(device.stop)
     writer.finish()
-
-
-def _fields(told: object) -> dict[str, object]:
-    return {name: getattr(told, name) for name in told.__struct_fields__}  # type: ignore[attr-defined]
 
 
 def _nothing() -> None:
