@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from agent.cli import probe_sdc
 from agent.cli.context import Settings, common_options, document, json_text, pass_settings
 from agent.cli.progress import clear_progress, show_progress
 from ledger.errors import AgentUnreachable, ConfigurationFault, NotPermitted, OperatorFault
@@ -31,7 +32,11 @@ def command(settings: Settings, *, port: Path, ask: bool, seconds: float) -> int
 
     Nothing is sent without --ask; with it only what identifies a device, as 'orledger drivers show NAME --tx' lists it.
     A port that the agent records from is refused. Exits 1 if nothing is recognised.
+
+    sdc:ADDRESS instead of a port, with an address of this box, asks the network once which SDC devices there are.
     """
+    if str(port).startswith(probe_sdc.PREFIX):
+        return probe_sdc.discover(settings, str(port), seconds)
     from agent.clock import read_now
     from agent.probe import Probe
     from drivers import registry
