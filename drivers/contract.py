@@ -146,6 +146,9 @@ class Driver(Protocol):
     def refused(self, ticket: Ticket, reason: str, now: Now) -> None:
         """The record of ``ticket`` will not become durable: say so to its sender."""
 
+    def case_changed(self, facts: Mapping[str, str] | None) -> None:
+        """The room's open case has this context now (``ledger.cases.FACTS``); None: no case is open."""
+
     def deadline_ns(self) -> int | None:
         """Monotonic time at which ``wake`` is wanted."""
 
@@ -190,3 +193,6 @@ class Outbox:
 
     def refused(self, ticket: Ticket, reason: str, now: Now) -> None:
         """Nothing to say unless the driver acknowledges."""
+
+    def case_changed(self, facts: Mapping[str, str] | None) -> None:
+        """Nothing to do unless the driver tells patients apart."""

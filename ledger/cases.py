@@ -116,7 +116,7 @@ class Cases:
         if current is not None and (same or not current.facts.get(PATIENT_IDS)):
             return self._change(facts)  # a case opened by hand for somebody unknown has got its name
         closed = self._last_closed
-        if closed is not None and record.trigger in _TAKES_BACK and _is_same(closed.facts, facts):
+        if closed is not None and record.trigger in _TAKES_BACK and is_same(closed.facts, facts):
             return Verdict(Fate.OPEN, closed.case_id, merged(closed.facts, facts))
         case_id, known = self._announced.get(_name(facts), (None, {}))
         return Verdict(Fate.OPEN, case_id, merged(known, facts))
@@ -148,7 +148,7 @@ class Cases:
         return left or _listed(record, self._rules.close_on)
 
     def _is_current(self, facts: Mapping[str, str]) -> bool:
-        return self.current is not None and _is_same(self.current.facts, facts)
+        return self.current is not None and is_same(self.current.facts, facts)
 
     # ---- what is done ------------------------------------------------------------------------------------------
 
@@ -235,7 +235,7 @@ def ids_of(raw: str) -> frozenset[tuple[str, str]]:
     return frozenset((part[0].strip(), part[3].split("&")[0].strip()) for part in parts if part[0].strip())
 
 
-def _is_same(case: Mapping[str, str], told: Mapping[str, str]) -> bool:
+def is_same(case: Mapping[str, str], told: Mapping[str, str]) -> bool:
     """Whether a message is about this patient: by an id they share, by the id merged away, or by the visit."""
     held = ids_of(case.get(PATIENT_IDS, ""))
     for name in (PATIENT_IDS, PRIOR_IDS):

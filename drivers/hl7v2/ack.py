@@ -47,6 +47,7 @@ class Problem:
 UNREADABLE = Problem("100", "Not an HL7 v2 ER7 message")
 NOT_DECODED = Problem("102", "Some of the message could not be decoded")
 OTHER_BED = Problem("204", "Patient location (PV1-3) is not recorded here")
+NO_PATIENT = Problem("101", "No patient identifier (PID-3)")
 OVERSIZE = Problem("207", "Message is longer than this recorder takes")
 NOT_STORED = Problem("207", "Message could not be stored")
 

@@ -137,7 +137,8 @@ class Coded:
 
 
 def coded(raw: str, marks: Delimiters) -> Coded:
-    """A CWE, CNE or CE. Of the primary and alternate codes the one of MDC is taken; neither: ``MDCX_HL7_<code>``.
+    """A CWE, CNE or CE. Of the primary and alternate codes the one of MDC is taken; neither: ``MDCX_LOINC_<code>`` for
+    one of LOINC, else ``MDCX_HL7_<code>``.
 
     MDC is told by its coding system or by its name, since senders leave out the system, swap code and name, and
     mistype numbers: a name that begins with MDC wins over the number beside it.
@@ -155,6 +156,9 @@ def _coded(sent: str, marks: Delimiters) -> Coded:
             refid = nomenclature.refid_of(int(identifier)) if system == "MDC" else None
         if refid is not None:
             return Coded(refid, text, sent, standard=True)
+    for identifier, _, system in (parts[0:3], parts[3:6]):
+        if system.upper() == "LN" and identifier:
+            return Coded(f"MDCX_LOINC_{_PRIVATE.sub('_', identifier).strip('_')}", text, sent, standard=False)
     bare = _PRIVATE.sub("_", parts[0] or parts[3] or parts[1]).strip("_")
     return Coded(f"MDCX_HL7_{bare or 'NONE'}", text, sent, standard=False)
 

@@ -7,20 +7,22 @@ another bed's message is kept, which is why this driver emits the Raw records it
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import ClassVar
 
 from drivers import mllp
 from drivers.contract import Message as Delivered
 from drivers.contract import Now, Outbox, Sendable, Spec, Ticket, Transport
-from drivers.hl7v2 import ack, charset, duplicates, er7, pcd01, pcd04, routing, structure
+from drivers.hl7v2 import ack, charset, context, duplicates, er7, pcd01, pcd04, pump_messages, routing, structure
 from drivers.hl7v2.ack import NO_HEADER, Header, Outcome, Problem, Sender
 from drivers.hl7v2.duplicates import Duplicates, Seen, Verdict
 from drivers.hl7v2.pcd01 import Decoding, LinkMemory
 from drivers.hl7v2.routing import Hl7Config
+from ledger.cases import HERE, LEFT, PATIENT_IDS, is_same
 from ledger.errors import DeviceFault
 from ledger.limits import LIMITS, S_NS
-from ledger.records import Event, Gap, GapCause, LinkId, Raw, Record
+from ledger.records import Event, Gap, GapCause, LinkId, PatientContext, Quality, Raw, Record
 
 _STRAY_CAUSES: dict[mllp.StrayCause, tuple[GapCause, str]] = {
     "junk": ("framing", "bytes outside an MLLP frame"),
@@ -30,6 +32,8 @@ _STRAY_CAUSES: dict[mllp.StrayCause, tuple[GapCause, str]] = {
 }
 
 
+_PATIENTS = 256
+_TRIGGER_CHARS = 16
 _STRAYS_A_SECOND = 16
 """Gap records of one connection; what comes faster is added to the next one, so that no sender floods the recorder."""
 
@@ -44,6 +48,8 @@ class _Connection:
     untold_items: int = 0
     memory: LinkMemory = field(default_factory=LinkMemory)
     told: set[str] = field(default_factory=set)
+    patients: dict[str, str] = field(default_factory=dict)
+    """Whom each logical device was connected to when it last said so."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,6 +59,17 @@ class _Received:
     link: LinkId
     header: Header
     codec: str
+
+
+@dataclass(frozen=True, slots=True)
+class _Routed:
+    """A message that is kept: its patients, each with the logical device that records it; what it tells of a case, and
+    how many of these contexts name no patient.
+    """
+
+    groups: list[tuple[str, structure.Patient]]
+    told: list[dict[str, str]]
+    nameless: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,20 +83,25 @@ class _Promise:
 
 
 class Hl7v2(Outbox):
-    """HL7 v2 over MLLP, as a receiver: IHE PCD-01 device observation consumer and PCD-04 alert consumer."""
+    """HL7 v2 over MLLP, as a receiver: IHE PCD-01 device observation consumer, PCD-04 alert consumer; ADT, SIU, orders,
+    laboratory results.
+    """
 
-    __slots__ = ("_answers", "_config", "_duplicates", "_links", "_promises", "_sender")
+    __slots__ = ("_answers", "_case", "_config", "_duplicates", "_links", "_promises", "_sender")
 
     spec: ClassVar[Spec[Hl7Config]] = Spec(
         name="hl7",
-        devices=("Any HL7 v2 gateway or device: IHE PCD-01 (ORU^R01), PCD-04 (ORU^R40), PCD-10 (ORU^R42)",),
+        devices=(
+            "Any HL7 v2 gateway or device: IHE PCD-01 (ORU^R01), PCD-04 (ORU^R40), PCD-10 (ORU^R42), PCD-03 (RGV^O15)",
+            "Hospital information systems: ADT, SIU, ORM, OMG, OMI, laboratory ORU",
+        ),
         transports=(Transport.MLLP,),
         config=Hl7Config,
         tx_allowed=(Sendable(ack.ANSWER, "one acknowledgment of a message received (HL7 ACK: MSH, MSA, ERR)"),),
         silence_s=0.0,
         keeps_raw=True,
-        records=frozenset({"numeric", "setting", "wave", "event", "identity", "raw", "gap"}),
-        source="HL7 v2.9 chapters 2, 2A and 7; MLLP release 1; IHE PCD Technical Framework vol. 2",
+        records=frozenset({"numeric", "setting", "wave", "event", "identity", "raw", "gap", "patientcontext"}),
+        source="HL7 v2.9 chapters 2, 2A, 3, 4, 4A, 7 and 10; MLLP release 1; IHE PCD Technical Framework vol. 2",
         longest_frame_bytes=LIMITS.hl7_message_bytes + mllp.FRAMING_BYTES,
     )
 
@@ -91,6 +113,11 @@ class Hl7v2(Outbox):
         self._duplicates = Duplicates()
         self._promises: deque[_Promise] = deque(maxlen=LIMITS.held_sends)
         self._answers = 0
+        self._case: dict[str, str] | None = None
+
+    def case_changed(self, facts: Mapping[str, str] | None) -> None:
+        """Whose messages are recorded wherever they place him."""
+        self._case = None if facts is None else dict(facts)
 
     def link_up(self, link: LinkId, peer: str, now: Now) -> None:
         """A sender connected."""
@@ -175,9 +202,8 @@ class Hl7v2(Outbox):
         except DeviceFault as fault:
             self._unreadable(link, body, fault, now)
             return
-        groups = structure.patients(message)
-        subs = [self._sub(group, message.delimiters) for group in groups]
-        if None in subs:
+        routed = self._route(message, received.header, connection)
+        if routed is None:
             self._other_bed(received, connection, now)
             return
         key = duplicates.key_of(received.header)
@@ -188,11 +214,13 @@ class Hl7v2(Outbox):
             return
         if seen is Seen.REUSED_ID:
             self._advise(connection, "MDCX_HL7_CONTROL_ID_REUSED", "the sender reuses MSH-10 for other content", now)
-        named = [(sub or "", group) for sub, group in zip(subs, groups, strict=True)]
-        first = self._keep(link, body, named[0][0], now)
-        unread = message.strays
-        unread += sum(self._decode(group, sub, received.header, connection, now) for sub, group in named)
-        problem = self._not_decoded(unread, decoded.faithful, named[0][0], now)
+        sub = routed.groups[0][0]
+        before = [self._tell(facts, received.header, sub, now) for facts in routed.told]
+        first = [*before, self._keep(link, body, sub, now)][0]
+        unread = message.strays + routed.nameless
+        unread += sum(self._decode(group, at, message, received.header, connection, now) for at, group in routed.groups)
+        problem = self._not_decoded(unread, decoded.faithful, sub, now)
+        problem = ack.NO_PATIENT if routed.nameless else problem
         refuse = problem is not None and unread > 0 and self._config.undecodable == "reject"
         outcome = Outcome.ERROR if refuse else Outcome.ACCEPT
         verdict = Verdict(Ticket(self._ticket), outcome, problem if refuse else None)
@@ -203,12 +231,78 @@ class Hl7v2(Outbox):
     def _sub(self, group: structure.Patient, marks: er7.Delimiters) -> str | None:
         return routing.sub_for(routing.location_of(group.location_raw, marks), self._config)
 
-    def _decode(self, group: structure.Patient, sub: str, header: Header, connection: _Connection, now: Now) -> int:
+    def _route(self, message: er7.Message, header: Header, connection: _Connection) -> _Routed | None:
+        """Where a message belongs and whom it is about; None where nothing of it may be kept."""
+        patients = structure.patients(message)
+        if context.is_context(header) or context.is_laboratory(message):
+            sub, told = self._about(message, header)
+            if sub is None:
+                return None
+            orders = structure.Patient(orders=[order for each in patients for order in each.orders])
+            nameless = sum(not facts.get(PATIENT_IDS) for facts in told)
+            return _Routed([(sub, orders)], told, nameless)
+        groups = [(self._sub(patient, message.delimiters), patient) for patient in patients]
+        kept = [(sub, patient) for sub, patient in groups if sub is not None]
+        if len(kept) < len(groups):
+            return None
+        told = []
+        if header.message_code == "ORU" and len(kept) == 1:
+            told = self._connected_to(message, header, kept[0][0], connection)
+        return _Routed(kept, told)
+
+    def _about(self, message: er7.Message, header: Header) -> tuple[str | None, list[dict[str, str]]]:
+        """The logical device for a message about a stay, an order or a specimen, and whom it is about; None where it is
+        about another room, and not about the patient of the open case.
+        """
+        config, marks = self._config, message.delimiters
+        here, before = context.places(message, header)
+        for place, raws in ((HERE, here), (LEFT, before)):
+            for raw in raws:
+                location = routing.location_of(raw, marks)
+                sub = routing.sub_for(location, config) if location else None
+                if sub is not None:
+                    return sub if config.beds else "", list(context.contexts(message, header, place))
+        told = list(context.contexts(message, header, ""))
+        if config.follow_patient and self._case is not None and any(is_same(self._case, each) for each in told):
+            return "", told
+        return routing.sub_for((), config) if not any(here) else None, told
+
+    def _connected_to(
+        self, message: er7.Message, header: Header, sub: str, connection: _Connection
+    ) -> list[dict[str, str]]:
+        """Whom a device says it is connected to, when that is new on this connection."""
+        facts = context.device_context(message, header)
+        ids = facts.get(PATIENT_IDS, "")
+        if not ids or connection.patients.get(sub) == ids or len(connection.patients) > _PATIENTS:
+            return []
+        connection.patients[sub] = ids
+        return [facts]
+
+    def _tell(self, facts: dict[str, str], header: Header, sub: str, now: Now) -> Ticket:
+        quality = Quality.TEST if header.processing in {"T", "D"} else Quality.GOOD
+        trigger = f"{header.message_code}^{header.trigger}"[:_TRIGGER_CHARS]
+        return self.emit(PatientContext(sub=sub, at_ns=now.utc_ns, trigger=trigger, facts=facts, quality=quality))
+
+    def _decode(
+        self,
+        group: structure.Patient,
+        sub: str,
+        message: er7.Message,
+        header: Header,
+        connection: _Connection,
+        now: Now,
+    ) -> int:
         """Emit one patient's records; returns how many OBX could not be read."""
+        if context.is_context(header):
+            return 0  # their OBX are height, weight and the like, said again and again: the raw message has them
         into = Decoding(header, sub, now.utc_ns, connection.memory)
+        if header.message_code == "RGV":
+            pump_messages.decode_order(message, into)
         for order in group.orders:
             alert = header.trigger == "R40" or order.is_alert(header.delimiters)
             (pcd04 if alert else pcd01).decode(order, into)
+            if header.trigger == "R42":
+                pump_messages.decode_events(order, into)
         for record in into.records:
             self.emit(record)
         return into.unread
@@ -250,7 +344,7 @@ class Hl7v2(Outbox):
         """No HL7 header: nobody knows whose it is. It is kept only where no bed is turned away."""
         received = _received(link, body[: mllp.HEAD_BYTES])
         key = duplicates.key_of(received.header)
-        routed = bool(self._config.beds) and self._config.other_beds == "reject"
+        routed = bool(self._config.beds) and self._config.other_beds != "keep"
         accept = self._config.undecodable == "accept" and not routed
         first = None if routed else self._keep(link, body, "", now)
         last = self._undecodable(fault.text, 1, "", now)
@@ -261,8 +355,13 @@ class Hl7v2(Outbox):
             self._answer(received, Outcome.REJECT, ack.UNREADABLE, last, now)
 
     def _other_bed(self, received: _Received, connection: _Connection, now: Now) -> None:
-        self._advise(connection, "MDCX_HL7_OTHER_BED", "messages of other beds come here and are rejected", now)
-        self._answer(received, Outcome.REJECT, ack.OTHER_BED, None, now)
+        ignored = self._config.other_beds == "ignore"
+        done = "ignored" if ignored else "rejected"
+        self._advise(connection, "MDCX_HL7_OTHER_BED", f"messages of other beds come here and are {done}", now)
+        if ignored:
+            self._answer(received, Outcome.ACCEPT, None, None, now)
+        else:
+            self._answer(received, Outcome.REJECT, ack.OTHER_BED, None, now)
 
     def _advise(self, connection: _Connection, code: str, text: str, now: Now) -> None:
         """Say once per connection what somebody should look into."""

@@ -38,12 +38,15 @@ class Hl7Config(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Options of an ``hl7`` feed.
 
     ``beds``: which locations are recorded, and as what; without any, every location is recorded as a logical device
-    of its own. ``other_beds``: what to do with the rest. ``undecodable``: how to answer a message that is kept but
+    of its own. ``other_beds``: what to do with the rest: ``reject`` answers AR, ``ignore`` AA, both keep nothing.
+    ``follow_patient``: orders, updates and laboratory results of the open case's patient are recorded wherever they
+    place him. ``undecodable``: how to answer a message that is kept but
     not understood. ``application`` and ``facility``: MSH-3 and MSH-4 of the answers.
     """
 
     beds: tuple[Bed, ...] = ()
-    other_beds: Literal["reject", "keep"] = "reject"
+    other_beds: Literal["reject", "ignore", "keep"] = "reject"
+    follow_patient: bool = True
     undecodable: Literal["accept", "reject"] = "accept"
     application: str = "ORLEDGER"
     facility: str = ""
@@ -71,7 +74,7 @@ def sub_for(location: tuple[str, ...], config: Hl7Config) -> str | None:
     for bed in config.beds:
         if bed.fits(location):
             return bed.feed
-    if config.beds and config.other_beds == "reject":
+    if config.beds and config.other_beds != "keep":
         return None
     if not location:
         return "bed-unknown" if config.beds else ""
