@@ -6,7 +6,7 @@ The rules are ``ledger.cases``'s. What opens a case is recorded in it, whole; wh
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 
 from agent.alerts import Alerts
 from agent.intake import Batch, Cut, Intake
@@ -33,6 +33,7 @@ class CaseDesk:
         self._done: PatientContext | None = None
         self._look_due_ns = 0
         self._now = Now(0, 0)
+        self.on_case: Callable[[Mapping[str, str] | None], None] = _nobody
 
     def tick(self, now: Now) -> Iterator[Closed]:
         """Close the blocks that this tick needs: mostly one, one more for each boundary within it."""
@@ -63,6 +64,7 @@ class CaseDesk:
         if verdict.fate is Fate.CHANGE:
             change = self.cases.changing(record.at_ns, "hl7", record.trigger, verdict.facts or {})
             self._recorder.own_record(change)
+            self.on_case(change.facts)
             return Cut.NONE
         self._pending.append((verdict, record))
         if verdict.fate is Fate.CLOSE:
@@ -92,6 +94,7 @@ class CaseDesk:
             if closed is not None:
                 yield closed
         self._recorder.enter_case(turn.opening)
+        self.on_case(None if turn.opening is None else turn.opening.facts)
         self._alerts.clear(_OTHER.id, _OTHER.subject, now.utc_ns)
         if turn.opening is not None:
             _LOG.info("case %s is open: %s", turn.opening.case_id.hex(), turn.opening.cause)
@@ -107,7 +110,9 @@ class CaseDesk:
 
     def change(self, now: Now, by: str, facts: Mapping[str, str], reason: str) -> Iterator[Closed]:
         """The open case's context from here on. Raises OperatorFault ``case.none-open``."""
-        self._recorder.own_record(self.cases.changing(now.utc_ns, "operator", by, facts, reason))
+        change = self.cases.changing(now.utc_ns, "operator", by, facts, reason)
+        self._recorder.own_record(change)
+        self.on_case(change.facts)
         yield from self.tick(now)
 
     def close(self, now: Now, by: str, reason: str) -> Iterator[Closed]:
@@ -137,3 +142,7 @@ def newest_sign_ns(state: RoomState) -> int:
 
 def _holds(batch: Batch, record: PatientContext) -> bool:
     return any(each is record for records in batch.groups.values() for each in records)
+
+
+def _nobody(_facts: Mapping[str, str] | None) -> None:
+    """Nobody asks whose case it is."""

@@ -5,14 +5,15 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 
 from ledger.block import decode_signed_header
-from ledger.case_rows import CaseRow
+from ledger.case_rows import NO_CASE, CaseRow
 from ledger.keyring import Keyring
+from ledger.limits import LIMITS
 from ledger.log import LogId
 from ledger.log_retention import expired_name
 from ledger.manifest import Manifest, SignedManifest
 from ledger.notices import CaseBoundary, Head
 from ledger.payload import decode_payload
-from ledger.records import CaseChange
+from ledger.records import CaseChange, PatientContext
 from ledger.replica import Replica, extend
 from ledger.retention import pruned_end
 from ledger.start import highest_fenced, linked_logs
@@ -121,6 +122,31 @@ def last_state(store: Store, keyring: Keyring, replicas: Iterable[Replica], box:
         plain = key.open_payload(block.payload, newest.log.incarnation, header.seq, header.associated_data())
         state.fold_groups(decode_payload(plain, header.codec))
     return state
+
+
+def announced_cases(store: Store, keyring: Keyring, box: str) -> list[tuple[bytes, dict[str, str]]]:
+    """(case id, facts) of the newest cases that this box was told of and that never opened, oldest first."""
+    rows = [(case_id, log, CaseRow.decode(row)) for case_id, log, row in store.cases() if log.box == box]
+    opened = {case_id for case_id, _, row in rows if row.opened_ns is not None} | {NO_CASE}
+    waiting = sorted(
+        ((row.first_ns, case_id, log, row) for case_id, log, row in rows if case_id not in opened),
+        key=lambda each: each[:2],
+    )
+    return [
+        (case_id, facts)
+        for _, case_id, log, row in waiting[-LIMITS.cases_announced :]
+        if (facts := _announcement(store, keyring, log, row))
+    ]
+
+
+def _announcement(store: Store, keyring: Keyring, log: LogId, row: CaseRow) -> dict[str, str]:
+    block, key = store.block(log, row.first_seq), keyring.get(row.key_id)
+    if block is None or key is None or not block.payload:
+        return {}
+    header = decode_signed_header(block.signed_header)
+    plain = key.open_payload(block.payload, log.incarnation, header.seq, header.associated_data())
+    records = [record for group in decode_payload(plain, header.codec).values() for record in group]
+    return next((dict(record.facts) for record in records if isinstance(record, PatientContext)), {})
 
 
 def resumed_case(store: Store, replicas: Iterable[Replica], box: str, state: RoomState) -> CaseChange | None:

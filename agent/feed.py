@@ -103,6 +103,7 @@ class Feed:
         self._failed = False
         self._devices: dict[str, str] = {}
         self._last_record_ns: int | None = None
+        self._case: Mapping[str, str] | None = None
 
     def start(self) -> None:
         """Begin to record. Call once, on the running loop."""
@@ -154,6 +155,11 @@ class Feed:
     def newest_loss_ns(self) -> Mapping[LossCause, int]:
         """When the last was lost (boot clock), by cause."""
         return self._recorder.newest_loss_ns
+
+    def case_changed(self, facts: Mapping[str, str] | None) -> None:
+        """The room's case has this context now; None: none is open. A driver that replaces this one hears it, too."""
+        self._case = facts
+        self._ask(lambda: self._driver.case_changed(facts), self._now())
 
     # ---- from the transport
 
@@ -274,6 +280,7 @@ class Feed:
         self._held = HeldSends(self._limits)
         self._refusals.clear()
         self._driver = self._new_driver()
+        self._driver.case_changed(self._case)
         self._driver_deadline_ns = None
         for link, opened in self._links.items():
             opened.known = False

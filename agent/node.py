@@ -10,7 +10,7 @@ import logging
 import os
 import secrets
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 from agent.alerts import Alerts
@@ -22,7 +22,16 @@ from agent.clock import StallDetector, read_now, read_pair, read_quality, tick_p
 from agent.commands import handlers
 from agent.config import Configuration
 from agent.control import ControlServer
-from agent.disk import RingKeys, StoreDisk, last_state, load_manifest, load_replicas, own_past, resumed_case
+from agent.disk import (
+    RingKeys,
+    StoreDisk,
+    announced_cases,
+    last_state,
+    load_manifest,
+    load_replicas,
+    own_past,
+    resumed_case,
+)
 from agent.drill import Drills
 from agent.early_close import EarlyClose
 from agent.failover import Failover
@@ -152,7 +161,16 @@ class Node:
         """With the case that was open when the process before this one ended."""
         self.member.writer.resume_case(None if resumed is None else resumed.case_id)
         cases = Cases(case_rules(self.configuration.case), secrets.token_bytes, resumed)
-        return CaseDesk(cases, self.recorder, self.intake, self.alerts)
+        for case_id, facts in announced_cases(self.store, self.keyring, self.configuration.box.id):
+            cases.recall(case_id, facts)
+        desk = CaseDesk(cases, self.recorder, self.intake, self.alerts)
+        desk.on_case = self._tell_feeds
+        return desk
+
+    def _tell_feeds(self, facts: Mapping[str, str] | None) -> None:
+        """Drivers that route by patient hear whose case is open."""
+        for feed in self.feeds:
+            feed.case_changed(facts)
 
     # ---- life --------------------------------------------------------------------------------------------------
 
@@ -190,6 +208,7 @@ class Node:
             feed = build_feed(setup, self.intake, read_now, loop_schedule(loop), objects=self.objects)
             self.feeds.append(feed)
             feed.start()
+        self._tell_feeds(None if self.desk.cases.current is None else self.desk.cases.current.facts)
         self.recording = True
         ticking = loop.create_task(self._tick_forever())
         ticking.add_done_callback(self._ticking_ended)

@@ -7,11 +7,11 @@ import contextlib
 import random
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TextIO
+from typing import Protocol, TextIO
 
 from firmware_sim.clock import SimClock
 from firmware_sim.faults import FaultLine
-from firmware_sim.hl7_messages import GatewayProfile, MessageFactory
+from firmware_sim.hl7_messages import GatewayProfile, Message, MessageFactory
 from firmware_sim.hl7_session import Counters, GatewayFeed, SendPolicy, SendSession
 from firmware_sim.patient import Patient
 
@@ -42,15 +42,29 @@ class GatewayConfig:
     policy: SendPolicy = field(default_factory=SendPolicy)
 
 
-class Hl7Gateway:
-    """The running gateway: `await start()`, `await stop()`; the patient is shared with the room's other devices."""
+class MessageFeed(Protocol):
+    """Where the messages come from."""
 
-    def __init__(self, patient: Patient, clock: SimClock, config: GatewayConfig, line: FaultLine | None = None) -> None:
+    def poll(self, now_s: float) -> list[Message]: ...
+
+    def next_due_s(self) -> float: ...
+
+
+class Hl7Gateway:
+    """The running gateway: `await start()`, `await stop()`; the patient is shared with the room's other devices.
+
+    `feed`: messages of another sender than a bedside gateway.
+    """
+
+    def __init__(
+        self, patient: Patient, clock: SimClock, config: GatewayConfig, line: FaultLine | None = None,
+        feed: MessageFeed | None = None,
+    ) -> None:  # fmt: skip
         self._clock = clock
         self._config = config
         self._line = line or FaultLine()
         factory = MessageFactory(config.profile, clock.started_unix_s)
-        self._feed = GatewayFeed(patient, factory, config.interval_s, waves=config.waves, line=self._line)
+        self._feed = feed or GatewayFeed(patient, factory, config.interval_s, waves=config.waves, line=self._line)
         self._session = SendSession(config.policy)
         self._pieces = random.Random(f"pieces {patient.seed}")
         self._wake = asyncio.Event()
@@ -92,7 +106,7 @@ class Hl7Gateway:
                 if not limit or self._session.counters.offered < limit:
                     self._session.offer(message)
             self._wake.set()
-            await asyncio.sleep(max(0.002, self._feed.next_due_s() - self._clock.now_s()))
+            await asyncio.sleep(min(60.0, max(0.002, self._feed.next_due_s() - self._clock.now_s())))
 
     async def _connect(self) -> None:
         backoff_s = _FIRST_BACKOFF_S

@@ -119,6 +119,7 @@ class SendPolicy:
     retry_s: float = 1.0
     window: int = 1
     duplicate_every: int = 0
+    gives_up: bool = False
 
 
 @dataclass(slots=True)
@@ -243,6 +244,9 @@ class SendSession:
             return []
         if code not in ("AA", "CA"):
             self.counters.refused += 1
+            if self.policy.gives_up and code in ("AR", "CR"):
+                del self._outstanding[control_id]
+                return []
             item.resend_s = now_s + self.policy.retry_s
             return []
         del self._outstanding[control_id]

@@ -29,7 +29,8 @@ MESSAGE_ONLY: Final = frozenset({PRIOR_IDS, PLACE, KIND, STATUS, "prior_location
 
 FACTS: Final = (
     PATIENT_IDS, PRIOR_IDS, "name", "birth_date", "sex", "patient_class", VISIT, "account", "location",
-    "prior_location", "room", "procedure", "procedure_code", "accession", "order", "appointment", "scheduled",
+    "prior_location", "room", "procedure", "procedure_code", "accession", "order", "ordered", "ordered_code",
+    "appointment", "scheduled",
     "surgeon", "anaesthetist", "reason", PLACE, KIND, STATUS, "note",
 )  # fmt: skip
 """Every fact there is, by name. All of them are sealed; none ever stands in a header, an alert or a metric."""
@@ -91,6 +92,11 @@ class Cases:
         self._random = random
         self._last_closed: CaseChange | None = None
         self._announced: OrderedDict[str, tuple[bytes, dict[str, str]]] = OrderedDict()
+
+    def recall(self, case_id: bytes, facts: Mapping[str, str]) -> None:
+        """Before the first message: what the process before this one was told of somebody who has not come yet."""
+        if _name(facts):
+            self._announced[_name(facts)] = (case_id, of_a_case(facts))
 
     # ---- messages ----------------------------------------------------------------------------------------------
 

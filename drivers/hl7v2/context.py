@@ -24,6 +24,8 @@ _LABORATORIES: Final = frozenset({"BG", "BLB", "CH", "CP", "CTH", "GE", "HM", "I
                                   "OSL", "SP", "SR", "TX", "VR"})  # fmt: skip
 """Of table 0074 (OBR-24) the sections that send results of specimens."""
 _IDS: Final = 8
+_NAME_PARTS: Final = 5
+"""Of XPN: family, given, further, suffix and prefix."""
 
 
 def is_context(header: Header) -> bool:
@@ -133,7 +135,7 @@ class _Facts:
 
 def _pid(facts: _Facts, pid: Segment, _header: Header) -> None:
     facts.ids(PATIENT_IDS, pid.get(3) or pid.get(2))
-    facts.whole("name", pid.get(5))
+    facts.put("name", "^".join(er7.components(pid.get(5), facts.marks)[:_NAME_PARTS]).rstrip("^"))
     facts.put("birth_date", er7.component(pid.get(7), 1, facts.marks)[:8])
     facts.part("sex", pid.get(8))
     facts.part("account", pid.get(18))
@@ -185,8 +187,8 @@ def _orc(facts: _Facts, orc: Segment, header: Header) -> None:
 def _obr(facts: _Facts, obr: Segment, header: Header) -> None:
     if header.message_code in _ORDERS:
         facts.part("order", obr.get(2) or obr.get(3))
-        facts.part("procedure", obr.get(4), 2)
-        facts.part("procedure_code", obr.get(4))
+        facts.part("ordered", obr.get(4), 2)
+        facts.part("ordered_code", obr.get(4))
         facts.part("accession", obr.get(18))
 
 

@@ -158,5 +158,12 @@ def test_a_pump_event() -> None:
 
 def test_a_pump_order() -> None:
     fed = _fed("ihe_pcd03_rgv_o15_dopamine")
-    assert _values(fed) == {"MDC_ATTR_PT_WEIGHT": (Decimal("85.0"), "kg")}
+    assert _values(fed) == {
+        "MDC_ATTR_PT_WEIGHT": (Decimal("85.0"), "kg"),
+        "MDCX_HL7_RXG_GIVE_CODE": ("Dopamine", ""),
+        "MDCX_HL7_RXG_GIVE_AMOUNT": (Decimal(250), "mL"),
+        "MDCX_HL7_RXG_GIVE_RATE": (Decimal(10), "ug/kg/min"),
+        "MDCX_HL7_RXG_GIVE_STRENGTH": (Decimal(400), "mg"),
+        "MDCX_HL7_RXG_GIVE_STRENGTH_VOLUME": (Decimal(250), "mL"),
+    }
     assert [who.serial for who in fed.of(Identity)] == ["A0001"]

@@ -40,7 +40,7 @@ def test_the_answer_waits_for_the_last_record() -> None:
 
 
 def test_a_message_without_observations_is_kept_and_acknowledged_once_durable() -> None:
-    data = framed("PID|||1", kind="ADT^A01^ADT_A01")
+    data = framed("PID|||1", kind="MDM^T02^MDM_T02")
     fed = up().give(data)
     assert [raw.data for raw in fed.of(Raw)] == [data]
     assert [(send.after, code) for send, code in zip(fed.sends, fed.codes, strict=True)] == [(1, "AA")]
