@@ -44,7 +44,7 @@ def test_a_driver_is_shown_with_its_options(capsys: pytest.CaptureFixture[str]) 
     for words in ("CARESCAPE", "19200 8E1", "numerics_s  whole number; default 5", "5 to 10", "M1017617"):
         assert words in shown
     nested = said(capsys, "drivers", "show", "hl7")
-    assert "beds[].match  text; must be given" in nested
+    assert "beds[].match    text; must be given" in nested
     assert "Raises" not in shown + nested
 
 
