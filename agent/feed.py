@@ -385,7 +385,7 @@ class Feed:
 
     def _arm(self) -> None:
         times = (self._driver_deadline_ns, self._held.deadline_ns(), self._silence.deadline_ns())
-        due_ns = min((time for time in times if time is not None), default=None)
+        due_ns = min([time for time in times if time is not None], default=None)
         if due_ns is None or self._stopped or (self._armed_ns is not None and self._armed_ns <= due_ns):
             return  # an early timer finds nothing due and is set anew
         if self._timer is not None:

@@ -80,11 +80,13 @@ class FeedRecorder:
         self.counters["records_lost"] += loss.items if loss is not None else 0
 
     def _flush_raw(self) -> None:
-        for raw in self._raw.end():
-            self._offer(raw)
+        if self._raw:
+            for raw in self._raw.end():
+                self._offer(raw)
 
     def _offer(self, record: Record) -> int | None:
-        position = self._intake.offer(self._feed, (record,)) if self._tell_losses() else None
+        told = not self._losses or self._tell_losses()
+        position = self._intake.offer(self._feed, (record,)) if told else None
         if position is None:
             self.lose(record, "overflow")
             return None

@@ -10,12 +10,12 @@ import enum
 from collections import Counter, deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 from agent.losses import Loss, loss_of
 from ledger.errors import OurFault
 from ledger.limits import LIMITS, Limits
-from ledger.payload import PayloadTooLarge, encode_records
+from ledger.payload import EncodedRecord, encode_record
 from ledger.records import Object, PatientContext, Record
 
 # One feed gone wild may fill half of the intake, never the room of the others.
@@ -43,12 +43,17 @@ class RecordTooLarge(OurFault):
 
 @dataclass(frozen=True, slots=True)
 class Batch:
-    """What one block records: ``groups`` by feed, each in order. ``last_position`` is 0 before the first record."""
+    """What one block records: ``encoded`` by feed, each in order. ``last_position`` is 0 before the first record."""
 
-    groups: dict[str, list[Record]] = field(default_factory=dict)
+    encoded: dict[str, list[EncodedRecord]] = field(default_factory=dict)
     first_position: int = 1
     last_position: int = 0
     record_bytes: int = 0
+
+    @property
+    def groups(self) -> dict[str, list[Record]]:
+        """The records themselves."""
+        return {feed: [encoded.record for encoded in group] for feed, group in self.encoded.items()}
 
 
 class Cut(enum.Enum):
@@ -63,12 +68,10 @@ Judge = Callable[[PatientContext, bool], Cut]
 """Asked about each patient context in order; also told whether it would be the first record of the batch."""
 
 
-@dataclass(frozen=True, slots=True)
-class _Waiting:
+class _Waiting(NamedTuple):
     position: int
     feed: str
-    record: Record
-    size: int
+    encoded: EncodedRecord
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,7 +111,9 @@ class Intake:
 
     def objects_waiting(self) -> frozenset[bytes]:
         """The names of objects whose records no block has taken yet."""
-        return frozenset(item.record.sha256 for item in self._waiting if isinstance(item.record, Object))
+        return frozenset(
+            item.encoded.record.sha256 for item in self._waiting if isinstance(item.encoded.record, Object)
+        )
 
     def register(self, feed: str, listener: IntakeListener) -> None:
         """Make a feed known; its name must be its own. Raises OurFault ``intake.feed-twice``."""
@@ -125,14 +130,14 @@ class Intake:
 
         Raises OurFault for a record that can never be written: ``payload.bad-record`` or RecordTooLarge.
         """
-        sizes = [self._size(record) for record in records]
-        size = sum(sizes)
-        if not self._has_room(feed, len(sizes), size):
+        encoded = [self._encoded(record) for record in records]
+        size = sum([each.size for each in encoded])
+        if not self._has_room(feed, len(encoded), size):
             return None
-        for record, record_size in zip(records, sizes, strict=True):
+        for each in encoded:
             self._last_offered += 1
-            self._waiting.append(_Waiting(self._last_offered, feed, record, record_size))
-        self._records[feed] += len(sizes)
+            self._waiting.append(_Waiting(self._last_offered, feed, each))
+        self._records[feed] += len(encoded)
         self._bytes[feed] += size
         self._total_bytes += size
         return self._last_offered
@@ -157,30 +162,33 @@ class Intake:
         """
         for listener in list(self._listeners.values()):
             listener.flush()
-        groups: dict[str, list[Record]] = {}
-        first, taken_bytes = self._last_taken + 1, 0
+        waiting, encoded, taken_bytes = self._waiting, dict[str, list[EncodedRecord]](), 0
+        first = self._last_taken + 1
         last_of: _Waiting | None = None
-        while self._waiting and taken_bytes + self._waiting[0].size <= self._limits.batch_bytes:
-            item = self._waiting[0]
-            is_context = type(item.record) is PatientContext
+        while waiting and taken_bytes + waiting[0].encoded.size <= self._limits.batch_bytes:
+            item = waiting[0]
+            record = item.encoded.record
+            is_context = type(record) is PatientContext
             if last_of is not None and (is_context or not _came_with(item, last_of)):
                 break
             if is_context and judge is not None:
-                cut = judge(item.record, not groups)  # type: ignore[arg-type] # its type was just looked at
+                cut = judge(record, not encoded)  # type: ignore[arg-type] # its type was just looked at
                 if cut is Cut.BEFORE:
                     break
                 last_of = item if cut is Cut.AFTER else None
-            self._waiting.popleft()
-            groups.setdefault(item.feed, []).append(item.record)
-            taken_bytes += item.size
+            waiting.popleft()
+            encoded.setdefault(item.feed, []).append(item.encoded)
+            taken_bytes += item.encoded.size
             self._last_taken = item.position
-            self._records[item.feed] -= 1
-            self._bytes[item.feed] -= item.size
+        for feed, group in encoded.items():
+            self._records[feed] -= len(group)
+            self._bytes[feed] -= sum([each.size for each in group])
         self._total_bytes -= taken_bytes
-        if groups:
-            losses = {feed: loss_of(records, "store_refused") for feed, records in groups.items()}
+        batch = Batch(encoded, first, self._last_taken, taken_bytes)
+        if encoded:
+            losses = {feed: loss_of(records, "store_refused") for feed, records in batch.groups.items()}
             self._taken.append(_Taken(first, self._last_taken, losses))
-        return Batch(groups, first, self._last_taken, taken_bytes)
+        return batch
 
     def nothing(self) -> Batch:
         """A batch without records, at the place reached."""
@@ -212,14 +220,11 @@ class Intake:
             for feed, listener in list(self._listeners.items()):
                 listener.refused(refused[0].first, refused[-1].last, lost.get(feed), reason)
 
-    def _size(self, record: Record) -> int:
-        try:
-            size = len(encode_records({"": (record,)}))
-        except PayloadTooLarge as fault:
-            raise RecordTooLarge("intake.oversize", f"a {type(record).__name__} record fits into no block") from fault
-        if size > self._limits.batch_bytes:
-            raise RecordTooLarge("intake.oversize", f"a {type(record).__name__} record takes {size} bytes")
-        return size
+    def _encoded(self, record: Record) -> EncodedRecord:
+        encoded = encode_record(record)
+        if encoded.size > self._limits.batch_bytes:
+            raise RecordTooLarge("intake.oversize", f"a {type(record).__name__} record takes {encoded.size} bytes")
+        return encoded
 
     def _has_room(self, feed: str, records: int, size: int) -> bool:
         limits = self._limits
@@ -232,7 +237,7 @@ class Intake:
 
 
 def _came_with(item: _Waiting, context: _Waiting) -> bool:
-    return item.feed == context.feed and item.record.at_ns == context.record.at_ns
+    return item.feed == context.feed and item.encoded.record.at_ns == context.encoded.record.at_ns
 
 
 def _nothing() -> None:

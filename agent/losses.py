@@ -50,13 +50,10 @@ class Loss:
 
 def loss_of(records: Sequence[Record], cause: LossCause) -> Loss:
     """What is lost with these records, of which there is at least one. A Gap stands for all the time it covers."""
-    return Loss(
-        cause,
-        since_ns=min(record.since_ns if isinstance(record, Gap) else record.at_ns for record in records),
-        until_ns=max(record.until_ns if isinstance(record, Gap) else record.at_ns for record in records),
-        items=len(records),
-        raw_bytes=sum(len(record.data) for record in records if isinstance(record, Raw)),
-    )
+    since_ns = [record.since_ns if isinstance(record, Gap) else record.at_ns for record in records]
+    until_ns = [record.until_ns if isinstance(record, Gap) else record.at_ns for record in records]
+    raw_bytes = sum([len(record.data) for record in records if isinstance(record, Raw)])
+    return Loss(cause, min(since_ns), max(until_ns), len(records), raw_bytes)
 
 
 class Losses:
@@ -72,6 +69,10 @@ class Losses:
         """Remember until told."""
         known = self._untold.get(loss.cause)
         self._untold[loss.cause] = loss if known is None else known.merged(loss)
+
+    def __bool__(self) -> bool:
+        """Whether there is a loss without a Gap record so far."""
+        return bool(self._untold)
 
     def untold(self) -> list[Loss]:
         """Losses without a Gap record so far."""

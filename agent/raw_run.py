@@ -29,6 +29,10 @@ class RawRun:
         self._data = bytearray()
         self._pieces: list[tuple[int, int]] = []
 
+    def __bool__(self) -> bool:
+        """Whether anything was gathered."""
+        return bool(self._pieces)
+
     def add(self, link: LinkId, direction: Direction, data: bytes, utc_ns: int) -> Iterator[Raw]:
         """Add one piece; yields the runs this ended. ``raw_record_bytes`` and ``raw_record_pieces`` bound a run."""
         whole = memoryview(data)

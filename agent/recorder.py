@@ -15,7 +15,7 @@ from ledger.limits import LIMITS
 from ledger.member import Member
 from ledger.notices import CaseBoundary, Notice, StoredObject, StoredObjects
 from ledger.ops import MarkObject, ObjectState
-from ledger.payload import CODEC_ZSTD, encode_payload
+from ledger.payload import CODEC_ZSTD, EncodedRecord, encode_record, payload_of
 from ledger.records import CaseChange, Gap, Keyframe, Record
 from ledger.state import LEDGER_FEED, RoomState, encode_state
 
@@ -88,7 +88,8 @@ class Recorder:
         current = writer.case_id
         self._member.enter_case(case_id)
         try:
-            block = self._seal(now, {**batch.groups, LEDGER_FEED: [apart]}, keyframe=False, notices=())
+            groups = {**batch.encoded, LEDGER_FEED: [encode_record(apart)]}
+            block = self._seal(now, groups, keyframe=False, notices=())
         finally:
             self._member.enter_case(current)
         yield Closed(block, batch.last_position, now)
@@ -102,37 +103,37 @@ class Recorder:
             self.own_record(Gap(at_ns=now.utc_ns, cause="clock_jump", since_ns=since, until_ns=until))
         begins = self._member.writer.wants_keyframe
         due = begins or now.mono_ns >= self._idle_due_ns
-        if not (due or batch.groups or self._notices or self._own_records):
+        if not (due or batch.encoded or self._notices or self._own_records):
             return None
         return Closed(self._close(now, batch, begins), batch.last_position, now)
 
     def _close(self, now: Now, batch: Batch, begins: bool) -> Block:
-        groups: dict[str, list[Record]] = dict(batch.groups)
+        groups = dict(batch.encoded)
         keyframe = begins or now.mono_ns >= self._keyframe_due_ns
         own, self._own_records = self._own_records, []
         if keyframe:
             own.insert(0, Keyframe(at_ns=now.utc_ns, state=encode_state(self.state)))
             self._keyframe_due_ns = now.mono_ns + LIMITS.keyframe_every_ns
         if own:
-            groups[LEDGER_FEED] = own
+            groups[LEDGER_FEED] = [encode_record(record) for record in own]
         notices, self._notices = tuple(self._notices[:_NOTICES]), self._notices[_NOTICES:]
         block = self._seal(now, groups, keyframe=keyframe, notices=notices)
-        for feed, records in sorted(groups.items()):
-            for record in records:
+        for feed, encoded in sorted(groups.items()):
+            for record, *_ in encoded:
                 if type(record) is not Keyframe:
                     self.state.fold(feed, record)
         return block
 
     def _seal(
-        self, now: Now, groups: Mapping[str, Sequence[Record]], *, keyframe: bool, notices: tuple[Notice, ...]
+        self, now: Now, groups: Mapping[str, Sequence[EncodedRecord]], *, keyframe: bool, notices: tuple[Notice, ...]
     ) -> Block:
-        objects = self.objects_named_in(groups)
+        objects = self.objects_named_in({feed: [each.record for each in group] for feed, group in groups.items()})
         if objects:
             notices = (*notices, StoredObjects(objects))
         opened = self._opened or now
         block = self._member.close_block(
             Draft(
-                payload=encode_payload(groups),
+                payload=payload_of(groups),
                 codec=CODEC_ZSTD,
                 has_keyframe=keyframe,
                 opened_ns=opened.utc_ns,

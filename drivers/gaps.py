@@ -57,7 +57,7 @@ class GapCollector:
 
     def deadline_ns(self) -> int | None:
         """Monotonic time at which the next Gap is due."""
-        return min((fault.due_mono_ns for fault in self._open.values()), default=None)
+        return min([fault.due_mono_ns for fault in self._open.values()]) if self._open else None
 
     def take(self, now: Now, *, everything: bool = False) -> list[Gap]:
         """The Gaps that are due by now, or all."""

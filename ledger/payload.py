@@ -9,14 +9,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 import msgpack
 import zstandard
 
 from ledger.errors import OurFault, VerificationFailed
 from ledger.limits import LIMITS
-from ledger.record_codec import pack_other, records_of, rows_of, unpack_ext
+from ledger.record_codec import pack_other, records_of, tag_and_values, unpack_ext
 from ledger.records import Record
 
 CODEC_ZSTD: Final = 1
@@ -25,6 +25,9 @@ CODEC_ZSTD: Final = 1
 _ZSTD_LEVEL: Final = 1
 _LENGTH_BYTES: Final = 4
 _ZEROS: Final = bytes(LIMITS.payload_pad_bytes)
+_ARRAY_16: Final = 0xDC
+_ALONE_BYTES: Final = 2
+"""A map of one, the empty name and an array of one take 3 bytes; one of the row's is the time's."""
 
 
 class PayloadTooLarge(OurFault):
@@ -57,9 +60,38 @@ def _tools() -> Iterator[_Tools]:
         _idle_tools.append(tools)
 
 
+class EncodedRecord(NamedTuple):
+    """A record and its row as bytes, without the time: that depends on the record which comes before it in its block.
+
+    ``size`` is what a block takes that holds nothing else.
+    """
+
+    record: Record
+    head: bytes
+    tail: bytes
+    size: int
+
+
+def encode_record(record: Record) -> EncodedRecord:
+    """Check and encode one record. Raises ``OurFault`` if it holds what its type does not declare."""
+    try:
+        tag, values = tag_and_values(record)
+        row = pack((tag, 0, *values[1:]))
+        alone = len(row) + len(pack(values[0])) + _ALONE_BYTES
+    except ValueError as error:
+        raise _bad_record(error) from error
+    tag_end = 2 if row[0] != _ARRAY_16 else 4
+    return EncodedRecord(record, row[:tag_end], row[tag_end + 1 :], alone)
+
+
 def encode_payload(groups: Mapping[str, Sequence[Record]], codec: int = CODEC_ZSTD) -> bytes:
     """Records grouped by feed to the bytes that are sealed. Raises as ``encode_records``."""
     return pad(compress(encode_records(groups), codec))
+
+
+def payload_of(groups: Mapping[str, Sequence[EncodedRecord]], codec: int = CODEC_ZSTD) -> bytes:
+    """The same of records that are encoded already. Raises as ``join_records``."""
+    return pad(compress(join_records(groups), codec))
 
 
 def decode_payload(data: bytes, codec: int = CODEC_ZSTD) -> dict[str, tuple[Record, ...]]:
@@ -72,15 +104,32 @@ def encode_records(groups: Mapping[str, Sequence[Record]]) -> bytes:
 
     Raises ``OurFault`` if a record holds what its type does not declare, and ``PayloadTooLarge``.
     """
-    try:
-        plain = pack({feed: rows_of(groups[feed]) for feed in sorted(groups)})
-    except ValueError as error:
-        raise OurFault(
-            "payload.bad-record", f"a record cannot be written: {error}", "report the driver that made it"
-        ) from error
+    return join_records({feed: [encode_record(record) for record in records] for feed, records in groups.items()})
+
+
+def join_records(groups: Mapping[str, Sequence[EncodedRecord]]) -> bytes:
+    """Encoded records grouped by feed to plain bytes. Raises ``OurFault`` for times too far apart, PayloadTooLarge."""
+    parts: list[bytes] = []
+    with _tools() as tools:
+        packer = tools.packer
+        parts.append(packer.pack_map_header(len(groups)))
+        for feed in sorted(groups):
+            parts += (packer.pack(feed), packer.pack_array_header(len(groups[feed])))
+            before_ns = 0
+            for record, head, tail, _ in groups[feed]:
+                try:
+                    parts += (head, packer.pack(record.at_ns - before_ns), tail)
+                except ValueError as error:
+                    raise _bad_record(error) from error
+                before_ns = record.at_ns
+    plain = b"".join(parts)
     if len(plain) > LIMITS.payload_plain_bytes:
         raise PayloadTooLarge("payload.too-large", f"the records of one block take {len(plain)} bytes")
     return plain
+
+
+def _bad_record(error: ValueError) -> OurFault:
+    return OurFault("payload.bad-record", f"a record cannot be written: {error}", "report the driver that made it")
 
 
 def decode_records(plain: bytes) -> dict[str, tuple[Record, ...]]:

@@ -282,24 +282,27 @@ _BY_CLASS: Final[dict[type, Kind]] = {kind.cls: kind for kind in KINDS}
 _BY_TAG: Final[dict[int, Kind]] = {kind.tag: kind for kind in KINDS}
 
 
+def tag_and_values(record: Record) -> tuple[int, Row]:
+    """A record's tag and fields, checked, ``at_ns`` first. Raises ``ValueError`` for what its type does not declare."""
+    kind = _BY_CLASS.get(type(record))
+    if kind is None:
+        raise ValueError(f"{type(record).__name__} is not a record type of this format")
+    values = kind.getter(record)
+    if tuple(map(type, values)) not in kind.admitted:
+        kind.admit(values)
+    if kind.check is not None:
+        kind.check(record)
+    return kind.tag, values if kind.lower is None else kind.lower(values)
+
+
 def rows_of(records: Iterable[Record]) -> list[Row]:
     """Records to rows, in order. Raises ``ValueError`` for a record that holds what its type does not declare."""
     rows: list[Row] = []
     before_ns = 0
     for record in records:
-        kind = _BY_CLASS.get(type(record))
-        if kind is None:
-            raise ValueError(f"{type(record).__name__} is not a record type of this format")
-        values = kind.getter(record)
-        if tuple(map(type, values)) not in kind.admitted:
-            kind.admit(values)
-        if kind.check is not None:
-            kind.check(record)
-        if kind.lower is not None:
-            values = kind.lower(values)
-        at_ns = values[0]
-        rows.append((kind.tag, at_ns - before_ns, *values[1:]))
-        before_ns = at_ns
+        tag, values = tag_and_values(record)
+        rows.append((tag, values[0] - before_ns, *values[1:]))
+        before_ns = values[0]
     return rows
 
 

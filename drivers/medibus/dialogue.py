@@ -243,7 +243,8 @@ class Dialogue:
         if self._running:
             if self._asked is None:
                 questions = [*self._due.values(), self._idle_ns + IDLE_NS]
-                times.append(max(self._settled_ns, min(questions)))
+                sets_up_waves = self._waves.step in ("ask", "configure")
+                times.append(self._settled_ns if sets_up_waves else max(self._settled_ns, min(questions)))
             if self._waves.step == "flowing":
                 times.append(max(self._settled_ns, self._waves.enable_due_ns))
                 times.append(self._waves.heard_ns + self._waves.patience_ns)

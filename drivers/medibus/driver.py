@@ -65,6 +65,8 @@ class _Session:
     fast_at: Now | None = None
     clock_at: Now | None = None
     waves_silent_since: Now | None = None
+    due_ns: int = 0
+    """When the dialogue wants to be asked again; never too late: fast data only put it off."""
 
 
 class Medibus(Outbox):
@@ -111,6 +113,7 @@ class Medibus(Outbox):
         self._session = _Session(link, peer, dialogue)
         if dialogue is not None:
             self._say(link, dialogue.start(now.mono_ns))
+            self._session.due_ns = dialogue.deadline_ns()
 
     def receive(self, link: LinkId, data: bytes | Message, now: Now) -> None:
         """Bytes of the line. Raises OurFault for a Message: no transport of this driver makes one."""
@@ -125,7 +128,8 @@ class Medibus(Outbox):
                 session.dialogue.heard(now.mono_ns)
         for item in session.deframer.feed(data):
             self._take(session, item, now)
-            self._proceed(session, now)
+            if now.mono_ns >= session.due_ns or not isinstance(item, Fast):
+                self._proceed(session, now)
 
     def link_down(self, link: LinkId, reason: str, now: Now) -> None:
         """The port is gone; say what was begun and never ended."""
@@ -150,7 +154,7 @@ class Medibus(Outbox):
         session = self._session
         deadlines = [self._gaps.deadline_ns()]
         if session is not None and session.dialogue is not None:
-            deadlines.append(session.dialogue.deadline_ns())
+            deadlines.append(session.due_ns)
         return min((deadline for deadline in deadlines if deadline is not None), default=None)
 
     # Sending --------------------------------------------------------------------------------------------------
@@ -188,6 +192,7 @@ class Medibus(Outbox):
             code = session.dialogue.given_up.pop()
             self._tell_once(session, "silence", f"the device does not answer command {code:02X}; not asked again", now)
         self._say(session.link, due.frames)
+        session.due_ns = session.dialogue.deadline_ns()
 
     # Receiving ------------------------------------------------------------------------------------------------
 

@@ -7,6 +7,7 @@ it is told by sync commands C4 and C5, and only when it changes.
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Sequence
 from dataclasses import dataclass
 from decimal import Decimal, InvalidOperation
@@ -91,10 +92,17 @@ def enable_streams(count: int) -> bytes:
     return bytes(out) + bytes((_END_OF_SEQUENCE, _SYNC_COMMAND))
 
 
+@functools.lru_cache(maxsize=256)
+def _streams_of(first: int, second: int, third: int) -> tuple[int, ...]:
+    """The streams that these masks of four each let flow."""
+    masks = first | second << 4 | third << 8
+    return tuple(stream for stream in range(MAX_STREAMS) if masks >> stream & 1)
+
+
 class RealtimeReader:
     """Finds records in the fast bytes. Bounded: one record."""
 
-    __slots__ = ("_command", "_commands", "_corrupt", "_data", "_length", "_marks", "_masks", "_open")
+    __slots__ = ("_command", "_commands", "_corrupt", "_data", "_length", "_marks", "_masks", "_open", "_streams")
 
     def __init__(self) -> None:
         self.reset()
@@ -108,6 +116,7 @@ class RealtimeReader:
 
     def _begin(self, mask: int) -> None:
         self._masks[0] = mask
+        self._streams = _streams_of(*self._masks)
         self._command: int | None = None
         self._commands = 0
         self._corrupt = False
@@ -119,7 +128,10 @@ class RealtimeReader:
         """Take fast bytes; return the records they complete and the faults between them."""
         found: list[RealtimeRecord | RealtimeFault] = []
         for byte in data:
-            if byte & 0xF0 == _SYNC:
+            if byte < _DATA_END and self._open:
+                self._length += 1
+                self._sample(byte, found)
+            elif byte & 0xF0 == _SYNC:
                 self._cut_short(found)
                 self._begin(byte & 0x0F)
                 self._length = 1
@@ -128,17 +140,10 @@ class RealtimeReader:
             elif byte & 0xF0 == _SYNC_COMMAND:
                 self._length += 1
                 self._sync_command(byte)
-            elif byte < _DATA_END:
-                self._length += 1
-                self._sample(byte, found)
             else:  # E0 to FF mean nothing
                 self._length += 1
                 self._corrupt = True
         return found
-
-    def _streams(self) -> list[int]:
-        masks = self._masks[0] | self._masks[1] << 4 | self._masks[2] << 8
-        return [stream for stream in range(MAX_STREAMS) if masks >> stream & 1]
 
     def _sync_command(self, byte: int) -> None:
         if self._data:
@@ -160,12 +165,13 @@ class RealtimeReader:
             self._marks.append("expiration" if argument & 1 else "inspiration")
         elif command == _CORRUPT:
             self._corrupt = True
+        self._streams = _streams_of(*self._masks)
 
     def _sample(self, byte: int, found: list[RealtimeRecord | RealtimeFault]) -> None:
         if self._command is not None:
             self._corrupt = True
         self._data.append(byte & 0x3F)
-        streams = self._streams()
+        streams = self._streams
         if len(self._data) < 2 * len(streams):
             return
         if not streams:
@@ -179,7 +185,7 @@ class RealtimeReader:
         """A new record begins; if the one before has samples to come, they are lost."""
         if not self._open:
             return
-        streams = self._streams()
+        streams = self._streams
         if streams:
             found.append(RealtimeFault(self._length))
             self._tell(streams, [None] * len(streams), found)

@@ -25,17 +25,14 @@ class _Track:
 
     config: StreamConfig
     interval_ns: int
+    block: int
+    """Samples of one Wave record: a quarter of a second, at least one."""
     index: int = 0
     counted_at_ns: int | None = None
     suspect: bool = False
     samples: list[int] = field(default_factory=list)
     marks: list[tuple[int, str]] = field(default_factory=list)
     last: Now = field(default_factory=lambda: Now(mono_ns=0, utc_ns=0))
-
-    @property
-    def block(self) -> int:
-        """Samples of one Wave record: a quarter of a second, at least one."""
-        return max(1, _BLOCK_NS // self.interval_ns)
 
 
 class WaveTracks:
@@ -59,13 +56,14 @@ class WaveTracks:
         self._x = x
         for config in streams:
             interval_ns = config.interval_us * multiplier * 1000
+            block = max(1, _BLOCK_NS // interval_ns)
             track = self._by_code.get(config.code)
             if track is None:
-                track = self._by_code[config.code] = _Track(config, interval_ns)
+                track = self._by_code[config.code] = _Track(config, interval_ns, block)
             elif track.interval_ns != interval_ns:
                 # Counted in other steps from here on: what was counted before keeps its place in time.
                 track.index = track.index * track.interval_ns // interval_ns
-            track.config, track.interval_ns = config, interval_ns
+            track.config, track.interval_ns, track.block = config, interval_ns, block
             self._streams.append(track)
         return left
 
@@ -88,13 +86,15 @@ class WaveTracks:
             if stream >= len(self._streams):
                 continue
             track = self._streams[stream]
-            if track.samples and now.mono_ns - track.last.mono_ns > _SILENT_NS:
+            samples = track.samples
+            if samples and now.mono_ns - track.last.mono_ns > _SILENT_NS:
                 found.append(self._wave(track))
-            track.marks += [(len(track.samples), mark) for mark in record.marks]
-            valid = value is not None and value <= track.config.max_bin
-            track.samples.append(value if valid and value is not None else INVALID_SAMPLE)
+                samples = track.samples
+            if record.marks:
+                track.marks += [(len(samples), mark) for mark in record.marks]
+            samples.append(value if value is not None and value <= track.config.max_bin else INVALID_SAMPLE)
             track.last = now
-            if len(track.samples) >= track.block:
+            if len(samples) >= track.block:
                 found.append(self._wave(track))
         return found
 

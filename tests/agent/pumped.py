@@ -20,6 +20,7 @@ from ledger.errors import OrledgerError
 from ledger.keyring import Keyring
 from ledger.manifest import Box, Manifest, Role
 from ledger.member import Member, Secrets
+from ledger.payload import encode_record
 from ledger.records import Record
 from ledger.sealing import BoxKey
 from ledger.signing import SigningKey
@@ -86,7 +87,7 @@ class PumpedBox:
     def tick(self, *records: Record) -> None:
         now = read_pair()
         self.member.step(now)
-        closed = self.recorder.tick(now, Batch({"monitor": list(records)} if records else {}, 1, 0, 0))
+        closed = self.recorder.tick(now, Batch({"monitor": [encode_record(record) for record in records]} if records else {}, 1, 0, 0))
         if closed is not None:
             self.pump.closed(closed)
         self.pump.pump()

@@ -7,7 +7,7 @@ from ledger.chain import Block
 from ledger.instant import Now
 from ledger.limits import MS_NS, S_NS
 from ledger.notices import ClockStep, Drill, Start
-from ledger.payload import decode_payload
+from ledger.payload import decode_payload, encode_record
 from ledger.records import Gap, Keyframe, Numeric, Record
 from ledger.state import LEDGER_FEED, RoomState, decode_state
 from tests.ledger.cluster import Cluster
@@ -28,7 +28,7 @@ class Bench:
     def tick(self, *records: Record, step_ms: int = 100, utc_ms: int | None = None) -> Block | None:
         self.mono_ns += step_ms * MS_NS
         self.utc_ns += (step_ms if utc_ms is None else utc_ms) * MS_NS
-        groups = {"monitor": list(records)} if records else {}
+        groups = {"monitor": [encode_record(record) for record in records]} if records else {}
         closed = self.recorder.tick(Now(self.mono_ns, self.utc_ns), Batch(groups, 1, len(records), 0))
         return closed.block if closed is not None else None
 

@@ -20,11 +20,14 @@ from ledger.payload import (
     decode_records,
     decompress,
     encode_payload,
+    encode_record,
     encode_records,
+    pack,
     pad,
     unpack,
     unpad,
 )
+from ledger.record_codec import rows_of
 from ledger.records import LinkId, Numeric, Raw, Record
 from tests import record_strategies
 
@@ -50,6 +53,13 @@ def test_one_content_has_one_form(groups: dict[str, list[Record]]) -> None:
     plain = encode_records(groups)
     assert encode_records(decode_records(plain)) == plain
     assert encode_records(dict(reversed(groups.items()))) == plain
+
+
+@given(record_strategies.groups)
+def test_records_encoded_one_by_one_make_the_bytes_of_all_their_rows(groups: dict[str, list[Record]]) -> None:
+    assert encode_records(groups) == pack({feed: rows_of(groups[feed]) for feed in sorted(groups)})
+    for record in (record for records in groups.values() for record in records):
+        assert encode_record(record).size == len(encode_records({"": (record,)}))
 
 
 @given(st.binary(max_size=200))
