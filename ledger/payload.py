@@ -26,6 +26,9 @@ _ZSTD_LEVEL: Final = 1
 _LENGTH_BYTES: Final = 4
 _ZEROS: Final = bytes(LIMITS.payload_pad_bytes)
 _ARRAY_16: Final = 0xDC
+_USUAL_TIMES: Final = range(1 << 32, 1 << 64)
+_TIME_BYTES: Final = 9
+"""What an integer takes in msgpack that needs eight bytes."""
 _ALONE_BYTES: Final = 2
 """A map of one, the empty name and an array of one take 3 bytes; one of the row's is the time's."""
 
@@ -77,11 +80,11 @@ def encode_record(record: Record) -> EncodedRecord:
     try:
         tag, values = tag_and_values(record)
         row = pack((tag, 0, *values[1:]))
-        alone = len(row) + len(pack(values[0])) + _ALONE_BYTES
+        time_bytes = _TIME_BYTES if record.at_ns in _USUAL_TIMES else len(pack(record.at_ns))
     except ValueError as error:
         raise _bad_record(error) from error
     tag_end = 2 if row[0] != _ARRAY_16 else 4
-    return EncodedRecord(record, row[:tag_end], row[tag_end + 1 :], alone)
+    return EncodedRecord(record, row[:tag_end], row[tag_end + 1 :], len(row) + time_bytes + _ALONE_BYTES)
 
 
 def encode_payload(groups: Mapping[str, Sequence[Record]], codec: int = CODEC_ZSTD) -> bytes:
@@ -150,8 +153,14 @@ def _groups_of(tree: Any) -> dict[str, tuple[Record, ...]]:
 
 def pack(tree: Any) -> bytes:
     """msgpack, with the extensions of ``ledger.record_codec``. Raises ``ValueError``."""
-    with _tools() as tools:
+    try:  # as _tools does, which this is too often called for
+        tools = _idle_tools.pop()
+    except IndexError:
+        tools = _Tools()
+    try:
         packed: bytes = tools.packer.pack(tree)
+    finally:
+        _idle_tools.append(tools)
     return packed
 
 
