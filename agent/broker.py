@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
 from agent.sockets import tune
+from agent.threads import show_thread_name
 from agent.tls import TlsIdentity, certificate_box_id, server_context
 from agent.topics import OwnerTopics
 from ledger.errors import ConfigurationFault, OurFault, PeerFault
@@ -179,6 +180,7 @@ class EmbeddedBroker:
         return boxes
 
     def _run(self, listener: socket.socket, serving: concurrent.futures.Future[None]) -> None:
+        show_thread_name()
         try:
             # amqtt and what it needs take long to import: here, while the port already queues whoever connects.
             from agent.broker_mqtt import MeshBroker  # noqa: PLC0415

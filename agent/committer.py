@@ -9,6 +9,7 @@ import time
 from collections.abc import Callable, Sequence
 from typing import Protocol
 
+from agent.threads import show_thread_name
 from ledger.errors import OrledgerError, OurFault
 from ledger.ops import Op
 
@@ -76,6 +77,7 @@ class Committer:
     # On the thread.
 
     def _work(self) -> None:
+        show_thread_name()
         while (job := self._jobs.get()) is not None:
             job()
 

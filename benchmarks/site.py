@@ -9,6 +9,7 @@ import socket
 import subprocess
 import sys
 import time
+from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -18,14 +19,17 @@ from typing import Any
 from agent.box_files import BoxFolder
 from agent.config import read
 from agent.control_client import ControlClient
-from agent.demo.full_room import FULL_ROOM
+from agent.demo.full_room import FULL_ROOM, MONITOR, PUMPS, VENTILATOR, RoomDevice
 from agent.init_site import SiteBox, SiteFile, init_site
 from ledger.errors import AgentUnreachable
 
 HOST = "127.0.0.1"
+LOOP = "event loop"
 OR_BOX = "or-1"
 """The box with the devices."""
 MIB = 1 << 20
+BUDGET_ROOM = tuple(device for device in FULL_ROOM if device.feed in {MONITOR, VENTILATOR, PUMPS})
+"""What the budget of one OR is for: a monitor with eight waves, a ventilator, four pumps; a robot has no driver yet."""
 _ROOT = Path(__file__).parents[1]
 _PORTS = range(20_000, 32_000)  # below the ports that the kernel gives to outgoing connections
 _WAVES = ["ECG1", "ECG2", "ECG3", "INVP1", "INVP2", "PLETH", "CO2", "AWP"]
@@ -112,10 +116,14 @@ class Box(Program):
 
 @dataclass(frozen=True, slots=True)
 class Usage:
-    """What a process used between two readings of /proc: part of one core, and resident bytes at the end."""
+    """What a process used between two readings of /proc: part of one core, and resident bytes at the end.
+
+    ``by_thread``: part of a core by the thread's name; the process's own thread is ``LOOP``.
+    """
 
     core: float
     rss_bytes: int
+    by_thread: Mapping[str, float]
 
 
 @dataclass(frozen=True, slots=True)
@@ -144,9 +152,18 @@ def monitor_and_gateway(folder: Path, ports: Sequence[int]) -> Room:
     return Room(feeds, {"devices": arguments})
 
 
+def budget_room(folder: Path, ports: Sequence[int]) -> Room:
+    """The room that the budget is for."""
+    return _room(BUDGET_ROOM, folder, ports)
+
+
 def whole_room(folder: Path, ports: Sequence[int]) -> Room:
     """The room of ``orledger demo --room full``."""
-    places = [(device, folder / device.feed, port) for device, port in zip(FULL_ROOM, ports, strict=True)]
+    return _room(FULL_ROOM, folder, ports)
+
+
+def _room(devices: Sequence[RoomDevice], folder: Path, ports: Sequence[int]) -> Room:
+    places = [(device, folder / device.feed, port) for device, port in zip(devices, ports, strict=False)]
     feeds = [device.section(serial, port) for device, serial, port in places]
     return Room(feeds, {device.feed: device.arguments(serial, port) for device, serial, port in places})
 
@@ -220,16 +237,35 @@ def make_site(folder: Path, boxes: int, standby: str | None = None, room: MakeRo
 def measure_usage(programs: Sequence[Program], seconds: float) -> list[Usage]:
     """What each of these processes, its threads included, uses over ``seconds``."""
     pids = [program.pid for program in programs]
-    before, began = [cpu_s(pid) for pid in pids], time.monotonic()
+    before, began = [(cpu_s(pid), _cpu_s_by_thread(pid)) for pid in pids], time.monotonic()
     time.sleep(seconds)
     took = time.monotonic() - began
-    return [Usage((cpu_s(pid) - used) / took, _rss_bytes(pid)) for pid, used in zip(pids, before, strict=True)]
+    usages = []
+    for pid, (used_s, used_by_thread) in zip(pids, before, strict=True):
+        by_thread = {
+            name: (now_s - used_by_thread.get(name, 0.0)) / took for name, now_s in _cpu_s_by_thread(pid).items()
+        }
+        usages.append(Usage((cpu_s(pid) - used_s) / took, _rss_bytes(pid), by_thread))
+    return usages
 
 
 def cpu_s(pid: int) -> float:
     """Seconds of processor time that a process used so far, its ended children not among them."""
-    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    return _cpu_s(Path(f"/proc/{pid}"))
+
+
+def _cpu_s(entry: Path) -> float:
+    fields = (entry / "stat").read_text().rpartition(")")[2].split()
     return (int(fields[11]) + int(fields[12])) / _CLOCK_TICKS  # utime, stime: fields 14 and 15 of proc(5)
+
+
+def _cpu_s_by_thread(pid: int) -> dict[str, float]:
+    """Threads that have ended are not among them; those of one name are one."""
+    found: defaultdict[str, float] = defaultdict(float)
+    for entry in Path(f"/proc/{pid}/task").iterdir():
+        name = LOOP if entry.name == str(pid) else (entry / "comm").read_text().strip()
+        found[name] += _cpu_s(entry)
+    return found
 
 
 def _rss_bytes(pid: int) -> int:

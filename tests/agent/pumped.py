@@ -87,7 +87,9 @@ class PumpedBox:
     def tick(self, *records: Record) -> None:
         now = read_pair()
         self.member.step(now)
-        closed = self.recorder.tick(now, Batch({"monitor": [encode_record(record) for record in records]} if records else {}, 1, 0, 0))
+        closed = self.recorder.tick(
+            now, Batch({"monitor": [encode_record(record) for record in records]} if records else {}, 1, 0, 0)
+        )
         if closed is not None:
             self.pump.closed(closed)
         self.pump.pump()
