@@ -158,7 +158,7 @@ class ObjectKeeper:
     # ---- once a second -----------------------------------------------------------------------------------------
 
     async def _run(self) -> None:
-        await self._on_thread(self.vouching.load)
+        self.vouching.take_up(await self._on_thread(self.vouching.unvouched))
         while True:
             await self.look()
             await asyncio.sleep(self._limits.object_look_ns / S_NS)
@@ -315,6 +315,8 @@ class ObjectKeeper:
                 levels[self.vouching.level(row.log, row.stored.sha256)] += 1
         unreferenced, removed = self._swept(states, utc_ns, unfinished)
         wanted, held, gone = ((counts[state][0], counts[state][1]) for state in ObjectState)
+        if not self._member.witness.keeps_payloads:
+            wanted = (0, 0)  # a witness-only box holds none
         totals = ObjectTotals(wanted, held, gone)
         return ObjectSurvey(totals, levels, unreferenced, self.survey.litter + removed)
 

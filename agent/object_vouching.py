@@ -6,7 +6,7 @@ is a signed message of its own; it is kept, so that a restart, or an auditor, fi
 
 from __future__ import annotations
 
-from collections import OrderedDict
+from collections import Counter, OrderedDict, deque
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
@@ -29,7 +29,7 @@ _VOUCHED_REMEMBERED = 8_192
 
 
 @dataclass(slots=True)
-class _Open:
+class OpenObject:
     """An object of this box's that not every peer holds yet, and who does."""
 
     stored: StoredObject
@@ -37,7 +37,7 @@ class _Open:
 
 
 class ObjectVouching:
-    """Belongs to the loop, but for ``check`` and ``load``, which read the disk."""
+    """Belongs to the loop, but for ``check`` and ``unvouched``, which read the disk."""
 
     def __init__(
         self, member: Member, pump: Pump, store: Store, keyring: Keyring, folder: ObjectFolder,
@@ -49,7 +49,8 @@ class ObjectVouching:
         self._keyring = keyring
         self._folder = folder
         self._exchange = exchange
-        self._open: OrderedDict[bytes, _Open] = OrderedDict()
+        self._open: OrderedDict[bytes, OpenObject] = OrderedDict()
+        self._asked_from: Counter[str] = Counter()
         self._vouched: OrderedDict[bytes, int] = OrderedDict()
         exchange.on_holding = self._on_holding
 
@@ -104,22 +105,30 @@ class ObjectVouching:
 
     # ---- the words of others -----------------------------------------------------------------------------------
 
-    def load(self) -> None:
-        """Take up the objects of this box that not every peer is known to hold. Reads all rows; on a thread."""
+    def unvouched(self) -> list[OpenObject]:
+        """The newest objects of this box that not every peer is known to hold. Reads all rows; on a thread."""
         own = self._member.own_id
         peers = self._peers_of(own)
+        found: deque[OpenObject] = deque(maxlen=LIMITS.object_open_vouchers)
         for row in self._store.objects():
             if row.log.box == own and row.state is ObjectState.HELD:
                 holders = set(self._store.object_holdings(row.stored.sha256)) & peers
                 if holders < peers:
-                    self._add(_Open(row.stored, holders))
+                    found.append(OpenObject(row.stored, holders))
+        return list(found)
+
+    def take_up(self, objects: Iterable[OpenObject]) -> None:
+        """Ask for the peers' words on these."""
+        for known in objects:
+            if known.stored.sha256 not in self._open:
+                self._add(known)
 
     def recorded(self, objects: Iterable[StoredObject]) -> None:
         """A block of this box names these now."""
         for stored in objects:
-            self._add(_Open(stored))
+            self._add(OpenObject(stored))
 
-    def _add(self, known: _Open) -> None:
+    def _add(self, known: OpenObject) -> None:
         self._open[known.stored.sha256] = known
         if len(self._open) > LIMITS.object_open_vouchers:
             self._open.popitem(last=False)
@@ -139,11 +148,15 @@ class ObjectVouching:
                 del self._open[holding.sha256]
 
     def ask(self, peers: Iterable[str]) -> None:
-        """Ask each peer for its word on objects of ours that it has not vouched for, the oldest first."""
+        """Ask each peer for its word on some of our objects that it has not vouched for, each time on others."""
+        most = LIMITS.object_names_asked
         for peer in peers:
             names = [name for name, known in self._open.items() if peer not in known.holders]
-            if names:
-                self._exchange.say(peer, AskHoldings(tuple(names[: LIMITS.object_names_asked])))
+            if not names:
+                continue
+            first = self._asked_from[peer] % len(names)
+            self._asked_from[peer] = first + most
+            self._exchange.say(peer, AskHoldings(tuple((names[first:] + names[:first])[:most])))
 
     def holders(self, log: LogId, sha256: bytes) -> list[str]:
         """The peers of the box that recorded an object whose word on it is kept here."""
