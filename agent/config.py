@@ -138,6 +138,19 @@ class TcpSection(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     allow: tuple[str, ...] = ()
 
 
+class TlsSection(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Clients that connect to us with a certificate: that in a file of ``clients``, or one of ``client_names`` that
+    the authority in ``client_ca`` signed. ``certificate``: a file with our own and its key, by default the box's.
+    """
+
+    listen: str
+    allow: tuple[str, ...]
+    clients: tuple[str, ...] = ()
+    client_ca: str | None = None
+    client_names: tuple[str, ...] = ()
+    certificate: str | None = None
+
+
 class UdpSection(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """A device that is asked by datagram."""
 
@@ -180,6 +193,7 @@ class FeedSection(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     tcp: TcpSection | None = None
     udp: UdpSection | None = None
     sdc: SdcSection | None = None
+    tls: TlsSection | None = None
     options: dict[str, Any] = {}
 
 
@@ -381,6 +395,8 @@ def _places(feed: FeedSection) -> list[tuple[str, str]]:
         places.append(("tcp.listen", feed.tcp.listen))
     elif feed.tcp is not None:
         places.append(("tcp.host", f"{feed.tcp.host}:{feed.tcp.port}"))
+    if feed.tls is not None:
+        places.append(("tls.listen", feed.tls.listen))
     if feed.udp is not None:
         places.append(("udp.host", f"{feed.udp.host}:{feed.udp.port}/udp"))
     return places

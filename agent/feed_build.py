@@ -18,6 +18,7 @@ from drivers.transports.mllp_listener import MllpListener
 from drivers.transports.sdc_config import SdcLinkConfig
 from drivers.transports.serial_port import SerialConfig, SerialPort
 from drivers.transports.tcp_client import TcpClient
+from drivers.transports.tls_listener import TlsConfig, TlsListener
 from drivers.transports.udp_socket import UdpSocket
 
 
@@ -46,4 +47,6 @@ def _transport(config: TransportConfig, now: Clock) -> LinkTransport:
         from drivers.transports.sdc_link import SdcTransport  # noqa: PLC0415 - loaded only if a feed needs it
 
         return SdcTransport(config, now)
+    if isinstance(config, TlsConfig):
+        return TlsListener(config, now)
     return MllpListener(config, now)

@@ -10,6 +10,7 @@ from typing import Any, Final
 
 import msgspec
 
+from agent.box_files import BoxFolder
 from agent.config import (
     Configuration,
     FeedSection,
@@ -17,6 +18,7 @@ from agent.config import (
     SdcSection,
     SerialSection,
     TcpSection,
+    TlsSection,
     UdpSection,
     at_spot,
     convert,
@@ -29,10 +31,11 @@ from drivers.transports.addresses import TcpConfig, UdpConfig
 from drivers.transports.mllp_listener import MllpConfig
 from drivers.transports.sdc_config import SdcLinkConfig, SdcTlsFiles
 from drivers.transports.serial_port import SerialConfig, SerialLine
+from drivers.transports.tls_listener import TlsConfig
 from drivers.urls import is_url
 
 Lookup = Callable[[str], type[Driver]]
-TransportConfig = SerialConfig | MllpConfig | TcpConfig | UdpConfig | SdcLinkConfig
+TransportConfig = SerialConfig | MllpConfig | TcpConfig | UdpConfig | SdcLinkConfig | TlsConfig
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,12 +50,13 @@ class FeedSetup:
 
 def feed_setups(configuration: Configuration, lookup: Lookup) -> tuple[FeedSetup, ...]:
     """Every configured feed, in order; ``lookup`` is ``drivers.registry.get``. Raises ConfigurationFault."""
-    return tuple(_setup(feed, f"$.feed[{index}]", lookup) for index, feed in enumerate(configuration.feed))
+    own = BoxFolder(Path(configuration.box.data_dir)).tls
+    return tuple(_setup(feed, f"$.feed[{index}]", lookup, own) for index, feed in enumerate(configuration.feed))
 
 
-def _setup(feed: FeedSection, spot: str, lookup: Lookup) -> FeedSetup:
+def _setup(feed: FeedSection, spot: str, lookup: Lookup, own_certificate: Path) -> FeedSetup:
     driver = at_spot(f"{spot}.driver", lookup, feed.driver)
-    kind, transport = _transport(feed, spot)
+    kind, transport = _transport(feed, spot, own_certificate)
     spec = driver.spec
     if kind not in spec.transports:
         allowed = " or ".join(spec.transports)
@@ -61,11 +65,14 @@ def _setup(feed: FeedSection, spot: str, lookup: Lookup) -> FeedSetup:
     return FeedSetup(feed.name, driver, transport, convert(feed.options, config, f"{spot}.options"))
 
 
-def _transport(feed: FeedSection, spot: str) -> tuple[Transport, TransportConfig]:
-    given = [kind for kind in _KINDS if getattr(feed, kind) is not None]
+def _transport(feed: FeedSection, spot: str, own_certificate: Path) -> tuple[Transport, TransportConfig]:
+    kinds = (*_KINDS, Transport.TLS)
+    given = [kind for kind in kinds if getattr(feed, kind) is not None]
     if len(given) != 1:
-        raise fault(spot, f"needs exactly one of {', '.join(_KINDS)}", "say how the device is connected")
+        raise fault(spot, f"needs exactly one of {', '.join(kinds)}", "say how the device is connected")
     kind = given[0]
+    if feed.tls is not None:
+        return kind, _tls(feed.tls, f"{spot}.tls", own_certificate)
     return kind, _KINDS[kind](getattr(feed, kind), f"{spot}.{kind}")
 
 
@@ -92,6 +99,22 @@ def _tcp(section: TcpSection, spot: str) -> TcpConfig | MllpConfig:
     if not out or section.listen is not None or section.allow:
         raise fault(spot, "needs host and port, or listen and allow", "say who connects to whom")
     return TcpConfig(*host_and_port(section.host or "", section.port or 0, spot))
+
+
+def _tls(section: TlsSection, spot: str, own_certificate: Path) -> TlsConfig:
+    listener = _listener(section.listen, section.allow, spot)
+    for key in ("certificate", "client_ca"):
+        path = getattr(section, key)
+        if path is not None and (not path.startswith("/") or "\0" in path):
+            raise fault(f"{spot}.{key}", f"{path!r} is not an absolute path")
+    own = Path(section.certificate) if section.certificate is not None else own_certificate
+    if section.client_ca is None:
+        if not section.clients or section.client_names:
+            raise fault(spot, "needs clients, or client_ca and client_names", "say whose certificates are let in")
+        return at_spot(f"{spot}.clients", TlsConfig.pinning, listener, own, section.clients)
+    if section.clients or not section.client_names:
+        raise fault(spot, "needs clients, or client_ca and client_names", "say whose certificates are let in")
+    return at_spot(f"{spot}.client_ca", TlsConfig.trusting, listener, own, section.client_ca, section.client_names)
 
 
 def _udp(section: UdpSection, spot: str) -> UdpConfig:

@@ -20,6 +20,7 @@ BUILT_IN: Final = {
     "masimo": "drivers.masimo:Masimo",
     "nellcor": "drivers.nellcor:Nellcor",
     "nonin": "drivers.nonin:Nonin",
+    "push": "drivers.push:Push",
     "pb840": "drivers.pb840:Pb840",
     "sdc": "drivers.sdc:Sdc",
     "servo-i": "drivers.servo_i:ServoI",

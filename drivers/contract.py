@@ -29,6 +29,7 @@ class Transport(enum.StrEnum):
 
     SERIAL = "serial"
     TCP = "tcp"
+    TLS = "tls"
     UDP = "udp"
     MLLP = "mllp"
     DICOM = "dicom"

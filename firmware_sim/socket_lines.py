@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import ssl
 from abc import ABC, abstractmethod
 
 from firmware_sim.clock import SimClock
@@ -170,7 +171,9 @@ class TcpServerLine(_TcpLine):
 
 
 class TcpClientLine(_TcpLine):
-    """A device that connects to the recorder, and again when it is cut off."""
+    """A device that connects to the recorder, and again when it is cut off; with ``tls`` if that is set."""
+
+    tls: ssl.SSLContext | None = None
 
     async def _open(self) -> None:
         self._tasks.append(asyncio.create_task(self._keep_connected()))
@@ -180,7 +183,7 @@ class TcpClientLine(_TcpLine):
         while True:
             with contextlib.suppress(OSError, TimeoutError):
                 async with asyncio.timeout(_CONNECT_TIMEOUT_S):
-                    await loop.create_connection(lambda: _Stream(self), self.host, self.port)
+                    await loop.create_connection(lambda: _Stream(self), self.host, self.port, ssl=self.tls)
                 await self._lost.wait()
             await asyncio.sleep(_RECONNECT_S)
 

@@ -179,6 +179,7 @@ class Limits:
     sdc_answer_ns: int = 15 * S_NS
     mllp_connections: int = 32
     mllp_idle_ns: int = 300 * S_NS
+    tls_handshake_s: int = 5
     ack_timeout_ns: int = 10 * S_NS
     held_sends: int = 1_024
     duplicates_remembered: int = 16_384

@@ -12,7 +12,7 @@ import logging
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from drivers.transports.addresses import tune
+from drivers.transports.addresses import address_text, tune
 from drivers.transports.links import Backoff, Clock, LinkEvents
 from ledger.errors import ConfigurationFault
 from ledger.limits import LIMITS, Limits
@@ -68,7 +68,7 @@ class MllpListener:
         self.events: LinkEvents | None = None
         self.reading = True
         self._links = links if links is not None else itertools.count(1)
-        self._open: dict[LinkId, _Connection] = {}
+        self._open: dict[LinkId, Connection] = {}
         self._server: asyncio.Server | None = None
         self._task: asyncio.Task[None] | None = None
 
@@ -119,7 +119,7 @@ class MllpListener:
         for connection in self._open.values():
             connection.set_reading(reading)
 
-    def admit(self, connection: _Connection, host: str) -> LinkId | None:
+    def admit(self, connection: Connection, host: str) -> LinkId | None:
         """A link for a new connection, or None when it may not stay; the refusal is reported."""
         if self.events is None:
             return None
@@ -138,6 +138,10 @@ class MllpListener:
         if self._open.pop(link, None) is not None and self.events is not None:
             self.events.on_down(link, reason, self.now())
 
+    def caller(self) -> asyncio.Protocol:
+        """What speaks with whoever calls."""
+        return Connection(self)
+
     async def _bind(self) -> None:
         loop = asyncio.get_running_loop()
         backoff = Backoff(self.limits.reconnect_min_ns, self.limits.reconnect_max_ns)
@@ -145,18 +149,18 @@ class MllpListener:
         while True:
             try:
                 self._server = await loop.create_server(
-                    lambda: _Connection(self), self.config.host, self.config.port, reuse_address=True
+                    self.caller, self.config.host, self.config.port, reuse_address=True
                 )
             except OSError as fault:
                 if self.events is not None:
                     self.events.on_refused(where, f"cannot listen: {fault.strerror or fault}", self.now())
                 await asyncio.sleep(backoff.wait_ns() / 1e9)
             else:
-                _log.info("listening for HL7 on %s", where)
+                _log.info("listening on %s", where)
                 return
 
 
-class _Connection(asyncio.Protocol):
+class Connection(asyncio.Protocol):
     """One sender."""
 
     def __init__(self, listener: MllpListener) -> None:
@@ -184,8 +188,12 @@ class _Connection(asyncio.Protocol):
         self._heard_ns = at.mono_ns
         self._watch()
         if self._listener.events is not None:
-            self._listener.events.on_up(link, f"{peer[0]}:{peer[1]}", at)
+            self._listener.events.on_up(link, self.peer_text(transport), at)
         self.set_reading(self._listener.reading)
+
+    def peer_text(self, transport: asyncio.Transport) -> str:
+        """Who calls, for records."""
+        return address_text(*transport.get_extra_info("peername")[:2])
 
     def data_received(self, data: bytes) -> None:
         """Bytes of the sender; none are taken from a connection that is being closed."""

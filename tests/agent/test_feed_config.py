@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -13,6 +14,7 @@ from drivers.contract import Driver, Message, Now, Outbox, Spec, Transport
 from drivers.transports.addresses import TcpConfig, UdpConfig
 from drivers.transports.mllp_listener import MllpConfig
 from drivers.transports.serial_port import SerialConfig, SerialLine
+from drivers.transports.tls_listener import TlsConfig
 from ledger.errors import ConfigurationFault, OperatorFault
 from ledger.records import LinkId
 from tests.agent.test_config import WHOLE
@@ -137,3 +139,48 @@ def test_the_real_drivers_say_what_is_wrong_and_where(old: str, new: str, spot: 
     with pytest.raises(ConfigurationFault) as caught:
         feed_setups(config.parse(text.replace(old, new).encode()), registry.get)
     assert caught.value.text.startswith(spot)
+
+
+class Intake(Monitor):
+    spec: ClassVar[Spec[Any]] = Spec("ge-dri", (), (Transport.TLS,), Options)
+
+
+CERTIFICATE = """-----BEGIN CERTIFICATE-----
+MIHWMIGJoAMCAQICAQEwBQYDK2VwMBQxEjAQBgNVBAMMCWNvbnNvbGUtMTAgFw0y
+MDAxMDEwMDAwMDBaGA85OTk5MTIzMTAwMDAwMFowFDESMBAGA1UEAwwJY29uc29s
+ZS0xMCowBQYDK2VwAyEAgXRZBcwm+91Fp/y0S/246TxGBxGEUODhGEkSD585IM4w
+BQYDK2VwA0EAEXsDlJ+Y9acMwOPH8ENz1t382E7i1/yCWMrBpzS3+x5lT14txQIM
+wZalUQQmVpTerbZ6oRAj7Z/2JSNLi04vBw==
+-----END CERTIFICATE-----
+"""
+TLS = '[box]\nsite="s"\nid="b"\nroom="r"\ndata_dir="/d"\n[[feed]]\nname="console"\ndriver="push"\n[feed.tls]\n'
+
+
+def tls_of(section: str) -> TlsConfig:
+    (setup,) = feed_setups(config.parse((TLS + section).encode()), lambda name: Intake)
+    assert isinstance(setup.transport, TlsConfig)
+    return setup.transport
+
+
+def test_a_tls_feed_pins_its_clients_and_shows_the_box_s_certificate(tmp_path: Path) -> None:
+    pem = tmp_path / "console.crt"
+    pem.write_text(CERTIFICATE, encoding="ascii")
+    found = tls_of(f'listen="10.20.3.13:8444"\nallow=["10.20.1.9"]\nclients=["{pem}"]')
+    assert (found.own_pem, len(found.pinned), found.names) == (Path("/d/keys/tls.pem"), 1, frozenset())
+    found = tls_of(f'listen="10.20.3.13:8444"\nallow=[]\ncertificate="/own"\nclient_ca="{pem}"\nclient_names=["a"]')
+    assert (found.own_pem, found.pinned, found.names) == (Path("/own"), frozenset(), frozenset(["a"]))
+
+
+@pytest.mark.parametrize(
+    ("section", "spot"),
+    [
+        ("allow=[]", "$.feed[0].tls"),
+        ('allow=[]\nclients=["/no/such.crt"]', "$.feed[0].tls.clients"),
+        ('allow=[]\nclient_ca="ca.crt"\nclient_names=["a"]', "$.feed[0].tls.client_ca"),
+        ('allow=[]\nclient_ca="/ca.crt"', "$.feed[0].tls"),
+        ('allow=["x"]\nclients=["/no/such.crt"]', "$.feed[0].tls"),
+    ],
+)
+def test_a_tls_feed_that_lets_in_nobody_known_is_refused(section: str, spot: str) -> None:
+    with pytest.raises(ConfigurationFault, match=re.escape(spot)):
+        tls_of(f'listen="10.20.3.13:8444"\n{section}')
