@@ -143,6 +143,7 @@ class Cdi500(LineDevice):
         self._pressure_unit = "mm[Hg]" if config.pressure_unit == "mmHg" else "kPa"
         self._shown = ShownValues()
         self._conditions = Conditions()
+        self._silence.follow(self._shown, self._conditions)
 
     def read(self, session: LineSession, line: bytes, now: Now) -> None:
         """One line. Raises DeviceFault when it is none of the monitor's."""

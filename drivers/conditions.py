@@ -6,11 +6,11 @@ For protocols with a code or a bit for each condition, never for localised text.
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from decimal import Decimal
 
 from drivers.contract import Now
-from ledger.records import DeviceTime, Event, EventKind, Phase, Priority, Silence
+from ledger.records import DeviceTime, Event, EventKind, Phase, Priority, Quality, Silence
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,11 +32,12 @@ class Condition:
 class Conditions:
     """Those of one logical device that are active. The caller bounds how many there can be."""
 
-    __slots__ = ("_active", "_sub")
+    __slots__ = ("_active", "_sub", "_untold")
 
     def __init__(self, sub: str = "") -> None:
         self._sub = sub
         self._active: dict[str, Condition] = {}
+        self._untold = False
 
     def update(self, active: Iterable[Condition], now: Now, device_time: DeviceTime | None = None) -> list[Event]:
         """These and no others are active now. Ends come first, then what changed or started, as given."""
@@ -46,8 +47,16 @@ class Conditions:
             before = self._active.get(id)
             if before != condition:
                 events.append(self._event(condition, "change" if before else "start", now, device_time))
-        self._active = told
+            elif self._untold:
+                events.append(self._event(condition, "continue", now, device_time))
+        self._active, self._untold = told, False
         return events
+
+    def silent(self, now: Now) -> list[Event]:
+        """The device fell silent: whether they are still active nobody can tell until the next ``update``."""
+        active, self._untold = () if self._untold else self._active.values(), True
+        events = (self._event(condition, "change", now, None) for condition in active)
+        return [replace(event, quality=event.quality | Quality.UNAVAILABLE) for event in events]
 
     def again(self, now: Now, device_time: DeviceTime | None = None) -> list[Event]:
         """Those that are active, told once more: after a new connection nobody need look further back."""

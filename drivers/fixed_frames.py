@@ -64,6 +64,20 @@ class FixedFrames:
         del self._buffer[:at]
         return found
 
+    @property
+    def holds_a_frame(self) -> bool:
+        """Whether a whole frame waits for the byte after it; on a line that fell silent, ``release`` gives it out."""
+        size = self._frame_bytes
+        return self._locked and len(self._buffer) == size and self._is_frame(bytes(self._buffer))
+
+    def release(self) -> bytes | None:
+        """The frame that waits, if one does; nothing follows it, so nothing was put in or left out."""
+        if not self.holds_a_frame:
+            return None
+        frame = bytes(self._buffer)
+        self._buffer.clear()
+        return frame
+
     def abandon(self) -> int:
         """The stream ended: how many bytes belong to no frame."""
         lost = self._lost_bytes + len(self._buffer)

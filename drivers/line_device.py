@@ -9,11 +9,11 @@ from collections.abc import Hashable
 from dataclasses import dataclass
 from typing import Final
 
+from drivers.byte_device import ByteDevice
 from drivers.clock_offset import ClockOffset, ClockStep
-from drivers.contract import Message, Now, Outbox
-from drivers.gaps import GapCollector
+from drivers.contract import Now
 from drivers.line_splitter import LineFault, LineSplitter
-from ledger.errors import DeviceFault, OurFault
+from ledger.errors import DeviceFault
 from ledger.limits import S_NS
 from ledger.records import GapCause, Identity, Link, LinkId, LinkState
 
@@ -53,8 +53,11 @@ class ShapeGuard:
         return False
 
 
-class LineDevice(Outbox):
-    """Override ``read``; it may raise DeviceFault for a line that cannot be read, and is given each line whole."""
+class LineDevice(ByteDevice):
+    """Override ``read``; it may raise DeviceFault for a line that cannot be read, and is given each line whole.
+
+    What ``_silence`` follows is withdrawn when no line could be read for so long.
+    """
 
     def __init__(self, longest_line_bytes: int, ends: bytes = _ANY_END, clock_resolution_ns: int = S_NS) -> None:
         super().__init__()
@@ -62,31 +65,33 @@ class LineDevice(Outbox):
         self._ends = ends
         self._clock_resolution_ns = clock_resolution_ns
         self._session: LineSession | None = None
-        self._gaps = GapCollector()
 
     def read(self, session: LineSession, line: bytes, now: Now) -> None:
         """One line without its end. Raises DeviceFault when it is none of the device's."""
         raise NotImplementedError
 
-    # What the shell calls -------------------------------------------------------------------------------------
+    # What the base calls --------------------------------------------------------------------------------------
 
-    def link_up(self, link: LinkId, peer: str, now: Now) -> None:
+    def opened(self, link: LinkId, peer: str, now: Now) -> None:
         """The port is open."""
         splitter = LineSplitter(self._longest_line_bytes, self._ends)
         self._session = LineSession(link, peer, splitter, ClockOffset(self._clock_resolution_ns))
 
-    def receive(self, link: LinkId, data: bytes | Message, now: Now) -> None:
-        """Bytes of the line. Raises OurFault for a Message: no transport of such a driver makes one."""
-        if isinstance(data, Message):
-            raise OurFault("line-device.message", "a driver of lines was handed a framed message")
+    def heard(self, data: bytes, now: Now) -> None:
+        """Bytes of the line."""
         session = self._session
-        if session is None or session.link != link:
+        if session is None:
             return
         for item in session.splitter.feed(data):
             if isinstance(item, LineFault):
                 self.lost("oversize", item.lost_bytes, "a line without end", now)
             else:
                 self._take(session, item, now)
+
+    def closed(self, now: Now) -> int:
+        """The port is gone."""
+        session, self._session = self._session, None
+        return session.splitter.abandon() if session is not None else 0
 
     def _take(self, session: LineSession, line: bytes, now: Now) -> None:
         try:
@@ -95,27 +100,7 @@ class LineDevice(Outbox):
             self.lost("undecodable", len(line), fault.text, now)
         else:
             session.heard_at = now
-
-    def link_down(self, link: LinkId, reason: str, now: Now) -> None:
-        """The port is gone; say what was begun and never ended."""
-        session = self._session
-        if session is None or session.link != link:
-            return
-        begun = session.splitter.abandon()
-        if begun:
-            self.lost("framing", begun, "cut by the end of the connection", now)
-        for gap in self._gaps.take(now, everything=True):
-            self.emit(gap)
-        self._session = None
-
-    def wake(self, now: Now) -> None:
-        """Tell the gaps that are due."""
-        for gap in self._gaps.take(now):
-            self.emit(gap)
-
-    def deadline_ns(self) -> int | None:
-        """When ``wake`` is wanted."""
-        return self._gaps.deadline_ns()
+            self._silence.heard(now)
 
     # What ``read`` may call -----------------------------------------------------------------------------------
 

@@ -31,7 +31,7 @@ _HEAD: Final = re.compile(rb"(\d\d/\d\d/\d\d \d\d:\d\d:\d\d) (\S.*)")
 _FIELD: Final = re.compile(rb"([A-Z][A-Z0-9]{0,15})=(?:([+-]?\d{1,8}(?:\.\d{1,4})?)|\+?-{1,8}(?:\.-{1,4})?)%?")
 _WORD: Final = re.compile(rb"(ALARM|EXC\d?)=([0-9A-F]{3,8})")
 _IS_WORD: Final = re.compile(r"ALARM|EXC\d?")
-_SERIAL: Final = re.compile(rb"SN=(\d{10}|-{10})")
+_SERIAL: Final = re.compile(rb"SN=([0-9A-Za-z-]{1,20})")
 _TREND: Final = re.compile(rb"SpO2=|PR=")
 
 
@@ -182,6 +182,7 @@ class Masimo(LineDevice):
         super().__init__(_LONGEST_LINE_BYTES)
         self._shown = ShownValues()
         self._conditions = Conditions()
+        self._silence.follow(self._shown, self._conditions)
         self._shapes = ShapeGuard()
 
     def read(self, session: LineSession, line: bytes, now: Now) -> None:

@@ -148,6 +148,7 @@ class Nellcor(LineDevice):
         super().__init__(_LONGEST_LINE_BYTES)
         self._shown = ShownValues()
         self._conditions = Conditions()
+        self._silence.follow(self._shown, self._conditions)
         self._limits: dict[str, Decimal] = {}
         self._shapes = ShapeGuard()
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 
+from drivers.contract import Now
 from ledger.records import Numeric, Quality
 
 
@@ -35,6 +36,10 @@ class ShownValues:
             before = None
         if numeric.value is not None or before is None or (before.value, before.quality) != (None, numeric.quality):
             yield numeric
+
+    def silent(self, now: Now) -> Iterator[Numeric]:
+        """The device fell silent."""
+        return self.withdraw(now.utc_ns)
 
     def withdraw(self, at_ns: int, chosen: Callable[[str], bool] | None = None) -> Iterator[Numeric]:
         """The device no longer shows anything at the ``chosen`` places, or at any."""

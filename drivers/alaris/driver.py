@@ -104,27 +104,27 @@ class AlarisAsena(LineDevice):
         self._settings: dict[str, Setting] = {}
         self._flag = Conditions()
         self._alarms = Conditions()
+        self._silence.follow(self._shown, self._flag, self._alarms)
+        self._silence.longest_ns = max(self._silence.longest_ns, _MOST_MISSED * (self._poll_ns + _ANSWER_NS))
         self._serial = self._protocol = ""
 
-    # What the shell calls -------------------------------------------------------------------------------------
+    # What the base calls --------------------------------------------------------------------------------------
 
-    def link_up(self, link: LinkId, peer: str, now: Now) -> None:
+    def opened(self, link: LinkId, peer: str, now: Now) -> None:
         """The port is open: ask who is there, then how the infusion stands."""
-        super().link_up(link, peer, now)
+        super().opened(link, peer, now)
         self._settings.clear()
         self._serial = self._protocol = ""
         self._polling = _Polling(dict.fromkeys(QUESTIONS, now.mono_ns))
         self._ask(now)
 
-    def link_down(self, link: LinkId, reason: str, now: Now) -> None:
+    def closed(self, now: Now) -> int:
         """The port is gone."""
-        if self._session is not None and self._session.link == link:
-            self._polling = None
-        super().link_down(link, reason, now)
+        self._polling = None
+        return super().closed(now)
 
-    def wake(self, now: Now) -> None:
-        """Tell the gaps that are due; ask what is due; give up waiting for an answer that does not come."""
-        super().wake(now)
+    def woken(self, now: Now) -> None:
+        """Ask what is due; give up waiting for an answer that does not come."""
         polling = self._polling
         if polling is None:
             return
@@ -132,14 +132,12 @@ class AlarisAsena(LineDevice):
             self._unanswered(polling, now)
         self._ask(now)
 
-    def deadline_ns(self) -> int | None:
-        """When ``wake`` is wanted."""
+    def due_ns(self) -> int | None:
+        """When an answer is overdue or a question is due."""
         polling = self._polling
-        gaps = super().deadline_ns()
         if polling is None:
-            return gaps
-        mine = polling.until_ns if polling.asked else min(polling.due_ns.values())
-        return mine if gaps is None else min(mine, gaps)
+            return None
+        return polling.until_ns if polling.asked else min(polling.due_ns.values())
 
     # Asking ---------------------------------------------------------------------------------------------------
 
@@ -174,8 +172,7 @@ class AlarisAsena(LineDevice):
             since = session.heard_at if session is not None else None
             self._gaps.add("device_gap", now, None, "the pump does not answer", since=since)
             self._settings.clear()
-            for numeric in self._shown.withdraw(now.utc_ns):
-                self.emit(numeric)
+            self.fell_silent(now)
             for other in ("INST_SERIALNO", "COMMS_PROTOCOL"):
                 polling.due_ns[other] = now.mono_ns + self._poll_ns
 

@@ -17,12 +17,11 @@ from drivers.bbraun_bcc.quadruple import SYSTEM, Quadruple, Unread, quadruples
 from drivers.bbraun_bcc.rack import MAKER, Rack
 from drivers.bbraun_bcc.recognise import recognise
 from drivers.bbraun_bcc.request import ALIVE, NOBODY, TX_ALLOWED
+from drivers.byte_device import ByteDevice
 from drivers.clock_offset import ClockOffset, ClockStep
-from drivers.contract import Message, Now, Outbox, Spec, Transport
-from drivers.gaps import GapCollector
-from ledger.errors import OurFault
+from drivers.contract import Now, Spec, Transport
 from ledger.limits import S_NS
-from ledger.records import Gap, Identity, Link, LinkId, LinkState, Record
+from ledger.records import Gap, Identity, Link, LinkId, LinkState
 
 _NOT_UNDERSTOOD: Final = "68"
 _VERSION: Final = re.compile(r"V?\d{1,3}\.\d{1,3}[0-9A-Za-z.]{0,8}")
@@ -46,7 +45,7 @@ class _Session:
     clock_at: Now | None = None
 
 
-class BBraunBcc(Outbox):
+class BBraunBcc(ByteDevice):
     """Asks for all pumps and acknowledges what comes, or hears what the ComDevice sends in its cycle; records it.
 
     The pumps, their values and alarms outlive a connection, so that what ended meanwhile is told after it.
@@ -77,11 +76,12 @@ class BBraunBcc(Outbox):
         self._config = config
         self._session: _Session | None = None
         self._rack = Rack(config.demographics)
-        self._gaps = GapCollector()
+        self._silence.follow(self._rack)
+        self._silence.longest_ns = max(self._silence.longest_ns, round(2 * config.poll_s * S_NS) + ANSWER_NS)
 
-    # What the shell calls -------------------------------------------------------------------------------------
+    # What the base calls --------------------------------------------------------------------------------------
 
-    def link_up(self, link: LinkId, peer: str, now: Now) -> None:
+    def opened(self, link: LinkId, peer: str, now: Now) -> None:
         """The port is open: call the ComDevice, unless we only listen."""
         dialogue = None if self._config.listen_only else self._dialogue()
         self._session = _Session(link, peer, dialogue)
@@ -89,12 +89,10 @@ class BBraunBcc(Outbox):
         if dialogue is not None:
             self._say(link, dialogue.start(now.mono_ns))
 
-    def receive(self, link: LinkId, data: bytes | Message, now: Now) -> None:
-        """Bytes of the line. Raises OurFault for a Message: no transport of this driver makes one."""
-        if isinstance(data, Message):
-            raise OurFault("bbraun-bcc.message", "a driver of a byte stream was handed a framed message")
+    def heard(self, data: bytes, now: Now) -> None:
+        """Bytes of the line."""
         session = self._session
-        if session is None or session.link != link:
+        if session is None:
             return
         self._heard(session, now)
         for item in session.deframer.feed(data):
@@ -102,20 +100,13 @@ class BBraunBcc(Outbox):
         if session.dialogue is not None and session.deframer.inside:
             session.dialogue.heard(now.mono_ns)
 
-    def link_down(self, link: LinkId, reason: str, now: Now) -> None:
-        """The port is gone; say what was begun and never ended."""
-        session = self._session
-        if session is None or session.link != link:
-            return
-        begun = session.deframer.abandon()
-        if begun:
-            self._gaps.add("framing", now, begun, "cut by the end of the connection")
-        self._emit_all(self._gaps.take(now, everything=True))
-        self._session = None
+    def closed(self, now: Now) -> int:
+        """The port is gone."""
+        session, self._session = self._session, None
+        return session.deframer.abandon() if session is not None else 0
 
-    def wake(self, now: Now) -> None:
-        """Tell the gaps that are due and say what is due."""
-        self._emit_all(self._gaps.take(now))
+    def woken(self, now: Now) -> None:
+        """Say what is due."""
         session = self._session
         if session is None or session.dialogue is None:
             return
@@ -124,13 +115,10 @@ class BBraunBcc(Outbox):
             self._lost(session, now)
         self._say(session.link, due.frames)
 
-    def deadline_ns(self) -> int | None:
-        """When ``wake`` is wanted."""
+    def due_ns(self) -> int | None:
+        """When something is to be said."""
         session = self._session
-        deadlines = [self._gaps.deadline_ns()]
-        if session is not None and session.dialogue is not None:
-            deadlines.append(session.dialogue.deadline_ns())
-        return min((deadline for deadline in deadlines if deadline is not None), default=None)
+        return session.dialogue.deadline_ns() if session is not None and session.dialogue is not None else None
 
     # What came ------------------------------------------------------------------------------------------------
 
@@ -152,6 +140,7 @@ class BBraunBcc(Outbox):
 
     def _block(self, session: _Session, block: Block, now: Now) -> None:
         session.block_at = now
+        self._silence.heard(now)
         told: list[Quadruple] = []
         for part in quadruples(block.text):
             if isinstance(part, Unread):
@@ -162,7 +151,7 @@ class BBraunBcc(Outbox):
         told = self._version_in(session, told)
         self._identify(session, block.bed_id, now)
         self._observe(session, told, block, now)
-        self._emit_all(self._rack.take(told, now, last=block.last))
+        self.emit_all(self._rack.take(told, now, last=block.last))
         self._tell_overflow(now)
         if session.dialogue is not None:
             refusal = any(part.parameter == "GNERR" and part.value == _NOT_UNDERSTOOD for part in told)
@@ -213,17 +202,18 @@ class BBraunBcc(Outbox):
             return
         longest_ns = session.dialogue.poll_ns + ANSWER_NS
         if longest_ns <= now.mono_ns - before.mono_ns < self.spec.silence_s * S_NS:
-            self._silence(before, now, "a question had no answer")
+            self._silent(before, now, "a question had no answer")
 
     def _lost(self, session: _Session, now: Now) -> None:
         """Nobody answers though bytes come; that none come at all is the shell's to tell."""
         self._rack.hurt()
         session.begins = True
+        self.fell_silent(now)
         if session.heard_at is None or now.mono_ns - session.heard_at.mono_ns >= ANSWER_NS:
             return
-        self._silence(session.block_at or now, now, "the ComDevice gave no answer; called anew")
+        self._silent(session.block_at or now, now, "the ComDevice gave no answer; called anew")
 
-    def _silence(self, since: Now, now: Now, detail: str) -> None:
+    def _silent(self, since: Now, now: Now, detail: str) -> None:
         self.emit(Gap(at_ns=now.utc_ns, cause="silence", since_ns=since.utc_ns, until_ns=now.utc_ns, detail=detail))
 
     def _tell_overflow(self, now: Now) -> None:
@@ -234,7 +224,3 @@ class BBraunBcc(Outbox):
     def _say(self, link: LinkId, frames: Iterable[bytes]) -> None:
         for frame in frames:
             self.send(link, frame)
-
-    def _emit_all(self, records: Iterable[Record]) -> None:
-        for record in records:
-            self.emit(record)

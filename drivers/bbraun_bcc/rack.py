@@ -240,6 +240,11 @@ class Rack:
             pump.identity, pump.known = identity, True
             yield identity
 
+    def silent(self, now: Now) -> Iterator[Record]:
+        """The ComDevice fell silent: nothing that it or a pump showed holds."""
+        for source in self._sources():
+            yield from source.silent(now)
+
     def _remove(self, pump: Pump, now: Now) -> Iterator[Record]:
         del self._pumps[pump.sub]
         self._nameless.discard(pump.address)

@@ -111,6 +111,13 @@ class Source:
         """Part of the report may have been lost: nobody knows what it left out."""
         self._sound = False
 
+    def silent(self, now: Now) -> Iterator[Numeric | Event]:
+        """Nobody answers for it: its values are withdrawn, and nobody knows of its alarms."""
+        self._seen.clear()
+        self._kept.clear()
+        yield from self._shown.silent(now)
+        yield from self._conditions.silent(now)
+
     def withdraw(self, now: Now) -> Iterator[Numeric | Event]:
         """It is gone: its values once as none, and its alarms and modes end."""
         self._seen.clear()

@@ -5,7 +5,6 @@ Source: Aspect Medical, serial port technical specification (binary protocol), a
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import ClassVar, Final
 
@@ -28,12 +27,11 @@ from drivers.bis.frame import (
 )
 from drivers.bis.messages import Revision, parse_eeg, parse_processed, parse_revision, parse_text
 from drivers.bis.values import Values
-from drivers.contract import Heard, Now, Outbox, Spec, Transport
-from drivers.contract import Message as FramedMessage
-from drivers.gaps import GapCollector
-from ledger.errors import DeviceFault, OurFault
+from drivers.byte_device import ByteDevice
+from drivers.contract import Heard, Now, Spec, Transport
+from ledger.errors import DeviceFault
 from ledger.limits import S_NS
-from ledger.records import Event, EventKind, Identity, Link, LinkId, LinkState, Record
+from ledger.records import Event, EventKind, Identity, Link, LinkId, LinkState
 
 _MAKE: Final = "Aspect Medical"
 _PROTOCOL: Final = "legacy binary"
@@ -80,7 +78,7 @@ def recognise(data: bytes) -> Heard | None:
     return Heard(packets, device) if packets else None
 
 
-class Bis(Outbox):
+class Bis(ByteDevice):
     """Asks once for processed variables and EEG, which then come by themselves; asks again when they stop.
 
     Packets are not acknowledged: the protocol does not need it, and nothing is ever sent twice.
@@ -107,50 +105,42 @@ class Bis(Outbox):
         self._config = config
         self._session: _Session | None = None
         self._values = Values()
-        self._gaps = GapCollector()
+        self._silence.follow(self._values)
 
-    # What the shell calls -------------------------------------------------------------------------------------
+    # What the base calls --------------------------------------------------------------------------------------
 
-    def link_up(self, link: LinkId, peer: str, now: Now) -> None:
+    def opened(self, link: LinkId, peer: str, now: Now) -> None:
         """The port is open: ask for what is wanted."""
         self._session = _Session(link, peer, now.mono_ns)
         if not self._config.eeg:
             self.send(link, STOP_EEG)
         self._ask(self._session, now)
 
-    def receive(self, link: LinkId, data: bytes | FramedMessage, now: Now) -> None:
-        """Bytes of the line. Raises OurFault for a Message: no transport of this driver makes one."""
-        if isinstance(data, FramedMessage):
-            raise OurFault("bis.message", "a serial driver was handed a framed message")
+    def heard(self, data: bytes, now: Now) -> None:
+        """Bytes of the line."""
         session = self._session
-        if session is None or session.link != link:
+        if session is None:
             return
         for item in session.deframer.feed(data):
             self._take(session, item, now)
 
-    def link_down(self, link: LinkId, reason: str, now: Now) -> None:
-        """The port is gone; say what was begun and never ended."""
-        session = self._session
-        if session is None or session.link != link:
-            return
-        fault = session.deframer.abandon()
-        if fault is not None:
-            self._gaps.add(fault.cause, now, fault.lost_bytes, "cut by the end of the connection")
-        self._emit_all(self._gaps.take(now, everything=True))
-        self._session = None
+    def closed(self, now: Now) -> int:
+        """The port is gone."""
+        session, self._session = self._session, None
+        fault = session.deframer.abandon() if session is not None else None
+        return fault.lost_bytes if fault is not None else 0
 
-    def wake(self, now: Now) -> None:
-        """Tell the gaps that are due, and ask again for what does not come."""
-        self._emit_all(self._gaps.take(now))
+    def woken(self, now: Now) -> None:
+        """Ask again for what does not come."""
         if self._session is not None:
             self._ask(self._session, now)
 
-    def deadline_ns(self) -> int | None:
-        """When ``wake`` is wanted."""
+    def due_ns(self) -> int | None:
+        """When to ask again."""
         session = self._session
-        due = [self._gaps.deadline_ns()]
-        if session is not None:
-            due += [session.processed_due_ns, session.eeg_due_ns]
+        if session is None:
+            return None
+        due = (session.processed_due_ns, session.eeg_due_ns)
         return min((at_ns for at_ns in due if at_ns is not None), default=None)
 
     # Sending --------------------------------------------------------------------------------------------------
@@ -207,7 +197,8 @@ class Bis(Outbox):
             nameless = Identity(at_ns=now.utc_ns, make=_MAKE, model="BIS monitor", protocol=_PROTOCOL)
             self._identified(session, nameless, now)
         session.eeg.processed(told)
-        self._emit_all(self._values.take(told, now))
+        self._silence.heard(now)
+        self.emit_all(self._values.take(told, now))
         if self._config.eeg and session.eeg_due_ns is None:
             session.eeg_due_ns = now.mono_ns  # only now, because EEG has a scale only once the gain is known
             self._ask(session, now)
@@ -216,7 +207,7 @@ class Bis(Outbox):
         piece = parse_eeg(message)
         if session.eeg_due_ns is not None:
             session.eeg_due_ns = now.mono_ns + _ASK_AGAIN_NS
-        self._emit_all(session.eeg.take(message.number, piece, now))
+        self.emit_all(session.eeg.take(message.number, piece, now))
 
     def _revision(self, session: _Session, told: Revision, now: Now) -> None:
         self._identified(
@@ -241,10 +232,6 @@ class Bis(Outbox):
             Event(at_ns=now.utc_ns, kind=kind, alarm_id=name, phase="once", priority="unknown",
                   code=f"MDCX_ASPECT_{message.id}", text=parse_text(message), device_code=str(message.id))
         )  # fmt: skip
-
-    def _emit_all(self, records: Iterable[Record]) -> None:
-        for record in records:
-            self.emit(record)
 
 
 def _who(identity: Identity) -> tuple[str, ...]:

@@ -47,7 +47,8 @@ _VARIABLES: Final = (
 _BURSTS: Final = _Variable("BURST", -1, "MDCX_ASPECT_BURST", 0, 30, "/min")
 _IMPEDANCE_DIGITS: Final = 1  # as sent in 100 ohm, as recorded in kOhm
 
-_IMPEDANCE_BITS: Final = ((1, "high impedance"), (2, "noise in the impedance test"), (4, "lead off"))
+_NOISE, _LEAD_OFF = 2, 4
+_IMPEDANCE_BITS: Final = ((1, "high impedance"), (_NOISE, "noise in the impedance test"), (_LEAD_OFF, "lead off"))
 _QUICK_TEST_BITS: Final = ((1, "gain test"), (2, "noise test"), (4, "test not done to its end"))
 
 _HIGH_PASS: Final = ("0.25", "1", "2", "2.5")
@@ -81,6 +82,11 @@ class Values:
         self._settings: dict[str, str] = {}
         self._conditions = Conditions()
 
+    def silent(self, now: Now) -> Iterator[Record]:
+        """The monitor fell silent: nothing it showed holds."""
+        yield from self._shown.silent(now)
+        yield from self._conditions.silent(now)
+
     def take(self, told: Processed, now: Now) -> Iterator[Record]:
         """The records of one second."""
         origin = sensor_quality(told) & (Quality.DEMO | Quality.TEST)
@@ -88,8 +94,8 @@ class Values:
         for channel, trend in zip(_CHANNELS, told.trends, strict=True):
             for variable, sent in _sent(trend):
                 yield from self._show(variable, channel, sent, origin, now)
-        for channel, (value, _) in zip(_CHANNELS, told.impedances, strict=False):
-            yield from self._show_impedance(channel, value, origin, now)
+        for channel, (value, result) in zip(_CHANNELS, told.impedances, strict=False):
+            yield from self._show_impedance(channel, value, origin | _impedance_quality(told, result), now)
         yield from self._conditions.update(_conditions(told), now)
 
     def _show(self, variable: _Variable, channel: str, sent: int, origin: Quality, now: Now) -> Iterator[Numeric]:
@@ -103,11 +109,11 @@ class Values:
                     device_code=variable.name, channel=channel),
         )  # fmt: skip
 
-    def _show_impedance(self, channel: str, sent: int, origin: Quality, now: Now) -> Iterator[Numeric]:
+    def _show_impedance(self, channel: str, sent: int, quality: Quality, now: Now) -> Iterator[Numeric]:
         value = Decimal(sent).scaleb(-_IMPEDANCE_DIGITS)
         yield from self._shown.show(
             f"{channel}.IMPEDNCE",
-            Numeric(at_ns=now.utc_ns, quality=origin, code="MDCX_ASPECT_IMPEDNCE", value=value, unit="kOhm",
+            Numeric(at_ns=now.utc_ns, quality=quality, code="MDCX_ASPECT_IMPEDNCE", value=value, unit="kOhm",
                     device_code="IMPEDNCE", channel=channel),
         )  # fmt: skip
 
@@ -125,6 +131,13 @@ class Values:
                 self._settings[name] = text
                 value = Decimal(text) if text[0].isdigit() and " " not in text else text
                 yield Setting(at_ns=now.utc_ns, code=f"MDCX_ASPECT_{name}", value=value, unit=unit, device_code=name)
+
+
+def _impedance_quality(told: Processed, result: int) -> Quality:
+    """A high impedance is a true one; noise in its test makes it doubtful, and without a lead or sensor it is none."""
+    if result & _LEAD_OFF or not (told.sensor_is_legal and told.amplifier_is_legal):
+        return Quality.INVALID
+    return Quality.QUESTIONABLE if result & _NOISE else Quality.GOOD
 
 
 def _sent(trend: Trend) -> Iterator[tuple[_Variable, int]]:

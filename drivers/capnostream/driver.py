@@ -12,6 +12,7 @@ from typing import ClassVar, Final
 
 import msgspec
 
+from drivers.byte_device import ByteDevice
 from drivers.capnostream.frame import LONGEST_FRAME_BYTES, Deframer, Fault, Frame, encode
 from drivers.capnostream.message import (
     DEVICE_ID,
@@ -30,10 +31,9 @@ from drivers.capnostream.values import co2_unit, conditions, fast_conditions, nu
 from drivers.capnostream.waves import Capnogram
 from drivers.clock_offset import ClockOffset, ClockStep
 from drivers.conditions import Conditions
-from drivers.contract import Heard, Message, Now, Outbox, Sendable, Spec, Transport
-from drivers.gaps import GapCollector
+from drivers.contract import Heard, Now, Sendable, Spec, Transport
 from drivers.shown_values import ShownValues
-from ledger.errors import DeviceFault, OurFault
+from ledger.errors import DeviceFault
 from ledger.limits import S_NS
 from ledger.records import DeviceTime, Identity, Link, LinkId, LinkState, Setting
 
@@ -82,7 +82,7 @@ def recognise(data: bytes) -> Heard | None:
 _READERS: Final = {WAVE: parse_sample, NUMERICS: parse_values, DEVICE_ID: parse_device_id, REVISION: parse_revision}
 
 
-class Capnostream(Outbox):
+class Capnostream(ByteDevice):
     """Reads frames; what was shown last and the conditions outlive a connection."""
 
     spec: ClassVar[Spec[CapnostreamConfig]] = Spec(
@@ -109,29 +109,28 @@ class Capnostream(Outbox):
     def __init__(self, config: CapnostreamConfig) -> None:
         super().__init__()
         self._session: _Session | None = None
-        self._gaps = GapCollector()
         self._shown = ShownValues()
         self._alarms = Conditions()
         self._sensor = Conditions()
+        self._silence.follow(self._shown, self._alarms, self._sensor)
+        self._silence.longest_ns = _WITHOUT_VALUES_NS
         self._settings: dict[str, Setting] = {}
         self._capnogram = Capnogram()
         self._units = 0  # not told yet
 
-    # What the shell calls -------------------------------------------------------------------------------------
+    # What the base calls --------------------------------------------------------------------------------------
 
-    def link_up(self, link: LinkId, peer: str, now: Now) -> None:
+    def opened(self, link: LinkId, peer: str, now: Now) -> None:
         """The port is open: begin."""
         self._session = _Session(link, peer)
         self._capnogram = Capnogram()
         self._settings.clear()
         self._begin(self._session, now)
 
-    def receive(self, link: LinkId, data: bytes | Message, now: Now) -> None:
-        """Bytes of the line. Raises OurFault for a Message: no transport of this driver makes one."""
-        if isinstance(data, Message):
-            raise OurFault("capnostream.message", "a driver of a byte stream was handed a framed message")
+    def heard(self, data: bytes, now: Now) -> None:
+        """Bytes of the line."""
         session = self._session
-        if session is None or session.link != link:
+        if session is None:
             return
         for item in session.deframer.feed(data):
             if isinstance(item, Fault):
@@ -143,42 +142,29 @@ class Capnostream(Outbox):
                 self._gaps.add("undecodable", now, item.wire_bytes, fault.text)
             session.heard_at = now
 
-    def link_down(self, link: LinkId, reason: str, now: Now) -> None:
-        """The port is gone; say what was begun and never ended."""
-        session = self._session
-        if session is None or session.link != link:
-            return
+    def closed(self, now: Now) -> int:
+        """The port is gone."""
+        session, self._session = self._session, None
         self._flush_wave()
-        lost = session.deframer.abandon()
-        if lost:
-            self._gaps.add("framing", now, lost, "cut by the end of the connection")
-        for gap in self._gaps.take(now, everything=True):
-            self.emit(gap)
-        self._session = None
+        return session.deframer.abandon() if session is not None else 0
 
-    def wake(self, now: Now) -> None:
-        """Tell the gaps that are due; keep the link alive, or begin anew when the monitor is silent."""
-        for gap in self._gaps.take(now):
-            self.emit(gap)
+    def woken(self, now: Now) -> None:
+        """Keep the link alive, or begin anew when the monitor is silent."""
         session = self._session
         if session is None or session.ask_due_ns > now.mono_ns:
             return
         if _is_silent(session.heard_at, now, _SILENT_NS) or _is_silent(session.values_at, now, _WITHOUT_VALUES_NS):
             self._flush_wave()
             self._begin(session, now)
-            if _is_silent(session.values_at, now, _WITHOUT_VALUES_NS):
-                for numeric in self._shown.withdraw(now.utc_ns):
-                    self.emit(numeric)
             if session.heard_at is not None:
                 self.send(session.link, START_REAL_TIME)
             return
         self.send(session.link, LINK_IS_ACTIVE)
         session.ask_due_ns = now.mono_ns + _KEEP_ALIVE_NS
 
-    def deadline_ns(self) -> int | None:
-        """When ``wake`` is wanted."""
-        ask_ns = self._session.ask_due_ns if self._session is not None else None
-        return min((due for due in (self._gaps.deadline_ns(), ask_ns) if due is not None), default=None)
+    def due_ns(self) -> int | None:
+        """When to ask again."""
+        return self._session.ask_due_ns if self._session is not None else None
 
     def _begin(self, session: _Session, now: Now) -> None:
         self.send(session.link, ENABLE)
@@ -219,6 +205,7 @@ class Capnostream(Outbox):
     def _values(self, session: _Session, payload: bytes, now: Now) -> None:
         values = parse_values(payload)
         session.values_at = now
+        self._silence.heard(now)
         time = DeviceTime(values.time_s * S_NS, "local", S_NS)
         self._clocked(session, time, now)
         if self._units not in (0, units_of(values)):

@@ -86,10 +86,13 @@ def parse_sample(payload: bytes) -> Sample:
 
 
 def parse_values(payload: bytes) -> Values:
-    """Raises DeviceFault ``capnostream.length`` or ``capnostream.shifted``: its unit is none, it lost or won a byte."""
+    """Raises DeviceFault ``capnostream.length`` or ``capnostream.shifted``: its unit is none, it won a byte.
+
+    In a message of the published length another unit is one that is not known here.
+    """
     if len(payload) < _NUMERICS_BYTES:
         raise DeviceFault("capnostream.length", "a message of values that is too short")
-    if payload[25] not in (1, 2, 3):
+    if payload[25] not in (1, 2, 3) and (len(payload) > _NUMERICS_BYTES or payload[25] == 0):
         raise DeviceFault("capnostream.shifted", "values whose unit of CO2 is none of the protocol's")
     return Values(int.from_bytes(payload[:4], "big"), payload[4:_NUMERICS_BYTES])
 

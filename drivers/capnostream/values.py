@@ -130,7 +130,7 @@ def numerics(values: Values, time: DeviceTime, now: Now) -> Iterator[Numeric]:
 
 def settings(values: Values, time: DeviceTime, now: Now) -> Iterator[Setting]:
     """The alarm limits and the unit shown; 255: none is set."""
-    shown = UNITS[units_of(values)]
+    shown = UNITS.get(units_of(values), f"unit {units_of(values)}")
     yield Setting(at_ns=now.utc_ns, device_time=time, code="MDCX_ORIDION_CO2_UNITS", value=shown, unit="",
                   device_code="CO2 units")  # fmt: skip
     for limit in _LIMITS:

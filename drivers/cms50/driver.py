@@ -12,6 +12,7 @@ from typing import ClassVar, Final, Literal
 
 import msgspec
 
+from drivers.byte_device import ByteDevice
 from drivers.cms50.frame import (
     FLAGS,
     NEW_FRAME_BYTES,
@@ -26,11 +27,9 @@ from drivers.cms50.frame import (
     parse_old,
 )
 from drivers.conditions import Condition, Conditions
-from drivers.contract import Heard, Message, Now, Outbox, Sendable, Spec, Transport
+from drivers.contract import Heard, Now, Sendable, Spec, Transport
 from drivers.fixed_frames import FixedFrames, Skipped
-from drivers.gaps import GapCollector
 from drivers.shown_values import ShownValues
-from ledger.errors import OurFault
 from ledger.limits import S_NS
 from ledger.records import Identity, Link, LinkId, Numeric, Quality, Wave
 
@@ -38,6 +37,9 @@ START: Final = bytes.fromhex("7d81a1808080808080")
 KEEP_ALIVE: Final = bytes.fromhex("7d81af808080808080")
 _KEEP_ALIVE_NS: Final = 4 * S_NS
 _ASK_AGAIN_NS: Final = 2 * S_NS
+_HELD_NS: Final = S_NS // 5
+"""A frame that nothing follows for so long is the last: ten times the time between two frames."""
+
 _WAVE_SAMPLES: Final = 30
 _VALUES_NS: Final = 1 * S_NS
 _IN_A_ROW: Final = 4
@@ -64,6 +66,7 @@ class _Session:
     last: Now | None = None
     values_due_ns: int = 0
     ask_due_ns: int | None = None
+    byte_at: Now | None = None
     identified: bool = False
 
 
@@ -85,7 +88,7 @@ def _frames(*, new: bool) -> FixedFrames:
     return FixedFrames(OLD_FRAME_BYTES, is_old_frame, _IN_A_ROW, begins_old)
 
 
-class Cms50(Outbox):
+class Cms50(ByteDevice):
     """Reads frames; what was shown last and the conditions outlive a connection."""
 
     spec: ClassVar[Spec[Cms50Config]] = Spec(
@@ -112,70 +115,81 @@ class Cms50(Outbox):
         super().__init__()
         self._asks = config.firmware == "7"
         self._session: _Session | None = None
-        self._gaps = GapCollector()
         self._shown = ShownValues()
         self._conditions = Conditions()
+        self._silence.follow(self._shown, self._conditions)
 
-    # What the shell calls -------------------------------------------------------------------------------------
+    # What the base calls --------------------------------------------------------------------------------------
 
-    def link_up(self, link: LinkId, peer: str, now: Now) -> None:
+    def opened(self, link: LinkId, peer: str, now: Now) -> None:
         """The port is open: ask for live values where that is needed."""
         self._session = _Session(link, peer, _frames(new=self._asks), values_due_ns=now.mono_ns)
         if self._asks:
             self._ask(self._session, START, now, _ASK_AGAIN_NS)
 
-    def receive(self, link: LinkId, data: bytes | Message, now: Now) -> None:
-        """Bytes of the line. Raises OurFault for a Message: no transport of this driver makes one."""
-        if isinstance(data, Message):
-            raise OurFault("cms50.message", "a serial driver was handed a framed message")
+    def heard(self, data: bytes, now: Now) -> None:
+        """Bytes of the line."""
         session = self._session
-        if session is None or session.link != link:
+        if session is None:
             return
+        session.byte_at = now
         for item in session.frames.feed(data):
             if isinstance(item, Skipped):
                 self._lost(session, item.lost_bytes, now)
-                continue
-            beat = parse_new(item) if self._asks else parse_old(item)
-            if beat is None:
-                self._stopped(session, now)
             else:
-                self._beat(session, beat, now)
+                self._frame(session, item, now)
 
-    def link_down(self, link: LinkId, reason: str, now: Now) -> None:
-        """The port is gone; say what was begun and never ended."""
-        session = self._session
-        if session is None or session.link != link:
-            return
+    def closed(self, now: Now) -> int:
+        """The port is gone."""
+        session, self._session = self._session, None
+        if session is None:
+            return 0
+        self._release(session)
         self._flush_wave(session)
-        left = session.frames.abandon()
-        if left:
-            self._gaps.add("framing", now, left, "cut by the end of the connection")
-        for gap in self._gaps.take(now, everything=True):
-            self.emit(gap)
-        self._session = None
+        return session.frames.abandon()
 
-    def wake(self, now: Now) -> None:
-        """Tell the gaps that are due, and keep the oximeter sending."""
-        for gap in self._gaps.take(now):
-            self.emit(gap)
+    def woken(self, now: Now) -> None:
+        """Take the frame that nothing follows, and keep the oximeter sending."""
         session = self._session
-        if session is None or session.ask_due_ns is None or session.ask_due_ns > now.mono_ns:
+        if session is None:
+            return
+        if session.byte_at is not None and now.mono_ns - session.byte_at.mono_ns >= _HELD_NS:
+            self._release(session)
+        if session.ask_due_ns is None or session.ask_due_ns > now.mono_ns:
             return
         if session.last is not None and now.mono_ns - session.last.mono_ns < _ASK_AGAIN_NS:
             self._ask(session, KEEP_ALIVE, now, _KEEP_ALIVE_NS)
         else:
             self._ask(session, START, now, _ASK_AGAIN_NS)
 
-    def deadline_ns(self) -> int | None:
-        """When ``wake`` is wanted."""
-        asked = self._session.ask_due_ns if self._session is not None else None
-        return min((due for due in (self._gaps.deadline_ns(), asked) if due is not None), default=None)
+    def due_ns(self) -> int | None:
+        """When to ask again, or to wait no longer for what follows a frame."""
+        session = self._session
+        if session is None:
+            return None
+        due = [session.ask_due_ns]
+        if session.byte_at is not None and session.frames.holds_a_frame:
+            due.append(session.byte_at.mono_ns + _HELD_NS)
+        return min((at_ns for at_ns in due if at_ns is not None), default=None)
 
     def _ask(self, session: _Session, request: bytes, now: Now, again_ns: int) -> None:
         self.send(session.link, request)
         session.ask_due_ns = now.mono_ns + again_ns
 
     # Frames ---------------------------------------------------------------------------------------------------
+
+    def _release(self, session: _Session) -> None:
+        """The frame that nothing follows is whole; it counts from when it came."""
+        frame = session.frames.release()
+        if frame is not None and session.byte_at is not None:
+            self._frame(session, frame, session.byte_at)
+
+    def _frame(self, session: _Session, frame: bytes, now: Now) -> None:
+        beat = parse_new(frame) if self._asks else parse_old(frame)
+        if beat is None:
+            self._stopped(session, now)
+        else:
+            self._beat(session, beat, now)
 
     def _lost(self, session: _Session, lost_bytes: int, now: Now) -> None:
         self._gaps.add("framing", now, lost_bytes, "no frames of the protocol", since=session.last)
@@ -187,14 +201,14 @@ class Cms50(Outbox):
     def _stopped(self, session: _Session, now: Now) -> None:
         """The oximeter says that it sends no more: the finger was taken out, or it was switched off."""
         self._flush_wave(session)
-        for numeric in self._shown.withdraw(now.utc_ns):
-            self.emit(numeric)
+        self.fell_silent(now)
         self._gaps.add("device_gap", now, None, "the oximeter stopped sending; asked again")
         if self._asks:
             session.ask_due_ns = now.mono_ns + _ASK_AGAIN_NS
 
     def _beat(self, session: _Session, beat: Beat, now: Now) -> None:
         self._identify(session, now)
+        self._silence.heard(now)
         if session.last is not None and now.mono_ns - session.last.mono_ns > S_NS:
             self._flush_wave(session)
             session.index += (now.mono_ns - session.last.mono_ns) * RATE_HZ // S_NS - 1

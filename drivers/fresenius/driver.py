@@ -7,13 +7,14 @@ sets, starts, stops, silences or resets.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from typing import ClassVar, Final, Literal
 
 import msgspec
 
-from drivers.contract import Heard, Message, Now, Outbox, Sendable, Spec, Transport
+from drivers.byte_device import ByteDevice
+from drivers.contract import Heard, Now, Sendable, Spec, Transport
 from drivers.fresenius.frame import (
     ACK,
     DC4,
@@ -28,8 +29,7 @@ from drivers.fresenius.frame import (
 )
 from drivers.fresenius.module import CONNECT, READ_DRUG, READ_MODULES, READ_TYPE, SPONTANEOUS, VARIABLES, Module
 from drivers.fresenius.values import NOT_OPEN, NOT_SO_MANY, REFUSALS, modules_of, parse_variables
-from drivers.gaps import GapCollector
-from ledger.errors import DeviceFault, OurFault
+from ledger.errors import DeviceFault
 from ledger.limits import MS_NS, S_NS
 from ledger.records import Identity, Link, LinkId, Record, Setting
 
@@ -103,7 +103,7 @@ def recognise(data: bytes) -> Heard | None:
     return Heard(len(found), "Fresenius Orchestra or Agilia") if found else None
 
 
-class Fresenius(Outbox):
+class Fresenius(ByteDevice):
     """Asks in turn, one question at a time; what modules showed outlives a connection."""
 
     spec: ClassVar[Spec[FreseniusConfig]] = Spec(
@@ -131,15 +131,16 @@ class Fresenius(Outbox):
         super().__init__()
         self._poll_ns = round(config.poll_s * S_NS)
         self._session: _Session | None = None
-        self._gaps = GapCollector()
+        self._silence.follow(self)
+        self._silence.longest_ns = max(self._silence.longest_ns, 2 * self._poll_ns + _ANSWER_NS)
         self._is_base = config.connection == "base"
         self._first = Module(_BASE if self._is_base else "", "", {})
         self._modules = {self._first.number: self._first}
         self._known = dict(self._modules)  # those of earlier connections too
 
-    # What the shell calls -------------------------------------------------------------------------------------
+    # What the base calls --------------------------------------------------------------------------------------
 
-    def link_up(self, link: LinkId, peer: str, now: Now) -> None:
+    def opened(self, link: LinkId, peer: str, now: Now) -> None:
         """The port is open: open the session."""
         self._session = _Session(link, peer)
         for module in self._known.values():
@@ -148,12 +149,10 @@ class Fresenius(Outbox):
         self._modules = {self._first.number: self._first}
         self._ask(self._session, now)
 
-    def receive(self, link: LinkId, data: bytes | Message, now: Now) -> None:
-        """Bytes of the line. Raises OurFault for a Message: no transport of this driver makes one."""
-        if isinstance(data, Message):
-            raise OurFault("fresenius.message", "a driver of a byte stream was handed a framed message")
+    def heard(self, data: bytes, now: Now) -> None:
+        """Bytes of the line."""
         session = self._session
-        if session is None or session.link != link:
+        if session is None:
             return
         for item in session.deframer.feed(data):
             if isinstance(item, Reply):
@@ -163,22 +162,13 @@ class Fresenius(Outbox):
             else:
                 self._fault(session, item, now)
 
-    def link_down(self, link: LinkId, reason: str, now: Now) -> None:
-        """The port is gone; say what was begun and never ended."""
-        session = self._session
-        if session is None or session.link != link:
-            return
-        lost = session.deframer.abandon()
-        if lost:
-            self._gaps.add("framing", now, lost, "cut by the end of the connection")
-        for gap in self._gaps.take(now, everything=True):
-            self.emit(gap)
-        self._session = None
+    def closed(self, now: Now) -> int:
+        """The port is gone."""
+        session, self._session = self._session, None
+        return session.deframer.abandon() if session is not None else 0
 
-    def wake(self, now: Now) -> None:
-        """Tell the gaps that are due; ask what is due; give up waiting for an answer that does not come."""
-        for gap in self._gaps.take(now):
-            self.emit(gap)
+    def woken(self, now: Now) -> None:
+        """Ask what is due; give up waiting for an answer that does not come."""
         session = self._session
         if session is None:
             return
@@ -187,13 +177,12 @@ class Fresenius(Outbox):
             self._unanswered(session, asked, now)
         self._ask(session, now)
 
-    def deadline_ns(self) -> int | None:
-        """When ``wake`` is wanted."""
-        times = [self._gaps.deadline_ns()]
-        if self._session is not None:
-            asked = self._session.asked
-            times.append(asked.until_ns if asked is not None else self._next_due()[0])
-        return min((at for at in times if at is not None), default=None)
+    def due_ns(self) -> int | None:
+        """When an answer is overdue or a question is due."""
+        if self._session is None:
+            return None
+        asked = self._session.asked
+        return asked.until_ns if asked is not None else self._next_due()[0]
 
     # Asking ---------------------------------------------------------------------------------------------------
 
@@ -226,11 +215,16 @@ class Fresenius(Outbox):
         elif asked.kind != CONNECT and module.connected:
             module.due_ns[asked.kind] = now.mono_ns + _ANSWER_NS
 
+    def silent(self, now: Now) -> Iterator[Record]:
+        """Nothing was told for long, or the link fell for long: nothing that the modules showed holds."""
+        for module in self._known.values():
+            yield from module.silent(now)
+
     def _lose(self, module: Module, now: Now) -> None:
         """The session with it is over: nothing it showed holds; it is to be opened anew."""
         lost = self._modules.values() if module is self._first else (module,)
         for gone in list(lost):
-            self._tell(gone.gone(now))
+            self.emit_all(gone.silent(now))
             gone.due_ns = {CONNECT: now.mono_ns + _ANSWER_NS}
         if module is self._first and self._is_base:
             self._modules = {_BASE: module}
@@ -258,6 +252,7 @@ class Fresenius(Outbox):
             self._read(session, reply, now)
         except DeviceFault as fault:
             self._gaps.add("undecodable", now, reply.wire_bytes, fault.text)
+        self._silence.heard(now)
         session.heard_at = now
         self._ask(session, now)
 
@@ -265,7 +260,7 @@ class Fresenius(Outbox):
         if reply.status in ("E", "M"):
             self.send(session.link, encode(reply.module, reply.status))
             if reply.status == "E":
-                self._tell(self._module(reply, now).tell(parse_variables(reply.text), now))
+                self.emit_all(self._module(reply, now).tell(parse_variables(reply.text), now))
         elif reply.status in ("C", "I"):
             self._answer(session, reply, now)
         else:
@@ -295,7 +290,7 @@ class Fresenius(Outbox):
         if reply.status == "C" and _ARE_VARIABLES.fullmatch(reply.text):
             if asked is None or not fits or asked.kind not in ("LE", READ_MODULES, READ_TYPE):
                 # Too late, or for another computer: true all the same.
-                self._tell(self._module(reply, now).tell(parse_variables(reply.text), now))
+                self.emit_all(self._module(reply, now).tell(parse_variables(reply.text), now))
                 return
         elif asked is None or not fits:
             raise DeviceFault("fresenius.unasked", "an answer to what was not asked")
@@ -312,7 +307,7 @@ class Fresenius(Outbox):
         elif asked.kind == READ_DRUG:
             self._drug(asked.module, reply.text, now)
         elif asked.kind == "LE":
-            self._tell(asked.module.tell(parse_variables(reply.text), now))
+            self.emit_all(asked.module.tell(parse_variables(reply.text), now))
 
     def _refused(self, session: _Session, asked: _Asked, code: str, now: Now) -> None:
         module = asked.module
@@ -345,7 +340,7 @@ class Fresenius(Outbox):
     def _seat(self, numbers: list[str], now: Now) -> None:
         """These modules are in the base and no others."""
         for number in [number for number in self._known if number not in (_BASE, *numbers)]:
-            self._tell(self._known.pop(number).gone(now))
+            self.emit_all(self._known.pop(number).gone(now))
             self._modules.pop(number, None)
         for number in numbers:
             if number not in self._modules:
@@ -361,12 +356,8 @@ class Fresenius(Outbox):
             self.emit(identity)
 
     def _drug(self, module: Module, name: str, now: Now) -> None:
-        self._tell(module.set(Setting(sub=module.sub, at_ns=now.utc_ns, code="MDC_DRUG_NAME_LABEL",
-                                      value=name.strip() or None, unit="", device_code=READ_DRUG)))  # fmt: skip
-
-    def _tell(self, records: Iterable[Record]) -> None:
-        for record in records:
-            self.emit(record)
+        self.emit_all(module.set(Setting(sub=module.sub, at_ns=now.utc_ns, code="MDC_DRUG_NAME_LABEL",
+                                         value=name.strip() or None, unit="", device_code=READ_DRUG)))  # fmt: skip
 
 
 def _called(module: Module) -> str:

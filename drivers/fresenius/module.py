@@ -67,8 +67,16 @@ class Module:
             self.settings[setting.code] = setting
             yield setting
 
+    def silent(self, now: Now) -> Iterator[Record]:
+        """It does not answer: its values are withdrawn, and nobody knows of its alarms."""
+        self.connected = False
+        self.settings.clear()
+        yield from self.shown.silent(now)
+        for word in self.words.values():
+            yield from word.silent(now)
+
     def gone(self, now: Now) -> Iterator[Record]:
-        """It shows nothing any more: its values are withdrawn, its alarms end with it."""
+        """It is not there any more: its values are withdrawn, its alarms end with it."""
         self.connected = False
         self.settings.clear()
         yield from self.shown.withdraw(now.utc_ns)

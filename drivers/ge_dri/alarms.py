@@ -9,11 +9,11 @@ the wrong alarm when the one above it ends.
 from __future__ import annotations
 
 import struct
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from drivers.contract import Now
 from ledger.errors import DeviceFault
-from ledger.records import DeviceTime, Event, EventKind, Phase, Priority, Silence
+from ledger.records import DeviceTime, Event, EventKind, Phase, Priority, Quality, Silence
 
 LINES = 5
 _HEAD = struct.Struct("<5h")
@@ -65,12 +65,13 @@ def _text(field: bytes) -> str:
 class AlarmTracker:
     """Follows the alarms from message to message; at most as many as there are lines."""
 
-    __slots__ = ("_active", "_count", "_silence")
+    __slots__ = ("_active", "_count", "_silence", "_untold")
 
     def __init__(self) -> None:
         self._active: list[_Active] = []
         self._count = 0
         self._silence: Silence = "on"
+        self._untold = False
 
     def update(self, message: AlarmMessage, time: DeviceTime | None, now: Now) -> list[Event]:
         """What changed since the message before: ends first, then changes and starts, by line."""
@@ -90,14 +91,25 @@ class AlarmTracker:
                 alarm = _Active(known.alarm_id, text, colour, line, message.silence)
                 if (known.colour, known.silence) != (colour, message.silence):
                     found.append((alarm, "change"))
+                elif self._untold:
+                    found.append((alarm, "continue"))
             active.append(alarm)
-        self._active = active
+        self._active, self._untold = active, False
         events = [_event(alarm, "end", time, now) for alarm in before]
         events += [_event(alarm, phase, time, now) for alarm, phase in found]
         if message.silence != self._silence:
             self._silence = message.silence
             events.append(_silenced(message.silence, time, now))
         return events
+
+    def silent(self, now: Now) -> list[Event]:
+        """The monitor fell silent: whether they are still active nobody can tell until the next message."""
+        active, self._untold = [] if self._untold else self._active, True
+        events = [_event(alarm, "change", None, now) for alarm in active]
+        if self._silence not in ("on", "unknown"):
+            events.append(_silenced(self._silence, None, now))
+            self._silence = "unknown"
+        return [replace(event, quality=Quality.UNAVAILABLE) for event in events]
 
 
 def _event(alarm: _Active, phase: Phase, time: DeviceTime | None, now: Now) -> Event:

@@ -9,9 +9,9 @@ import contextlib
 from dataclasses import dataclass, field
 from typing import ClassVar, Final
 
+from drivers.byte_device import ByteDevice
 from drivers.clock_offset import ClockOffset, ClockStep
-from drivers.contract import Heard, Message, Now, Outbox, Spec, Transport
-from drivers.gaps import GapCollector
+from drivers.contract import Heard, Now, Spec, Transport
 from drivers.ge_dri.alarms import AlarmTracker, parse_alarms
 from drivers.ge_dri.config import GeDriConfig
 from drivers.ge_dri.frame import LONGEST_FRAME_BYTES, Deframer, Fault
@@ -20,7 +20,7 @@ from drivers.ge_dri.record import DriRecord, MainType, Subrecord, parse
 from drivers.ge_dri.request import CLASSES, MAX_INTERVAL_S, MIN_INTERVAL_S, TX_ALLOWED, numerics_request
 from drivers.ge_dri.schedule import RETRY_NS, Schedule
 from drivers.ge_dri.waves import BY_NAME, KINDS, WaveDecoder
-from ledger.errors import DeviceFault, OurFault
+from ledger.errors import DeviceFault
 from ledger.limits import S_NS
 from ledger.records import Gap, GapCause, Identity, Link, LinkId, LinkState
 
@@ -60,7 +60,7 @@ class _Session:
     waves_silent_since: Now | None = None
 
 
-class GeDri(Outbox):
+class GeDri(ByteDevice):
     """Asks for numerics, waves and alarms, and records what comes.
 
     The values recorded last and the alarms outlive a connection, so that what ended meanwhile is told after it.
@@ -93,11 +93,12 @@ class GeDri(Outbox):
         self._session: _Session | None = None
         self._numerics = NumericsDecoder()
         self._alarms = AlarmTracker()
-        self._gaps = GapCollector()
+        self._silence.follow(self._numerics, self._alarms)
+        self._silence.longest_ns = config.numerics_s * S_NS + RETRY_NS
 
-    # What the shell calls -------------------------------------------------------------------------------------
+    # What the base calls --------------------------------------------------------------------------------------
 
-    def link_up(self, link: LinkId, peer: str, now: Now) -> None:
+    def opened(self, link: LinkId, peer: str, now: Now) -> None:
         """The port is open: ask for everything."""
         config = self._config
         schedule = Schedule(config.numerics_s, config.classes, self._wanted, alarms=config.carescape)
@@ -105,12 +106,10 @@ class GeDri(Outbox):
         for frame in schedule.start(now.mono_ns):
             self.send(link, frame)
 
-    def receive(self, link: LinkId, data: bytes | Message, now: Now) -> None:
-        """Bytes of the line. Raises OurFault for a Message: no transport of this driver makes one."""
-        if isinstance(data, Message):
-            raise OurFault("ge-dri.message", "a serial driver was handed a framed message")
+    def heard(self, data: bytes, now: Now) -> None:
+        """Bytes of the line."""
         session = self._session
-        if session is None or session.link != link:
+        if session is None:
             return
         for item in session.deframer.feed(data):
             if isinstance(item, Fault):
@@ -118,22 +117,14 @@ class GeDri(Outbox):
             else:
                 self._take(session, item, now)
 
-    def link_down(self, link: LinkId, reason: str, now: Now) -> None:
-        """The port is gone; say what was begun and never ended."""
-        session = self._session
-        if session is None or session.link != link:
-            return
-        fault = session.deframer.abandon()
-        if fault is not None:
-            self._lost(session, fault.cause, fault.lost_bytes, "cut by the end of the connection", now)
-        for gap in self._gaps.take(now, everything=True):
-            self.emit(gap)
-        self._session = None
+    def closed(self, now: Now) -> int:
+        """The port is gone."""
+        session, self._session = self._session, None
+        fault = session.deframer.abandon() if session is not None else None
+        return fault.lost_bytes if fault is not None else 0
 
-    def wake(self, now: Now) -> None:
-        """Tell the gaps that are due and ask again for what did not come."""
-        for gap in self._gaps.take(now):
-            self.emit(gap)
+    def woken(self, now: Now) -> None:
+        """Ask again for what did not come."""
         session = self._session
         if session is None:
             return
@@ -143,10 +134,9 @@ class GeDri(Outbox):
         for frame in due.frames:
             self.send(session.link, frame)
 
-    def deadline_ns(self) -> int | None:
-        """When ``wake`` is wanted."""
-        deadlines = [self._gaps.deadline_ns(), self._session.schedule.deadline_ns() if self._session else None]
-        return min((deadline for deadline in deadlines if deadline is not None), default=None)
+    def due_ns(self) -> int | None:
+        """When to ask again."""
+        return self._session.schedule.deadline_ns() if self._session is not None else None
 
     # Records --------------------------------------------------------------------------------------------------
 
@@ -161,6 +151,7 @@ class GeDri(Outbox):
         session.heard_at = now
         if record.main_type == MainType.PHYSIOLOGICAL:
             session.schedule.heard(MainType.PHYSIOLOGICAL, now.mono_ns)
+            self._silence.heard(now)
             self._physiological(session, record, now)
         elif record.main_type == MainType.WAVEFORM:
             session.schedule.heard(MainType.WAVEFORM, now.mono_ns)
@@ -222,7 +213,7 @@ class GeDri(Outbox):
 
     def _waveforms(self, session: _Session, record: DriRecord, now: Now) -> None:
         if session.waves_silent_since is not None:
-            self._silence(session.waves_silent_since, now, "waves came again")
+            self._silent(session.waves_silent_since, now, "waves came again")
             session.waves_silent_since = None
         session.waves_heard_at = now
         for part in record.subrecords:
@@ -278,12 +269,12 @@ class GeDri(Outbox):
     def _waves_silent(self, session: _Session, now: Now) -> None:
         heard_at = session.waves_heard_at
         if heard_at is not None and session.waves_silent_since is None:
-            self._silence(heard_at, now, "no waves came; asked again")
+            self._silent(heard_at, now, "no waves came; asked again")
             session.waves_silent_since = now
         session.waves_due = None
         session.waves_seen.clear()
 
-    def _silence(self, since: Now, now: Now, detail: str) -> None:
+    def _silent(self, since: Now, now: Now, detail: str) -> None:
         self.emit(Gap(at_ns=now.utc_ns, cause="silence", since_ns=since.utc_ns, until_ns=now.utc_ns, detail=detail))
 
     def _tell_missing_waves(self, session: _Session, now: Now) -> None:
@@ -293,5 +284,5 @@ class GeDri(Outbox):
         missing = [KINDS[number].name for number in self._wanted if number not in session.waves_seen]
         if missing and now.mono_ns - session.waves_due.mono_ns >= RETRY_NS:
             detail = f"asked for but not sent: {', '.join(missing)} (no such module, or too many waves)"
-            self._silence(session.waves_due, now, detail)
+            self._silent(session.waves_due, now, detail)
             session.waves_seen.update(self._wanted)

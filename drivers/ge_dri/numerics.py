@@ -86,6 +86,10 @@ class NumericsDecoder:
         self._shown = ShownValues()
         self._marker: int | None = None
 
+    def silent(self, now: Now) -> Iterator[Numeric]:
+        """The monitor fell silent: nothing it showed holds."""
+        return self._shown.silent(now)
+
     def decode(self, data: bytes, aux: Aux | None, now: Now) -> list[Record]:
         """Records of one physiological subrecord. Raises DeviceFault ``ge-dri.bad-record``."""
         if len(data) < PHYSIOLOGICAL_BYTES:

@@ -6,13 +6,12 @@ Source: two public programs for the polling protocol, one for the block protocol
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import ClassVar, Final
 
+from drivers.byte_device import ByteDevice
 from drivers.clock_offset import ClockOffset, ClockStep
-from drivers.contract import Heard, Message, Now, Outbox, Spec, Transport
-from drivers.gaps import GapCollector
+from drivers.contract import Heard, Now, Spec, Transport
 from drivers.hamilton import block, poll
 from drivers.hamilton.block import GROUPS, SEND_VALUES, VERSIONS, Block, Subscription, parse_block
 from drivers.hamilton.clock import ClockParts
@@ -20,9 +19,9 @@ from drivers.hamilton.config import HamiltonConfig
 from drivers.hamilton.frame import MOST_FRAME_BYTES, Deframer, Lost, block_body
 from drivers.hamilton.poll import CLOCK, NAMES, SOFTWARE_VERSION, VENTILATOR_NUMBER, Poller, parse_answer, parse_value
 from drivers.hamilton.values import Values
-from ledger.errors import DeviceFault, OurFault
+from ledger.errors import DeviceFault
 from ledger.limits import S_NS
-from ledger.records import GapCause, Identity, Link, LinkId, LinkState, Record
+from ledger.records import GapCause, Identity, Link, LinkId, LinkState
 
 _POLL_FRAME: Final = re.compile(rb"\x02[\x1e-\x7f][ 0-9.\-]{5}\x03\r")
 _MESSAGES_WITHOUT_NAME: Final = 3
@@ -63,7 +62,7 @@ def recognise(data: bytes) -> Heard | None:
     return Heard(answers, "Hamilton ventilator, polling protocol") if answers else None
 
 
-class Hamilton(Outbox):
+class Hamilton(ByteDevice):
     """Has the ventilator send (block), or asks for one parameter after another (poll)."""
 
     spec: ClassVar[Spec[HamiltonConfig]] = Spec(
@@ -87,23 +86,21 @@ class Hamilton(Outbox):
         self._config = config
         self._session: _Session | None = None
         self._values = Values(config)
-        self._gaps = GapCollector()
+        self._silence.follow(self._values)
 
-    # What the shell calls -------------------------------------------------------------------------------------
+    # What the base calls --------------------------------------------------------------------------------------
 
-    def link_up(self, link: LinkId, peer: str, now: Now) -> None:
+    def opened(self, link: LinkId, peer: str, now: Now) -> None:
         """The port is open: begin to ask."""
         polls = self._config.protocol == "poll"
         dialogue = Poller(self._config, now.mono_ns) if polls else Subscription(now.mono_ns)
         self._session = _Session(link, peer, dialogue)
         self._proceed(self._session, now)
 
-    def receive(self, link: LinkId, data: bytes | Message, now: Now) -> None:
-        """Bytes of the line. Raises OurFault for a Message: no transport of this driver makes one."""
-        if isinstance(data, Message):
-            raise OurFault("hamilton.message", "a serial driver was handed a framed message")
+    def heard(self, data: bytes, now: Now) -> None:
+        """Bytes of the line."""
         session = self._session
-        if session is None or session.link != link:
+        if session is None:
             return
         if isinstance(session.dialogue, Poller):
             data = data.translate(None, poll.FLOW_CONTROL)
@@ -114,29 +111,19 @@ class Hamilton(Outbox):
                 self._frame(session, item, now)
             self._proceed(session, now)
 
-    def link_down(self, link: LinkId, reason: str, now: Now) -> None:
-        """The port is gone; say what was begun and never ended."""
-        session = self._session
-        if session is None or session.link != link:
-            return
-        left = session.deframer.abandon()
-        if left:
-            self._gaps.add("framing", now, left, "cut by the end of the connection")
-        self._emit_all(self._gaps.take(now, everything=True))
-        self._session = None
+    def closed(self, now: Now) -> int:
+        """The port is gone."""
+        session, self._session = self._session, None
+        return session.deframer.abandon() if session is not None else 0
 
-    def wake(self, now: Now) -> None:
-        """Tell the gaps that are due and ask what is due."""
-        self._emit_all(self._gaps.take(now))
+    def woken(self, now: Now) -> None:
+        """Ask what is due."""
         if self._session is not None:
             self._proceed(self._session, now)
 
-    def deadline_ns(self) -> int | None:
-        """When ``wake`` is wanted."""
-        due = [self._gaps.deadline_ns()]
-        if self._session is not None:
-            due.append(self._session.dialogue.deadline_ns())
-        return min((at_ns for at_ns in due if at_ns is not None), default=None)
+    def due_ns(self) -> int | None:
+        """When to ask again."""
+        return self._session.dialogue.deadline_ns() if self._session is not None else None
 
     def _proceed(self, session: _Session, now: Now) -> None:
         for request in session.dialogue.due(now.mono_ns):
@@ -151,6 +138,7 @@ class Hamilton(Outbox):
             else:
                 message = parse_block(block_body(frame))
                 session.dialogue.heard(now.mono_ns)
+                self._silence.heard(now)
                 self._block(session, message, now)
         except DeviceFault as fault:
             self._gaps.add(_CAUSES.get(fault.id, "undecodable"), now, len(frame), fault.text)
@@ -160,6 +148,7 @@ class Hamilton(Outbox):
         if not poller.believes(answer):
             raise DeviceFault("hamilton.answer", "an answer to another question")
         poller.answered(answer, now.mono_ns)
+        self._silence.heard(now)
         if answer.number in NAMES:
             session.names[answer.number] = answer.text or ""
             if answer.number == SOFTWARE_VERSION:
@@ -167,7 +156,7 @@ class Hamilton(Outbox):
         elif answer.number in CLOCK:
             self._clock(session, answer.number, answer.text or "", now)
         else:
-            self._emit_all(self._values.polled(answer, now))
+            self.emit_all(self._values.polled(answer, now))
 
     def _block(self, session: _Session, message: Block, now: Now) -> None:
         session.messages += 1
@@ -179,7 +168,7 @@ class Hamilton(Outbox):
                 session.unread.add(group)
                 self._gaps.add("undecodable", now, None, f"group {group:02X} is not decoded, only kept raw")
         known = tuple(record for record in message.records if record.group in GROUPS and record.group != VERSIONS)
-        self._emit_all(self._values.told(Block(message.groups, known), now))
+        self.emit_all(self._values.told(Block(message.groups, known), now))
 
     def _identified(self, session: _Session, identity: Identity, now: Now) -> None:
         before = session.identity
@@ -201,10 +190,6 @@ class Hamilton(Outbox):
         elif outcome is not None:
             self.emit(outcome)
         session.clock_at = now
-
-    def _emit_all(self, records: Iterable[Record]) -> None:
-        for record in records:
-            self.emit(record)
 
 
 def _identity(now: Now, *, serial: str = "", software: str = "", protocol: str) -> Identity:

@@ -27,7 +27,7 @@ FLOW_CONTROL: Final = b"\x11\x13"
 """XON and XOFF, which may come between answers and are part of none."""
 
 _REFUSED: Final = b"RERROR"
-_NO_VALUE: Final = re.compile(r"9{4}\.?|999\.9|99\.99")
+_NO_VALUE: Final = re.compile(r"9{4,5}\.?|999\.9|99\.99")
 _PAUSE_NS: Final = 36_000_000
 _ANSWER_NS: Final = 500_000_000
 _REFUSED_AGAIN_NS: Final = 300 * S_NS

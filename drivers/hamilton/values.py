@@ -29,6 +29,11 @@ class Values:
         self._alarms = Conditions()
         self._polled_alarms: dict[int, Condition] = {}
 
+    def silent(self, now: Now) -> Iterator[Record]:
+        """The ventilator fell silent: nothing it showed holds."""
+        yield from self._shown.silent(now)
+        yield from self._alarms.silent(now)
+
     def polled(self, answer: Answer, now: Now) -> Iterator[Record]:
         """An answer of the polling protocol, which has no checksum."""
         parameter = POLLED[answer.number]

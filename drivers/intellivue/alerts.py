@@ -7,7 +7,7 @@ number; its text is the monitor's language and ties nothing.
 from __future__ import annotations
 
 import struct
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
 from drivers.contract import Now
@@ -103,11 +103,12 @@ def _alarm(letter: str, fields: list[int], info: bytes) -> Alarm:
 class AlarmTracker:
     """Follows the alarms from list to list, and whether alarms are off or paused as a whole."""
 
-    __slots__ = ("_active", "_condition")
+    __slots__ = ("_active", "_condition", "_untold")
 
     def __init__(self) -> None:
         self._active: dict[int, dict[str, Alarm]] = {list_id: {} for list_id in _KINDS}
         self._condition: int | None = None
+        self._untold: set[int] = set()
 
     def update(self, told: dict[int, bytes], time: DeviceTime | None, mode: Quality, now: Now) -> list[Event]:
         """What changed: ends first, then changes and starts. A list that is not told leaves its alarms as they are.
@@ -133,11 +134,27 @@ class AlarmTracker:
                 known = before.get(alarm_id)
                 if known is None:
                     events.append(_event(alarm, kind, "start", time, mode, now))
-                elif _shown(known) != _shown(alarm):
-                    events.append(_event(alarm, kind, "change", time, mode, now))
+                elif _shown(known) != _shown(alarm) or list_id in self._untold:
+                    phase: Phase = "change" if _shown(known) != _shown(alarm) else "continue"
+                    events.append(_event(alarm, kind, phase, time, mode, now))
+            self._untold.discard(list_id)
         if condition is not None and condition != self._condition:
             self._condition = condition
             events.append(_condition_event(condition, time, now))
+        return events
+
+    def silent(self, now: Now) -> list[Event]:
+        """The monitor fell silent: whether they are still active nobody can tell until the next list."""
+        events = [
+            _event(alarm, _KINDS[list_id][1], "change", None, Quality.UNAVAILABLE, now)
+            for list_id, alarms in self._active.items()
+            if list_id not in self._untold
+            for alarm in alarms.values()
+        ]
+        self._untold = set(self._active)
+        if self._condition is not None:
+            events.append(replace(_condition_event(self._condition, None, now), quality=Quality.UNAVAILABLE))
+            self._condition = None
         return events
 
 

@@ -9,8 +9,8 @@ import re
 from dataclasses import dataclass, field
 from typing import ClassVar, Final
 
-from drivers.contract import Message, Now, Outbox, Spec, Transport
-from drivers.gaps import GapCollector
+from drivers.byte_device import ByteDevice
+from drivers.contract import Now, Spec, Transport
 from drivers.intellivue import requests
 from drivers.intellivue.config import IntelliVueConfig
 from drivers.intellivue.frame import LONGEST_FRAME_BYTES, Deframer, Fault, encode
@@ -35,7 +35,7 @@ from drivers.intellivue.session import (
     parse_accept,
 )
 from drivers.intellivue.values import entries
-from ledger.errors import DeviceFault, OurFault
+from ledger.errors import DeviceFault
 from ledger.records import Link, LinkId, LinkState, Setting
 
 _ADDRESS: Final = re.compile(r"[^/]*:\d+")
@@ -66,7 +66,7 @@ class _Session:
     is_refused: bool = False
 
 
-class IntelliVue(Outbox):
+class IntelliVue(ByteDevice):
     """Associates with one monitor, polls all it has and records what comes, asked for by this driver or not."""
 
     spec: ClassVar[Spec[IntelliVueConfig]] = Spec(
@@ -91,13 +91,13 @@ class IntelliVue(Outbox):
         self._config = config
         self._wave_list = tuple(text_id for name in config.wave_list if (text_id := text_id_of(name)) is not None)
         self._lasting = Lasting(config.demographics == "all")
-        self._gaps = GapCollector()
+        self._silence.follow(self._lasting.numerics, self._lasting.alarms)
         self._session: _Session | None = None
         self._invoke_id = 0
 
-    # What the shell calls -------------------------------------------------------------------------------------
+    # What the base calls --------------------------------------------------------------------------------------
 
-    def link_up(self, link: LinkId, peer: str, now: Now) -> None:
+    def opened(self, link: LinkId, peer: str, now: Now) -> None:
         """The port is open: ask for an association."""
         interface = self._config.interface
         framed = interface == "rs232" or (interface == "auto" and not _ADDRESS.fullmatch(peer))
@@ -107,12 +107,10 @@ class IntelliVue(Outbox):
         session.schedule.begin(now.mono_ns)
         self._say(session, now)
 
-    def receive(self, link: LinkId, data: bytes | Message, now: Now) -> None:
-        """Bytes of the line, or one datagram. Raises OurFault for a Message: no transport of this driver makes one."""
-        if isinstance(data, Message):
-            raise OurFault("intellivue.message", "a driver of bytes was handed a framed message")
+    def heard(self, data: bytes, now: Now) -> None:
+        """Bytes of the line, or one datagram."""
         session = self._session
-        if session is None or session.link != link:
+        if session is None:
             return
         if not session.settled:
             session.settled = True
@@ -126,29 +124,20 @@ class IntelliVue(Outbox):
             else:
                 self._take(session, item, now)
 
-    def link_down(self, link: LinkId, reason: str, now: Now) -> None:
-        """The port is gone; say what was begun and never ended."""
-        session = self._session
-        if session is None or session.link != link:
-            return
-        fault = session.deframer.abandon()
-        if fault is not None:
-            self._gaps.add(fault.cause, now, fault.lost_bytes, "cut by the end of the connection")
-        for gap in self._gaps.take(now, everything=True):
-            self.emit(gap)
-        self._session = None
+    def closed(self, now: Now) -> int:
+        """The port is gone."""
+        session, self._session = self._session, None
+        fault = session.deframer.abandon() if session is not None else None
+        return fault.lost_bytes if fault is not None else 0
 
-    def wake(self, now: Now) -> None:
-        """Tell the gaps that are due and say what it is time for."""
-        for gap in self._gaps.take(now):
-            self.emit(gap)
+    def woken(self, now: Now) -> None:
+        """Say what it is time for."""
         if self._session is not None:
             self._say(self._session, now)
 
-    def deadline_ns(self) -> int | None:
-        """When ``wake`` is wanted."""
-        deadlines = [self._gaps.deadline_ns(), self._session.schedule.deadline_ns() if self._session else None]
-        return min((deadline for deadline in deadlines if deadline is not None), default=None)
+    def due_ns(self) -> int | None:
+        """When something is to be said."""
+        return self._session.schedule.deadline_ns() if self._session is not None else None
 
     # What we say ----------------------------------------------------------------------------------------------
 
@@ -238,7 +227,7 @@ class IntelliVue(Outbox):
         if not session.is_refused:
             session.is_refused = True
             reason = "the monitor refuses an association: another client has it, or its data export is not set up"
-            self._link(session, "refused", reason, now)
+            self._told_link(session, "refused", reason, now)
 
     def _ended(self, session: _Session, kind: Kind, now: Now) -> None:
         if kind is Kind.RELEASE_REQUEST:
@@ -253,6 +242,8 @@ class IntelliVue(Outbox):
             self._error(session, remote, now)
         elif remote.code == Command.CONFIRMED_ACTION:
             reply, records = session.results.take(remote, now)
+            if reply is not None:
+                self._silence.heard(now)
             for record in records:
                 self.emit(record)
             if reply is not None:
@@ -273,7 +264,7 @@ class IntelliVue(Outbox):
         session.schedule.created(session.without, now.mono_ns)
         if not session.is_identified:
             session.is_identified = True
-            self._link(session, "identified", "", now)
+            self._told_link(session, "identified", "", now)
 
     def _error(self, session: _Session, remote: Remote, now: Now) -> None:
         item = session.asked.get(remote.invoke_id)
@@ -310,7 +301,7 @@ class IntelliVue(Outbox):
         if missing:
             self._gaps.add("device_gap", now, None, f"not exported though in wave_list: {', '.join(missing)}")
 
-    def _link(self, session: _Session, state: LinkState, reason: str, now: Now) -> None:
+    def _told_link(self, session: _Session, state: LinkState, reason: str, now: Now) -> None:
         self.emit(Link(at_ns=now.utc_ns, link=session.link, state=state, peer=session.peer, reason=reason))
 
 

@@ -83,6 +83,12 @@ class NumericsDecoder:
         alive = {_identity(track.numeric) for track in self._tracks.values()}
         return [none for numeric in ended if _identity(numeric) not in alive for none in _withdrawn(numeric, now)]
 
+    def silent(self, now: Now) -> list[Numeric]:
+        """No answers come: one UNAVAILABLE for each value."""
+        tracks = list(self._tracks.values())
+        self._tracks.clear()
+        return [none for track in tracks for none in _withdrawn(track.numeric, now)]
+
     def resume(self, now: Now) -> None:
         """Answers come again after none did: give each object its time to come."""
         for track in self._tracks.values():

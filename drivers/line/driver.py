@@ -51,31 +51,25 @@ class Line(LineDevice):
         self._poll = config.poll.text.encode("ascii") if config.poll is not None else b""
         self._poll_due_ns: int | None = None
         self._shown = ShownValues()
+        self._silence.follow(self._shown)
+        self._silence.longest_ns = round(config.silence_s * S_NS)
         asked = (Sendable(re.compile(re.escape(self._poll)), "the configured question"),) if self._poll else ()
         # of this device, not of the class: the shell lets out what the instance declares
         self.spec = replace(type(self).spec, tx_allowed=asked, silence_s=config.silence_s)  # type: ignore[misc]
 
-    def link_up(self, link: LinkId, peer: str, now: Now) -> None:
+    def opened(self, link: LinkId, peer: str, now: Now) -> None:
         """The port is open: ask the first time."""
-        super().link_up(link, peer, now)
+        super().opened(link, peer, now)
         self._ask(now)
 
-    def link_down(self, link: LinkId, reason: str, now: Now) -> None:
-        """The port is gone: ask no more."""
-        super().link_down(link, reason, now)
-        if self._session is None:
-            self._poll_due_ns = None
-
-    def wake(self, now: Now) -> None:
-        """Tell the gaps that are due, and ask again."""
-        super().wake(now)
+    def woken(self, now: Now) -> None:
+        """Ask again."""
         if self._poll_due_ns is not None and self._poll_due_ns <= now.mono_ns:
             self._ask(now)
 
-    def deadline_ns(self) -> int | None:
-        """When ``wake`` is wanted."""
-        due = [due_ns for due_ns in (super().deadline_ns(), self._poll_due_ns) if due_ns is not None]
-        return min(due, default=None)
+    def due_ns(self) -> int | None:
+        """When to ask."""
+        return self._poll_due_ns
 
     def read(self, session: LineSession, line: bytes, now: Now) -> None:
         """One line. Raises DeviceFault when it is like none of the configured ones."""

@@ -54,6 +54,10 @@ class ActiveLists:
         """Modes and states of the device that began, changed or ended."""
         return self._update(page, [_mode(page, code, text) for code, text in texts], now)
 
+    def silent(self, now: Now) -> list[Event]:
+        """The device fell silent: whether they are still active nobody can tell until their next list."""
+        return [event for active in self._active.values() for event in active.silent(now)]
+
     def _update(self, page: str, active: Iterable[Condition], now: Now) -> list[Event]:
         return self._active.setdefault(page, Conditions()).update(active, now)
 

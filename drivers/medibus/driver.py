@@ -9,13 +9,13 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import ClassVar, Final
 
+from drivers.byte_device import ByteDevice
 from drivers.clock_offset import ClockOffset, ClockStep
-from drivers.contract import Message, Now, Outbox, Spec, Transport
-from drivers.gaps import GapCollector
+from drivers.contract import Now, Spec, Transport
 from drivers.medibus.alarms import ActiveLists
 from drivers.medibus.codes import speaks_x
 from drivers.medibus.config import MedibusConfig, candidates
-from drivers.medibus.dialogue import SILENCE_NS, Dialogue
+from drivers.medibus.dialogue import RESPONSE_NS, SILENCE_NS, Dialogue
 from drivers.medibus.frame import MAX_RESPONSE_BYTES, Command, Deframer, Fast, Fault, Flow, Item, Response, command
 from drivers.medibus.realtime import RealtimeFault, RealtimeReader, StreamConfig, parse_config
 from drivers.medibus.recognise import recognise
@@ -32,9 +32,9 @@ from drivers.medibus.slow import (
 )
 from drivers.medibus.values import Values
 from drivers.medibus.waves import WaveTracks
-from ledger.errors import DeviceFault, OurFault
+from ledger.errors import DeviceFault
 from ledger.limits import S_NS
-from ledger.records import Gap, GapCause, Identity, Link, LinkId, LinkState, Record
+from ledger.records import Gap, GapCause, Identity, Link, LinkId, LinkState
 
 _UNREAD_REMEMBERED: Final = 32
 _FAST_BYTES: Final = bytes(range(0x80, 0x100))
@@ -69,7 +69,7 @@ class _Session:
     """When the dialogue wants to be asked again; never too late: fast data only put it off."""
 
 
-class Medibus(Outbox):
+class Medibus(ByteDevice):
     """Asks for values, limits, alarms, settings, texts and waves, answers what the device asks, records what comes.
 
     The values recorded last and the alarms outlive a connection, so that what ended meanwhile is told after it.
@@ -102,12 +102,13 @@ class Medibus(Outbox):
         self._session: _Session | None = None
         self._values = Values()
         self._lists = ActiveLists(self._values.limits)
-        self._gaps = GapCollector()
+        self._silence.follow(self._values, self._lists)
+        self._silence.longest_ns = RESPONSE_NS
         self._x = config.dialect == "medibus-x"
 
-    # What the shell calls -------------------------------------------------------------------------------------
+    # What the base calls --------------------------------------------------------------------------------------
 
-    def link_up(self, link: LinkId, peer: str, now: Now) -> None:
+    def opened(self, link: LinkId, peer: str, now: Now) -> None:
         """The port is open: call the device, unless we only listen."""
         dialogue = None if self._config.listen_only else self._dialogue()
         self._session = _Session(link, peer, dialogue)
@@ -115,12 +116,10 @@ class Medibus(Outbox):
             self._say(link, dialogue.start(now.mono_ns))
             self._session.due_ns = dialogue.deadline_ns()
 
-    def receive(self, link: LinkId, data: bytes | Message, now: Now) -> None:
-        """Bytes of the line. Raises OurFault for a Message: no transport of this driver makes one."""
-        if isinstance(data, Message):
-            raise OurFault("medibus.message", "a serial driver was handed a framed message")
+    def heard(self, data: bytes, now: Now) -> None:
+        """Bytes of the line."""
         session = self._session
-        if session is None or session.link != link:
+        if session is None:
             return
         if data.translate(None, _FAST_BYTES):
             session.heard_at = now
@@ -131,31 +130,24 @@ class Medibus(Outbox):
             if now.mono_ns >= session.due_ns or not isinstance(item, Fast):
                 self._proceed(session, now)
 
-    def link_down(self, link: LinkId, reason: str, now: Now) -> None:
-        """The port is gone; say what was begun and never ended."""
-        session = self._session
-        if session is None or session.link != link:
-            return
-        self._emit_all(session.waves.flush())
+    def closed(self, now: Now) -> int:
+        """The port is gone."""
+        session, self._session = self._session, None
+        if session is None:
+            return 0
+        self.emit_all(session.waves.flush())
         fault = session.deframer.abandon()
-        if fault is not None:
-            self._gaps.add(fault.cause, now, fault.lost_bytes, "cut by the end of the connection")
-        self._emit_all(self._gaps.take(now, everything=True))
-        self._session = None
+        return fault.lost_bytes if fault is not None else 0
 
-    def wake(self, now: Now) -> None:
-        """Tell the gaps that are due and say what is due."""
-        self._emit_all(self._gaps.take(now))
+    def woken(self, now: Now) -> None:
+        """Say what is due."""
         if self._session is not None:
             self._proceed(self._session, now)
 
-    def deadline_ns(self) -> int | None:
-        """When ``wake`` is wanted."""
+    def due_ns(self) -> int | None:
+        """When something is to be said."""
         session = self._session
-        deadlines = [self._gaps.deadline_ns()]
-        if session is not None and session.dialogue is not None:
-            deadlines.append(session.due_ns)
-        return min((deadline for deadline in deadlines if deadline is not None), default=None)
+        return session.due_ns if session is not None and session.dialogue is not None else None
 
     # Sending --------------------------------------------------------------------------------------------------
 
@@ -235,6 +227,7 @@ class Medibus(Outbox):
     def _response(self, session: _Session, response: Response, now: Now) -> None:
         code, dialogue = response.code, session.dialogue
         session.answered_at = now
+        self._silence.heard(now)
         try:
             self._read(session, response, now)
         except DeviceFault as fault:
@@ -250,11 +243,11 @@ class Medibus(Outbox):
         code, data, page = response.code, response.data, f"{response.code:02X}"
         if code in _VALUE_PAGES:
             width = SETTING_BYTES if code == Code.SETTINGS else MEASURED_BYTES
-            self._emit_all(self._values.take(page, parse_values(data, width), now, x=self._x))
+            self.emit_all(self._values.take(page, parse_values(data, width), now, x=self._x))
         elif code in _ALARM_PAGES:
-            self._emit_all(self._lists.alarms(page, parse_alarms(data), now, x=self._x))
+            self.emit_all(self._lists.alarms(page, parse_alarms(data), now, x=self._x))
         elif code == Code.TEXTS:
-            self._emit_all(self._lists.texts(page, parse_texts(data), now))
+            self.emit_all(self._lists.texts(page, parse_texts(data), now))
         elif code == Code.DATE_TIME:
             self._date_time(session, data, now)
         elif code == Code.IDENTIFY:
@@ -339,11 +332,11 @@ class Medibus(Outbox):
             self._configure_waves(session, tuple(by_code[code] for code, _ in pairs), max(1, multiplier))
 
     def _configure_waves(self, session: _Session, streams: tuple[StreamConfig, ...], multiplier: int) -> None:
-        self._emit_all(session.waves.configure(streams, multiplier, x=self._x))
+        self.emit_all(session.waves.configure(streams, multiplier, x=self._x))
         session.reader.reset()
 
     def _forget_waves(self, session: _Session) -> None:
-        self._emit_all(session.waves.forget())
+        self.emit_all(session.waves.forget())
         session.reader.reset()
 
     def _fast(self, session: _Session, data: bytes, now: Now) -> None:
@@ -356,17 +349,17 @@ class Medibus(Outbox):
                 session.waves.fault()
                 continue
             if session.waves_silent_since is not None:
-                self._silence(session.waves_silent_since, now, "waves came again")
+                self._silent(session.waves_silent_since, now, "waves came again")
                 session.waves_silent_since = None
             session.fast_at = now
             if session.dialogue is not None:
                 session.dialogue.heard_fast(now.mono_ns)
-            self._emit_all(session.waves.take(found, now))
+            self.emit_all(session.waves.take(found, now))
 
     def _waves_stopped(self, session: _Session, now: Now) -> None:
-        self._emit_all(session.waves.flush())
+        self.emit_all(session.waves.flush())
         if session.waves_silent_since is None and session.fast_at is not None:
-            self._silence(session.fast_at, now, "no waves came; asked again")
+            self._silent(session.fast_at, now, "no waves came; asked again")
             session.waves_silent_since = now
 
     # What is missing ------------------------------------------------------------------------------------------
@@ -374,12 +367,15 @@ class Medibus(Outbox):
     def _lost_link(self, session: _Session, now: Now, detail: str) -> None:
         """Say so, unless nothing at all came: that is the shell's to tell."""
         session.anew = True
+        answered_ns = session.answered_at.mono_ns if session.answered_at is not None else 0
+        if detail or now.mono_ns - answered_ns >= SILENCE_NS:  # answers to another computer's questions tell as much
+            self.fell_silent(now)
         heard = max((at.mono_ns for at in (session.heard_at, session.fast_at) if at is not None), default=0)
         if detail or now.mono_ns - heard < SILENCE_NS:
             since = session.answered_at or now
-            self._silence(since, now, detail or "the device gave no answer; called anew")
+            self._silent(since, now, detail or "the device gave no answer; called anew")
 
-    def _silence(self, since: Now, now: Now, detail: str) -> None:
+    def _silent(self, since: Now, now: Now, detail: str) -> None:
         self.emit(Gap(at_ns=now.utc_ns, cause="silence", since_ns=since.utc_ns, until_ns=now.utc_ns, detail=detail))
 
     def _tell_once(self, session: _Session, cause: GapCause, detail: str, now: Now) -> None:
@@ -387,7 +383,3 @@ class Medibus(Outbox):
             return
         session.told.add(detail)
         self.emit(Gap(at_ns=now.utc_ns, cause=cause, since_ns=now.utc_ns, until_ns=now.utc_ns, detail=detail))
-
-    def _emit_all(self, records: Iterable[Record]) -> None:
-        for record in records:
-            self.emit(record)

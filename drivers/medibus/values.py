@@ -41,6 +41,12 @@ class Values:
         self._kept[page] = after
         yield from shown.withdraw(now.utc_ns, lambda code: code not in after)
 
+    def silent(self, now: Now) -> Iterator[Numeric]:
+        """The device fell silent: what it measured does not hold; limits and settings stay."""
+        for page in _MEASURED:
+            if page in self._shown:
+                yield from self._shown[page].silent(now)
+
     def limits(self, code: str) -> tuple[Decimal | None, Decimal | None]:
         """The low and high alarm limit of a measured value of code page 1."""
         low, high = (self._kept.get(page, {}).get(code) for page in (_LOW, _HIGH))

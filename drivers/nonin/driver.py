@@ -14,10 +14,10 @@ from typing import ClassVar, Final, Literal
 
 import msgspec
 
+from drivers.byte_device import ByteDevice
 from drivers.conditions import Condition, Conditions
-from drivers.contract import Heard, Message, Now, Outbox, Spec, Transport
+from drivers.contract import Heard, Now, Spec, Transport
 from drivers.fixed_frames import FixedFrames, Skipped
-from drivers.gaps import GapCollector
 from drivers.nonin.packet import (
     FRAME_BYTES,
     PACKET_FRAMES,
@@ -33,7 +33,6 @@ from drivers.nonin.packet import (
     parse_packet,
 )
 from drivers.shown_values import ShownValues
-from ledger.errors import OurFault
 from ledger.limits import S_NS
 from ledger.records import EventKind, Identity, Link, LinkId, LinkState, Numeric, Quality, Wave
 
@@ -93,7 +92,7 @@ def recognise(data: bytes) -> Heard | None:
     return None
 
 
-class Nonin(Outbox):
+class Nonin(ByteDevice):
     """Reads frames; what was shown last and the conditions outlive a connection."""
 
     spec: ClassVar[Spec[NoninConfig]] = Spec(
@@ -114,25 +113,23 @@ class Nonin(Outbox):
         super().__init__()
         self._format: DataFormat = config.data_format
         self._session: _Session | None = None
-        self._gaps = GapCollector()
         self._shown = ShownValues()
         self._told: dict[str, Numeric] = {}
         self._told_ns = 0
         self._conditions = Conditions()
+        self._silence.follow(self._shown, self._conditions)
 
-    # What the shell calls -------------------------------------------------------------------------------------
+    # What the base calls --------------------------------------------------------------------------------------
 
-    def link_up(self, link: LinkId, peer: str, now: Now) -> None:
+    def opened(self, link: LinkId, peer: str, now: Now) -> None:
         """The port is open."""
         self._session = _Session(link, peer, FixedFrames(FRAME_BYTES, _IS_FRAME[self._format]))
         self._told.clear()
 
-    def receive(self, link: LinkId, data: bytes | Message, now: Now) -> None:
-        """Bytes of the line. Raises OurFault for a Message: no transport of this driver makes one."""
-        if isinstance(data, Message):
-            raise OurFault("nonin.message", "a serial driver was handed a framed message")
+    def heard(self, data: bytes, now: Now) -> None:
+        """Bytes of the line."""
         session = self._session
-        if session is None or session.link != link:
+        if session is None:
             return
         for item in session.frames.feed(data):
             if isinstance(item, Skipped):
@@ -140,27 +137,13 @@ class Nonin(Outbox):
             else:
                 self._frame(session, parse_frame(item, self._format), now)
 
-    def link_down(self, link: LinkId, reason: str, now: Now) -> None:
-        """The port is gone; say what was begun and never ended."""
-        session = self._session
-        if session is None or session.link != link:
-            return
+    def closed(self, now: Now) -> int:
+        """The port is gone."""
+        session, self._session = self._session, None
+        if session is None:
+            return 0
         self._flush_wave(session, now)
-        left = session.frames.abandon()
-        if left:
-            self._gaps.add("framing", now, left, "cut by the end of the connection")
-        for gap in self._gaps.take(now, everything=True):
-            self.emit(gap)
-        self._session = None
-
-    def wake(self, now: Now) -> None:
-        """Tell the gaps that are due."""
-        for gap in self._gaps.take(now):
-            self.emit(gap)
-
-    def deadline_ns(self) -> int | None:
-        """When ``wake`` is wanted."""
-        return self._gaps.deadline_ns()
+        return session.frames.abandon()
 
     # Frames and packets ---------------------------------------------------------------------------------------
 
@@ -235,6 +218,7 @@ class Nonin(Outbox):
         packet = parse_packet(bytes(frame.data for frame in frames))
         status = reduce(or_, (frame.status for frame in frames))  # each frame has its own; some bits last one pulse
         self._identify(session, packet, now)
+        self._silence.heard(now)
         doubt = status & _DOUBTFUL
         repeat = now.mono_ns - self._told_ns >= _REPEAT_NS
         self._told_ns = now.mono_ns if repeat else self._told_ns

@@ -7,7 +7,7 @@ checksum, so one counts only when its fields have the widths of the one before.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from typing import ClassVar, Final, cast
 
 from drivers.conditions import Condition, Conditions
@@ -28,7 +28,7 @@ from drivers.pb840.waves import BreathEnd, BreathStart, Sample, WaveBlocks, pars
 from drivers.shown_values import ShownValues
 from ledger.errors import DeviceFault
 from ledger.limits import S_NS
-from ledger.records import DeviceTime, EventKind, Identity, LinkId, Numeric, Priority, Quality, Record, Setting
+from ledger.records import DeviceTime, EventKind, Identity, LinkId, Numeric, Priority, Quality, Setting
 
 _ASK: Final = {"MISCF": b"SNDF\r", "MISCA": b"SNDA\r"}
 _ANSWER_NS: Final = 4 * S_NS
@@ -93,6 +93,8 @@ class Pb840(LineDevice):
         self._shown = ShownValues()
         self._set: dict[str, object] = {}
         self._alarms = Conditions()
+        self._silence.follow(self._shown, self._alarms)
+        self._silence.longest_ns = max(self._silence.longest_ns, round(2 * config.poll_s * S_NS))
         self._begin()
 
     def _begin(self) -> None:
@@ -104,31 +106,28 @@ class Pb840(LineDevice):
         self._unanswered = 0
         self._was_read = False
 
-    # What the shell calls -------------------------------------------------------------------------------------
+    # What the base calls --------------------------------------------------------------------------------------
 
-    def link_up(self, link: LinkId, peer: str, now: Now) -> None:
+    def opened(self, link: LinkId, peer: str, now: Now) -> None:
         """The port is open: ask, unless it sends by itself."""
-        super().link_up(link, peer, now)
+        super().opened(link, peer, now)
         self._begin()
         if self._config.port == "reports":
             self._ask(now)
 
-    def link_down(self, link: LinkId, reason: str, now: Now) -> None:
-        """The port is gone; say what was begun and never ended."""
-        if self._session is not None and self._session.link == link:
-            self._emit_all(self._waves.flush())
-        super().link_down(link, reason, now)
+    def closed(self, now: Now) -> int:
+        """The port is gone."""
+        self.emit_all(self._waves.flush())
+        return super().closed(now)
 
-    def wake(self, now: Now) -> None:
-        """Tell the gaps that are due, and ask again."""
-        super().wake(now)
-        if self._session is not None and self._ask_ns is not None and now.mono_ns >= self._ask_ns:
+    def woken(self, now: Now) -> None:
+        """Ask again."""
+        if self._ask_ns is not None and now.mono_ns >= self._ask_ns:
             self._ask(now)
 
-    def deadline_ns(self) -> int | None:
-        """When ``wake`` is wanted."""
-        wanted = [super().deadline_ns(), self._ask_ns if self._session is not None else None]
-        return min((deadline for deadline in wanted if deadline is not None), default=None)
+    def due_ns(self) -> int | None:
+        """When to ask."""
+        return self._ask_ns
 
     def _ask(self, now: Now) -> None:
         session = self._session
@@ -147,11 +146,11 @@ class Pb840(LineDevice):
         """One line: a report, or one of the waveform port. Raises DeviceFault when it is neither."""
         found = parse_wave_line(line)
         if isinstance(found, Sample):
-            self._emit_all(self._waves.take(found, now))
+            self.emit_all(self._waves.take(found, now))
         elif isinstance(found, BreathStart):
             self._begins(session, found.number, now)
         elif found is None and self._config.port == "waves":
-            self._emit_all(self._waves.lost())
+            self.emit_all(self._waves.lost())
             raise DeviceFault("pb840.wave", "no line of waveforms")
         elif found is None:
             self._unanswered = 0  # it answers, even if this cannot be read
@@ -175,8 +174,8 @@ class Pb840(LineDevice):
         self.identified(session, Identity(at_ns=now.utc_ns, make="Puritan Bennett", model=model, serial=serial,
                                           protocol=report.name))  # fmt: skip
         time = self._clock(session, report, now)
-        self._emit_all(self._values(report, time, now))
-        self._emit_all(self._alarms.update(_conditions(report), now, time))
+        self.emit_all(self._values(report, time, now))
+        self.emit_all(self._alarms.update(_conditions(report), now, time))
 
     def _clock(self, session: LineSession, report: Report, now: Now) -> DeviceTime | None:
         """The ventilator tells whole minutes: only where one begins is its clock known well."""
@@ -205,10 +204,6 @@ class Pb840(LineDevice):
             self._set[slot] = value
             yield from self._shown.show(slot, numeric)
         yield from self._shown.withdraw(now.utc_ns, lambda slot: not slot.startswith(report.name))
-
-    def _emit_all(self, records: Iterable[Record]) -> None:
-        for record in records:
-            self.emit(record)
 
 
 def _numbered(report: Report) -> Iterator[tuple[int, str]]:

@@ -5,13 +5,13 @@ Source: Maquet, SERVO-i / SERVO-s Computer Interface Emulator Reference Manual, 
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import ClassVar, Final
 
+from drivers.byte_device import ByteDevice
 from drivers.conditions import Condition, Conditions
-from drivers.contract import Message, Now, Outbox, Spec, Transport
-from drivers.gaps import GapCollector
+from drivers.contract import Now, Spec, Transport
 from drivers.servo_i.channels import Channel, Known, channel_of
 from drivers.servo_i.config import ServoIConfig
 from drivers.servo_i.dialogue import HELD_NS, Dialogue, Phase
@@ -32,7 +32,7 @@ from drivers.servo_i.stream import (
 )
 from drivers.servo_i.waves import Curves
 from drivers.shown_values import ShownValues
-from ledger.errors import DeviceFault, OurFault
+from ledger.errors import DeviceFault
 from ledger.limits import S_NS
 from ledger.records import Gap, GapCause, Identity, Link, LinkId, LinkState, Numeric, Quality, Record, Setting
 
@@ -63,7 +63,7 @@ class _Session:
     lost_at: Now | None = None
 
 
-class ServoI(Outbox):
+class ServoI(ByteDevice):
     """Asks a ventilator for its channels and records its stream; what was shown last outlives a connection."""
 
     spec: ClassVar[Spec[ServoIConfig]] = Spec(
@@ -87,16 +87,16 @@ class ServoI(Outbox):
         super().__init__()
         self._config = config
         self._session: _Session | None = None
-        self._gaps = GapCollector()
+        self._silence.follow(self)
         self._known = Known()
         self._shown = ShownValues()
         self._set: dict[int, object] = {}
         self._alarms = Conditions()
         self._standby = Conditions()
 
-    # What the shell calls -------------------------------------------------------------------------------------
+    # What the base calls --------------------------------------------------------------------------------------
 
-    def link_up(self, link: LinkId, peer: str, now: Now) -> None:
+    def opened(self, link: LinkId, peer: str, now: Now) -> None:
         """The port is open: call the ventilator, unless we only listen."""
         config = self._config
         if config.listen_only:
@@ -113,44 +113,41 @@ class ServoI(Outbox):
         session = self._session = _Session(link, peer, Dialogue(config, self._known))
         self._say(session, session.dialogue.call(now.mono_ns) if session.dialogue else [], now)
 
-    def receive(self, link: LinkId, data: bytes | Message, now: Now) -> None:
-        """Bytes of the line. Raises OurFault for a Message: no transport of this driver makes one."""
-        if isinstance(data, Message):
-            raise OurFault("servo-i.message", "a serial driver was handed a framed message")
+    def heard(self, data: bytes, now: Now) -> None:
+        """Bytes of the line."""
         session = self._session
-        if session is None or session.link != link:
+        if session is None:
             return
         # Answers and blocks are read by different rules, and one byte may end the ones and begin the others.
         for at in range(len(data)):
             self._byte(session, data[at : at + 1], now)
         self._proceed(session, now)
 
-    def link_down(self, link: LinkId, reason: str, now: Now) -> None:
-        """The port is gone; say what was begun and never ended."""
-        session = self._session
-        if session is None or session.link != link:
-            return
-        self._emit_all(session.curves.settle(Quality.UNCHECKED))
-        begun = session.text.abandon() + session.reader.abandon()
-        if begun:
-            self._gaps.add("framing", now, begun, "cut by the end of the connection")
-        self._emit_all(self._gaps.take(now, everything=True))
-        self._session = None
+    def closed(self, now: Now) -> int:
+        """The port is gone."""
+        session, self._session = self._session, None
+        if session is None:
+            return 0
+        self.emit_all(session.curves.settle(Quality.UNCHECKED))
+        return session.text.abandon() + session.reader.abandon()
 
-    def wake(self, now: Now) -> None:
-        """Tell the gaps that are due and say what is due."""
-        self._emit_all(self._gaps.take(now))
+    def woken(self, now: Now) -> None:
+        """Say what is due."""
         if self._session is not None:
             self._proceed(self._session, now)
 
-    def deadline_ns(self) -> int | None:
-        """When ``wake`` is wanted."""
-        session, gaps_ns = self._session, self._gaps.deadline_ns()
+    def due_ns(self) -> int | None:
+        """When something is to be said."""
+        session = self._session
         if session is None or session.dialogue is None:
-            return gaps_ns
-        held_ns = session.held_ns
-        talk_ns = session.dialogue.deadline_ns() if held_ns is None else held_ns + HELD_NS
-        return talk_ns if gaps_ns is None else min(talk_ns, gaps_ns)
+            return None
+        return session.dialogue.deadline_ns() if session.held_ns is None else session.held_ns + HELD_NS
+
+    def silent(self, now: Now) -> Iterator[Record]:
+        """The ventilator fell silent: what it measured does not hold, and nobody knows of its alarms."""
+        yield from self._shown.withdraw(now.utc_ns, lambda slot: slot < "300")
+        yield from self._alarms.silent(now)
+        yield from self._standby.silent(now)
 
     # Sending --------------------------------------------------------------------------------------------------
 
@@ -208,7 +205,7 @@ class ServoI(Outbox):
         session.tail = (session.tail + byte)[-len(_GREETING) :]
         if dialogue is not None and session.tail == _GREETING:
             session.text.abandon()
-            self._emit_all(session.curves.settle(Quality.UNCHECKED))
+            self.emit_all(session.curves.settle(Quality.UNCHECKED))
             self._say(session, dialogue.greeted(now.mono_ns), now)
             return
         if dialogue is None or dialogue.streams:
@@ -246,12 +243,12 @@ class ServoI(Outbox):
         if isinstance(item, Sample):
             self._flows(session, now)
             session.block_at = session.block_at or now
-            self._emit_all(session.curves.take(item.curve, item.raw, now))
+            self.emit_all(session.curves.take(item.curve, item.raw, now))
         elif isinstance(item, BreathPhase):
             session.curves.mark(item.name)
         elif isinstance(item, CurvesChecked):
             session.block_at = None
-            self._emit_all(session.curves.settle())
+            self.emit_all(session.curves.settle())
         elif isinstance(item, Values):
             self._flows(session, now)
             self._values(session, item, now)
@@ -264,7 +261,7 @@ class ServoI(Outbox):
 
     def _fault(self, session: _Session, fault: StreamFault, now: Now) -> None:
         detail = "the curves since then are questionable" if fault.in_curves else ""
-        self._emit_all(session.curves.settle(Quality.QUESTIONABLE))
+        self.emit_all(session.curves.settle(Quality.QUESTIONABLE))
         self._gaps.add(fault.cause, now, fault.lost_bytes, detail, since=session.block_at if fault.in_curves else None)
         session.block_at = None
         session.curves.fault()
@@ -278,7 +275,7 @@ class ServoI(Outbox):
         if session.lost_at is not None:
             self._gap("silence", session.lost_at, now, "the ventilator sends again")
             session.lost_at = None
-        self._emit_all(self._standby.update((), now))
+        self.emit_all(self._standby.update((), now))
 
     def _text(self, session: _Session, data: bytes, now: Now) -> None:
         try:
@@ -291,17 +288,18 @@ class ServoI(Outbox):
 
     def _ended(self, session: _Session, error: int, now: Now) -> None:
         """The stream was refused or ended; in standby that is no fault."""
-        self._emit_all(session.curves.settle(Quality.UNCHECKED))
+        self.emit_all(session.curves.settle(Quality.UNCHECKED))
         dialogue = session.dialogue
         if dialogue is None:
             return
         if error in NOT_NOW:
             session.heard_at = now
+            self._silence.heard(now)
             dialogue.refused(now.mono_ns)
             text = "standby: the ventilator sends no values" if error == Error.STANDBY else "the stream is refused now"
             standby = Condition("standby", "mode", "none", "MDCX_MAQUET_STANDBY", "", text, meaning_of(error)[:4])
-            self._emit_all(self._standby.update((standby,), now))
-            self._emit_all(self._shown.withdraw(now.utc_ns, lambda slot: slot < "300"))
+            self.emit_all(self._standby.update((standby,), now))
+            self.emit_all(self._shown.withdraw(now.utc_ns, lambda slot: slot < "300"))
             return
         cause: GapCause = "overflow" if error == Error.BUFFER else "device_gap"
         self._gaps.add(cause, now, None, f"the ventilator ended its stream: {meaning_of(error)}")
@@ -339,6 +337,7 @@ class ServoI(Outbox):
         self._read(values.kind, channels, values.raws, now, of_text=False)
 
     def _read(self, kind: str, channels: Sequence[Channel], raws: Sequence[int], now: Now, *, of_text: bool) -> None:
+        self._silence.heard(now)
         if kind == "A":
             self._alarmed(channels, raws, now, of_text=of_text)
             return
@@ -356,7 +355,7 @@ class ServoI(Outbox):
             if kind == "S" and str(channel.number) in self._shown and self._set.get(channel.number) == value:
                 continue  # a setting is told when it changes
             self._set[channel.number] = value
-            self._emit_all(self._shown.show(str(channel.number), numeric))
+            self.emit_all(self._shown.show(str(channel.number), numeric))
 
     def _alarmed(self, channels: Sequence[Channel], raws: Sequence[int], now: Now, *, of_text: bool) -> None:
         active = [
@@ -371,12 +370,13 @@ class ServoI(Outbox):
             for channel, raw in zip(channels, raws, strict=True)
             if raw and (channel.value_of_text(raw) if of_text else channel.value(raw)) is not None
         ]
-        self._emit_all(self._alarms.update(active, now))
+        self.emit_all(self._alarms.update(active, now))
 
     # What is missing ------------------------------------------------------------------------------------------
 
     def _lost(self, session: _Session, now: Now, detail: str) -> None:
-        self._emit_all(session.curves.settle(Quality.UNCHECKED))
+        self.emit_all(session.curves.settle(Quality.UNCHECKED))
+        self.fell_silent(now)
         if session.heard_at is not None and session.lost_at is None:
             session.lost_at = session.heard_at
             if now.mono_ns - session.heard_at.mono_ns < round(self.spec.silence_s * S_NS):
@@ -390,10 +390,6 @@ class ServoI(Outbox):
 
     def _gap(self, cause: GapCause, since: Now, now: Now, detail: str) -> None:
         self.emit(Gap(at_ns=now.utc_ns, cause=cause, since_ns=since.utc_ns, until_ns=now.utc_ns, detail=detail))
-
-    def _emit_all(self, records: Iterable[Record]) -> None:
-        for record in records:
-            self.emit(record)
 
 
 def _who(identity: Identity) -> tuple[str, ...]:

@@ -1,9 +1,12 @@
 from __future__ import annotations
 
+from typing import Any, ClassVar
+
+import msgspec
 from hypothesis import given
 from hypothesis import strategies as st
 
-from drivers.contract import Emit, Now, Send
+from drivers.contract import Emit, Now, Send, Spec, Transport
 from drivers.line_device import LineDevice, LineSession, ShapeGuard
 from ledger.errors import DeviceFault
 from ledger.limits import S_NS
@@ -16,6 +19,10 @@ UTC_S = 1_790_000_000
 
 class Echo(LineDevice):
     """Reads "<seconds> <serial>"."""
+
+    spec: ClassVar[Spec[Any]] = Spec(
+        name="echo", devices=("Echo",), transports=(Transport.SERIAL,), config=msgspec.Struct, silence_s=20.0
+    )
 
     def __init__(self) -> None:
         super().__init__(LONGEST)

@@ -108,7 +108,7 @@ def test_an_alarm_starts_once_and_ends() -> None:
 def test_a_damaged_or_foreign_line_gives_no_value_and_a_gap(damaged: bytes) -> None:
     bench = Bench()
     assert bench.values(RAD_8 % (12, 98, 70, 0, 0x800))
-    (gap,) = bench.line(damaged, 5)
+    (gap,) = bench.line(damaged, 3)
     assert isinstance(gap, Gap)
     assert (gap.cause, gap.lost_bytes) == ("undecodable", len(damaged))
     assert bench.values(RAD_8 % (14, 98, 70, 0, 0x800), 9)["SPO2"].value == 98
@@ -129,7 +129,7 @@ def test_a_value_beside_an_exception_is_doubted(bit: int) -> None:
 def test_another_sensor_s_fields_count_from_their_second_line() -> None:
     bench = Bench()
     bench.line(RAD_8 % (12, 98, 70, 0, 0x800))
-    assert not bench.values(RAINBOW, 5)
+    assert not bench.values(RAINBOW, 3)
     told = bench.values(RAINBOW, 9)
     assert told["SPO2"].value == 98
     assert bench.values(RAINBOW, 13)["SPO2"].value == 98

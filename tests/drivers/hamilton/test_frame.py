@@ -117,7 +117,16 @@ def test_an_answer_to_another_question_tells_by_its_number_what_it_is() -> None:
 
 @pytest.mark.parametrize(
     ("text", "value"),
-    [("450.", "450"), ("-3", "-3"), (".5", "0.5"), ("9999.", None), ("999.9", None), ("", None), ("1:2.0", "1:2.0")],
+    [
+        ("450.", "450"),
+        ("-3", "-3"),
+        (".5", "0.5"),
+        ("9999.", None),
+        ("99999", None),
+        ("999.9", None),
+        ("", None),
+        ("1:2.0", "1:2.0"),
+    ],
 )
 def test_values(text: str, value: str | None) -> None:
     assert parse_value(text) == value or str(parse_value(text)) == value

@@ -492,6 +492,7 @@ def test_the_end_of_a_connection_is_told_whole() -> None:
     line._take()
     assert len(line.of(Wave)) == 2
     assert [gap.lost_bytes for gap in line.of(Gap) if isinstance(gap, Gap)] == [4]
+    line.driver.wake(now(60))  # what it showed is withdrawn
     assert line.driver.deadline_ns() is None
 
 
