@@ -129,7 +129,9 @@ def test_a_bad_line_a_silence_and_a_reboot_are_survived() -> None:
     assert all(len(values) >= 3 for values in rates(records, after_s=70).values())
     assert len(rates(records, 70)) == 4
     lost = [r for r in records if isinstance(r, Numeric) and r.code == RATE and r.quality == Quality.UNAVAILABLE]
-    assert not lost
+    began_ns = min(record.at_ns for record in records)
+    assert {r.sub for r in lost} == set(rates(records, 70))
+    assert min(r.at_ns for r in lost) >= began_ns + 30 * S_NS  # noise takes nothing away, silence and a reboot do
 
 
 def test_an_unplugged_pump_comes_back() -> None:

@@ -234,7 +234,7 @@ def test_it_reads_along_without_sending() -> None:
     waves = [record for record in records if isinstance(record, Wave)]
     assert sum(len(wave.samples) // 2 for wave in waves) == 61
     assert waves[0].marks == ((0, "inspiration"),)
-    assert driver.deadline_ns() is None
+    assert driver.deadline_ns() == now(11).mono_ns  # only to withdraw what was heard
 
 
 def test_a_message_is_our_fault() -> None:
