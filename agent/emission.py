@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from pathlib import Path
 
 import msgspec
@@ -24,36 +24,48 @@ class Emission:
 
     def __init__(self, configuration: Configuration) -> None:
         self._configuration = configuration
+        self._hl7: dict[str, tuple[int, str, bytes]] = {}
+        self.undelivered: dict[str, frozenset[str]] = {}
+        """Where the state of a box did not arrive the last time."""
 
-    async def hand_over(self, report: RestoreReport, now: Now, recorded_in: int) -> list[OrledgerError]:
-        """Everywhere at once; what failed, so that one deaf console does not silence the others."""
+    async def hand_over(
+        self, report: RestoreReport, now: Now, recorded_in: int, *, again: bool = False
+    ) -> list[OrledgerError]:
+        """Everywhere at once; what failed, so that one deaf console does not silence the others. ``again``: only where
+        it did not arrive, and to an HL7 console the same message, which it may have taken already.
+        """
+        kinds = self.undelivered.get(report.box, frozenset()) if again else None
         document = restore_document(report, now, recorded_in)
-        return await self._everywhere(report.box, msgspec.json.encode(document), document, now)
+        text = msgspec.json.encode(document)
+        return await self._everywhere(report.box, text, document, now, recorded_in, kinds)
 
     async def withdraw(self, box: str, now: Now) -> list[OrledgerError]:
         """The box is heard again: its restored values are no longer to be shown."""
         document = {"schema": ENDED_SCHEMA, "box": box, "ended": utc_text(now.utc_ns), "restored": False}
+        self._hl7.pop(box, None)
         return await self._everywhere(box, msgspec.json.encode(document), None, now)
 
     async def _everywhere(
-        self, box: str, text: bytes, document: dict[str, object] | None, now: Now
-    ) -> list[OrledgerError]:
-        restore = self._configuration.restore
-        work: list[Callable[[], None]] = []
-        if "file" in restore.console_out:
-            work.append(lambda: self._to_file(box, text))
-        if "mqtt" in restore.console_out:
-            work.append(lambda: self._to_mqtt(box, text if document is not None else b""))
-        if "hl7" in restore.console_out and document is not None:
-            work.append(lambda: self._to_hl7(box, document, now))
-        results = await asyncio.gather(*(asyncio.to_thread(each) for each in work), return_exceptions=True)
-        faults = []
-        for result in results:
+        self, box: str, text: bytes, document: dict[str, object] | None, now: Now, recorded_in: int = 0,
+        kinds: Collection[str] | None = None,
+    ) -> list[OrledgerError]:  # fmt: skip
+        wanted = [kind for kind in self._configuration.restore.console_out if kinds is None or kind in kinds]
+        work: dict[str, Callable[[], None]] = {}
+        if "file" in wanted:
+            work["file"] = lambda: self._to_file(box, text)
+        if "mqtt" in wanted:
+            work["mqtt"] = lambda: self._to_mqtt(box, text if document is not None else b"")
+        if "hl7" in wanted and document is not None:
+            work["hl7"] = lambda: self._to_hl7(box, document, now, recorded_in)
+        results = await asyncio.gather(*(asyncio.to_thread(each) for each in work.values()), return_exceptions=True)
+        faults: dict[str, OrledgerError] = {}
+        for kind, result in zip(work, results, strict=True):
             if isinstance(result, OrledgerError):
-                faults.append(result)
+                faults[kind] = result
             elif isinstance(result, BaseException):
                 raise result
-        return faults
+        self.undelivered[box] = frozenset(faults)
+        return list(faults.values())
 
     def state_file(self, box: str) -> Path:
         """Where the state of ``box`` is written."""
@@ -74,12 +86,15 @@ class Emission:
         if mqtt is not None:
             publish_retained(mqtt, box, text)
 
-    def _to_hl7(self, box: str, document: dict[str, object], now: Now) -> None:
+    def _to_hl7(self, box: str, document: dict[str, object], now: Now, recorded_in: int) -> None:
         from agent.hl7_out import parse_target, restored_message, restored_values, send_until_accepted  # noqa: PLC0415
 
         hl7 = self._configuration.restore.hl7
         if hl7 is not None:
-            own = self._configuration.box
-            values = restored_values(document["state"])  # type: ignore[arg-type]
-            control_id, framed = restored_message(values, own.site, box, own.room, now.utc_ns)
+            own, known = self._configuration.box, self._hl7.get(box)
+            if known is None or known[0] != recorded_in:
+                values = restored_values(document["state"])  # type: ignore[arg-type]
+                known = (recorded_in, *restored_message(values, own.site, box, own.room, now.utc_ns))
+                self._hl7[box] = known
+            _, control_id, framed = known
             send_until_accepted(framed, control_id, *parse_target(hl7.to))

@@ -8,14 +8,15 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Coroutine
+from collections.abc import Coroutine, Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from agent.emission import Emission
 from agent.restorer import RestoreReport
 from ledger.errors import OrledgerError
 from ledger.instant import Now
-from ledger.limits import LIMITS
+from ledger.limits import LIMITS, S_NS
 from ledger.outbox import Warn
 from ledger.standby import Hearing, Phase, Standby, Step
 
@@ -23,6 +24,19 @@ if TYPE_CHECKING:
     from agent.node import Node
 
 _LOG = logging.getLogger(__name__)
+_HOUR_NS = 3_600 * S_NS
+
+
+@dataclass(slots=True)
+class _Delivery:
+    """A state that was handed out: since when, and when it is handed again to a console that did not take it."""
+
+    report: RestoreReport
+    recorded_in: int
+    since_ns: int
+    due_ns: int | None = None
+    tries: int = 0
+    is_over: bool = False
 
 
 class Failover:
@@ -34,6 +48,7 @@ class Failover:
         self._standbys: dict[str, Standby] = {}
         self._emission = Emission(node.configuration)
         self._tasks: set[asyncio.Task[None]] = set()
+        self._deliveries: dict[str, _Delivery] = {}
         self.follow()
 
     def follow(self) -> None:
@@ -66,6 +81,19 @@ class Failover:
                 case Step.END_EMISSION:
                     _LOG.warning("%s is heard again: its restored values are withdrawn", standby.box)
                     self._start(self._withdraw(standby.box))
+        for delivery in self._deliveries.values():
+            self._follow_up(delivery, now)
+
+    def _follow_up(self, delivery: _Delivery, now: Now) -> None:
+        """A console that did not take the state gets it again; values so old that their case is over are withdrawn."""
+        close_after_ns = self._node.configuration.case.close_after_h * _HOUR_NS
+        if close_after_ns and not delivery.is_over and now.mono_ns - delivery.since_ns >= close_after_ns:
+            delivery.is_over, delivery.due_ns = True, None
+            _LOG.warning("the case of %s is over by rule: its restored values are withdrawn", delivery.report.box)
+            self._start(self._take_back(delivery.report.box))
+        elif delivery.due_ns is not None and now.mono_ns >= delivery.due_ns:
+            delivery.due_ns = None
+            self._start(self._again(delivery))
 
     def _watch(self, peer: str, heard_ns: int, now: Now) -> None:
         alerts = self._node.alerts
@@ -117,18 +145,40 @@ class Failover:
     async def _hand_over(self, report: RestoreReport) -> None:
         node = self._node
         seq = node.record(report.notice())
+        delivery = self._deliveries[report.box] = _Delivery(report, seq, node.now().mono_ns)
         faults = await self._emission.hand_over(report, node.now(), seq)
         text = f"{report.box} fell silent; its last state, block {report.restored.head.seq:,}, went to the console"
         next_step = f"check {report.box}; the values are not live"
         node.alerts.take(Warn("standby.emitting", "critical", "peer", report.box, text, next_step), node.now().utc_ns)
+        self._tell(delivery, faults)
+
+    async def _again(self, delivery: _Delivery) -> None:
+        """Once more to whoever did not take it, until he does: a console that refused may have been starting."""
+        if self._deliveries.get(delivery.report.box) is delivery and not delivery.is_over:
+            faults = await self._emission.hand_over(delivery.report, self._node.now(), delivery.recorded_in, again=True)
+            self._tell(delivery, faults)
+
+    def _tell(self, delivery: _Delivery, faults: Sequence[OrledgerError]) -> None:
+        node, box = self._node, delivery.report.box
+        if not faults:
+            node.alerts.clear("standby.undelivered", box, node.now().utc_ns)
+            return
+        delivery.tries += 1
+        if delivery.tries < LIMITS.console_tries:
+            pause_ns = min(LIMITS.console_pause_min_ns << min(delivery.tries, 16), LIMITS.console_pause_max_ns)
+            delivery.due_ns = node.now().mono_ns + pause_ns
         for fault in faults:
-            _LOG.error("handing over the state of %s: %s", report.box, fault)
+            _LOG.error("handing over the state of %s: %s", box, fault)
             node.alerts.take(
-                Warn("standby.undelivered", "critical", fault.party, report.box, fault.text, fault.next_step),
+                Warn("standby.undelivered", "critical", fault.party, box, fault.text, fault.next_step),
                 node.now().utc_ns,
             )
 
     async def _withdraw(self, box: str) -> None:
+        self._deliveries.pop(box, None)
+        await self._take_back(box)
+
+    async def _take_back(self, box: str) -> None:
         node = self._node
         for alert in ("standby.emitting", "standby.undelivered"):
             node.alerts.clear(alert, box, node.now().utc_ns)

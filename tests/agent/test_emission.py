@@ -104,6 +104,42 @@ def test_an_hl7_console_gets_the_values_and_accepts_them(tmp_path: Path) -> None
     assert b"NOT LIVE" in received[0]
 
 
+def test_a_console_that_refused_gets_the_same_message_again_and_nobody_else_does(tmp_path: Path) -> None:
+    received: list[bytes] = []
+    listener = socket.create_server(("127.0.0.1", 0))
+
+    def console() -> None:
+        for code in ("AE", "AA"):
+            connection, _ = listener.accept()
+            with connection:
+                data = b""
+                while not data.endswith(b"\x1c\r"):
+                    data += connection.recv(65_536)
+                received.append(data)
+                answer = f"\x0bMSH|^~\\&|||||1||ACK|1|P|2.6\rMSA|{code}|".encode() + data.split(b"|")[9]
+                connection.sendall(answer + b"\r\x1c\r")
+
+    thread = threading.Thread(target=console, daemon=True)
+    thread.start()
+
+    async def scenario() -> None:
+        (tmp_path / "group").mkdir()
+        text = f'console_out = ["hl7", "file"]\nhl7 = {{ to = "mllp://127.0.0.1:{listener.getsockname()[1]}" }}'
+        emission = Emission(configuration(tmp_path, text))
+        report = await a_report(tmp_path)
+        assert [fault.id for fault in await emission.hand_over(report, NOW, 1)] == ["console.refused"]
+        assert emission.undelivered["or-2"] == {"hl7"}
+        emission.state_file("or-2").unlink()
+        assert await emission.hand_over(report, NOW, 1, again=True) == []
+        assert not emission.state_file("or-2").exists()
+        assert not emission.undelivered["or-2"]
+
+    asyncio.run(scenario())
+    thread.join(5)
+    listener.close()
+    assert received[0] == received[1]
+
+
 def test_a_retained_topic_holds_the_state_until_it_is_withdrawn(tmp_path: Path) -> None:
     mosquitto, listen = require_tool("mosquitto"), require_tool("mosquitto_sub")
     with socket.create_server(("127.0.0.1", 0)) as free:

@@ -11,7 +11,7 @@ from agent.failover import Failover
 from agent.node import Node
 from ledger.block import decode_signed_header
 from ledger.instant import Now
-from ledger.limits import LIMITS, MS_NS
+from ledger.limits import LIMITS, MS_NS, S_NS
 from ledger.notices import Notice, RestorePerformed
 from ledger.records import Numeric
 from tests.agent.pumped import PumpedBox, PumpedGroup
@@ -84,6 +84,11 @@ def test_a_silent_box_is_restored_by_its_standby_recorded_and_later_withdrawn(tm
             block = watching.box.store.block(chain.log, chain.size - 1)
             assert block is not None
             assert any(isinstance(n, RestorePerformed) for n in decode_signed_header(block.signed_header).notices)
+            watching.ahead_ns = 12 * 3_600 * S_NS  # so long after, its case is over by rule
+            await watching.step()
+            assert "NOT LIVE" not in watching.state_file.read_text()
+            assert ("standby.emitting", "or-2") not in watching.alert_ids()
+            watching.ahead_ns = 0
             group.boxes["or-2"].dead = False
             await group.tick(3, heart_rate())
             await watching.step()
