@@ -14,6 +14,7 @@ from ledger.limits import LIMITS
 from ledger.log import INCARNATION_BYTES, LogId
 from ledger.notices import CaseBoundary
 from ledger.ops import PutCase
+from ledger.plain_header import PlainHeader
 
 NO_CASE = bytes(INCARNATION_BYTES)
 """Stands for blocks of no case, which have a data key of their own too."""
@@ -60,7 +61,7 @@ class CaseRows:
         self.rows.update(rows)
         self.key_ids.update(row.key_id for row in self.rows.values())
 
-    def note(self, header: Header) -> list[PutCase]:
+    def note(self, header: Header | PlainHeader) -> list[PutCase]:
         """Take the next header in; the rows that are new or changed by it."""
         changed: dict[bytes, CaseRow] = {}
         case_id = header.case_id or NO_CASE
@@ -77,7 +78,7 @@ class CaseRows:
         return [PutCase(changed_id, self.log, row.encode()) for changed_id, row in changed.items()]
 
 
-def _after(row: CaseRow, notice: CaseBoundary, header: Header) -> CaseRow:
+def _after(row: CaseRow, notice: CaseBoundary, header: Header | PlainHeader) -> CaseRow:
     if notice.phase == "close":
         return replace(row, closed_seq=header.seq, closed_ns=header.closed_ns)
     opened_ns = header.closed_ns if row.opened_ns is None else row.opened_ns

@@ -321,6 +321,9 @@ class LogBuilder:
                 roots += 1
                 self._check_root(frontier, root)
             ops.append(AppendBlock(log, seq, signed_header, payload, has_notices=bool(header.notices)))
+        for header in headers:
+            if header.notices or header.key_id not in replica.cases.key_ids:
+                ops += replica.cases.note(header)
         last_leaf = leaves[-1]
         self.signatures += 1
         self.roots += roots

@@ -10,6 +10,7 @@ import click
 
 from agent.cli.context import Settings, common_options, document, json_text, pass_settings
 from agent.cli.data_dir import data_dir_of, data_dir_option
+from agent.cli.status_text import printable
 
 if TYPE_CHECKING:
     from agent.case_history import KnownCase
@@ -196,8 +197,7 @@ def _show_lines(fields: Mapping[str, Any]) -> None:
         text = ", ".join(value) if isinstance(value, list) else "–" if value is None else str(value)
         click.echo(f"{name.replace('_', ' '):<{width}}  {text}")
     for name, text in fields.get("facts", {}).items():
-        shown = "".join(letter if letter.isprintable() else "\N{REPLACEMENT CHARACTER}" for letter in text)
-        click.echo(f"{name.replace('_', ' '):<{width}}  {shown}")
+        click.echo(f"{name.replace('_', ' '):<{width}}  {printable(text)}")
 
 
 def _second(utc: object) -> str:

@@ -28,6 +28,28 @@ def command() -> None:
 command.add_command(box_command)
 
 
+@command.command("case")
+@click.argument("case_id", metavar="ID")
+@click.option(
+    "--out", type=click.Path(path_type=Path), required=True, metavar="DIR", help="New folder, or to go on in."
+)
+@common_options
+@pass_settings
+@click.pass_context
+def case(context: click.Context, settings: Settings, *, case_id: str, out: Path) -> int:
+    """Rebuild one case in DIR, found by the beginning of its id: 'restore box --case' of the box that recorded it.
+
+    What there is of it then: orledger case show ID --patient --data-dir DIR; orledger records --data-dir DIR.
+    """
+    from agent.case_history import find_case, known_cases
+    from agent.reading import open_reader
+
+    with open_reader(data_dir_of(settings, None)) as reader:
+        found = find_case(known_cases(reader), case_id)
+    code: int = context.invoke(box_command, box=found.box, out=out, case=found.case_id.hex())
+    return code
+
+
 @command.command("manifest")
 @click.option("--out", type=click.Path(path_type=Path), required=True, metavar="FILE", help="Where to.")
 @data_dir_option

@@ -27,7 +27,7 @@ def status_lines(status: StatusDocument) -> list[Line]:
     lines += _feeds(status.feeds)
     lines += _peers(status)
     lines += [[(_catching_up(each), "yellow")] for each in status.catching_up]
-    return [[(_printable(text), style) for text, style in line if text] for line in lines]
+    return [[(printable(text), style) for text, style in line if text] for line in lines]
 
 
 def duration(seconds: float) -> str:
@@ -198,6 +198,6 @@ def _number(value: int | None) -> str:
     return _UNKNOWN if value is None else f"{value:,}"
 
 
-def _printable(text: str) -> str:
+def printable(text: str) -> str:
     """Device and box names come from outside: no control character of theirs may reach a terminal."""
     return "".join(character if character.isprintable() else "\N{REPLACEMENT CHARACTER}" for character in text)

@@ -16,6 +16,7 @@ from agent.rebuild_sources import OwnStore, Source
 from agent.rebuild_summary import Summary
 from agent.rebuild_target import Target
 from ledger.block import decode_signed_header
+from ledger.case_rows import NO_CASE
 from ledger.errors import NoPeer, OperatorFault
 from ledger.log import LogId
 from ledger.ops import PrunePayloads
@@ -242,9 +243,9 @@ def test_a_case_is_found_by_its_headers_wherever_they_are(tmp_path: Path, asked_
             await group.tick(10, HEART_RATE)
             chain = group.boxes["or-1"].member.writer.chain
             for case_id in (case, other):
-                chain.case_id = case_id
+                group.boxes["or-1"].member.enter_case(case_id)
                 await group.tick(8, HEART_RATE)
-            chain.case_id = None
+            group.boxes["or-1"].member.enter_case(None)
             await group.tick(4, HEART_RATE)
             twists: dict[str, Twist] = {} if asked_at == "its own store" else dict.fromkeys(("or-2", "or-3"), list)
             summary = _rebuild(group, tmp_path / "out", twists, Selection(case_id=case))
@@ -252,6 +253,7 @@ def test_a_case_is_found_by_its_headers_wherever_they_are(tmp_path: Path, asked_
             assert summary.cases == {case, other}
             with closing(Store.open(tmp_path / "out" / "ledger", readonly=True)) as store:
                 blocks = list(store.blocks(chain.log, 0, store.length(chain.log)))
+                assert {case_id for case_id, log, _ in store.cases() if log == chain.log} == {NO_CASE, case, other}
             cases = [decode_signed_header(block.signed_header).case_id for block in blocks]
             held = [case_id for block, case_id in zip(blocks, cases, strict=True) if block.payload]
             assert held.count(case) == 8
