@@ -212,7 +212,7 @@ steps = st.one_of(
 )  # fmt: skip
 
 
-@settings(max_examples=60)
+@settings(max_examples=40)
 @given(st.lists(steps, max_size=25))
 def test_no_block_names_a_patient_of_another_case_and_folding_gives_the_recorders_state(
     story: list[tuple[str, str, str]],

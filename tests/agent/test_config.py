@@ -73,6 +73,9 @@ def test_the_shortest_file_records_alone_with_safe_defaults() -> None:
     assert read.restore.console_out == ("file",)
 
 
+_GATEWAY, _CASE = '[[feed]]\nname = "gateway"', "[case]\n"
+
+
 @pytest.mark.parametrize(
     ("old", "new", "spot"),
     [
@@ -102,6 +105,11 @@ def test_the_shortest_file_records_alone_with_safe_defaults() -> None:
         ('[[feed]]\nname = "gateway"', '[pages]\nlisten = "127.0.0.1:8440"\n[[feed]]\nname = "gateway"', "$: "),
         ("retention_days = 30", "retention_days = 30\nlog_retention_days = 29", "$.store.log_retention_days: "),
         ('[[feed]]\nname = "gateway"', '[page]\nlisten = "8440"\n[[feed]]\nname = "gateway"', "$.page.listen: "),
+        (_GATEWAY, _CASE + 'open_on = ["A01"]\n' + _GATEWAY, "$.case.open_on[0]: "),
+        (_GATEWAY, _CASE + 'close_on = ["ADT^A03", "ADT^A01"]\n' + _GATEWAY, "$.case.close_on: "),
+        (_GATEWAY, _CASE + "close_after_h = -1\n" + _GATEWAY, "$.case.close_after_h: "),
+        (_GATEWAY, _CASE + "close_after_h = 1.5\n" + _GATEWAY, "$.case.close_after_h: "),
+        (_GATEWAY, _CASE + "opens = []\n" + _GATEWAY, "$.case: "),
     ],
 )
 def test_an_error_names_its_spot(old: str, new: str, spot: str) -> None:
