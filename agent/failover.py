@@ -69,7 +69,7 @@ class Failover:
                 self._standbys[box] = Standby(box, manifest.quorum_of(box), now.mono_ns)
 
     def step(self, now: Now) -> None:
-        """Once a tick: who is silent, and what follows."""
+        """A few times a second: who is silent, and what follows."""
         heard = self._node.member.gossip.heard_mono_ns
         for peer, since_ns in self._known_since_ns.items():
             self._watch(peer, max(since_ns, heard.get(peer, since_ns)), now)

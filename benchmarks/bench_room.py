@@ -2,7 +2,7 @@
 
     python -m benchmarks.bench_room [--seconds 60] [--full-room]
 
-The room is that of the budget (monitor with eight waves, ventilator, four pumps; no robot, it has no driver yet), or
+The room is that of the budget (monitor with eight waves, ventilator, four pumps, a robot's pose), or
 with --full-room that of ``orledger demo --room full``. Nothing waits here and nothing else wakes the process, so the
 numbers compare one version with another on a busy machine too; what sockets, event loop, broker, TLS and peers cost
 is in ``bench_site`` alone.
@@ -50,7 +50,7 @@ def main() -> int:
     """Measure, print."""
     arguments = report.parser(__doc__)
     arguments.add_argument("--seconds", type=int, default=60, help="of the room's time")
-    arguments.add_argument("--full-room", action="store_true", help="BIS, oximeter and gateway too")
+    arguments.add_argument("--full-room", action="store_true", help="the robot's forces, BIS, oximeter and gateway too")
     options = arguments.parse_args()
     with tempfile.TemporaryDirectory(prefix="orledger-bench-", dir=Path()) as folder:
         lines = measure(FULL_ROOM if options.full_room else BUDGET_ROOM, Path(folder), options.seconds)

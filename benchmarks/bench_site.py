@@ -2,10 +2,10 @@
 
     python -m benchmarks.bench_site [--seconds 25] [--restores 20] [--full-room]
 
-Three boxes first, OR 1 with the devices of the budget: a monitor with eight waves, a ventilator, four pumps (no robot:
-it has no driver yet). With --full-room the same three boxes are measured once more, with BIS, oximeter and HL7 gateway
-too, each line beside that of the budget's room. Then four boxes: witnessing is measured with and without the devices
-of the budget, and OR 1 is killed and restored.
+Three boxes first, OR 1 with the devices of the budget: a monitor with eight waves, a ventilator, four pumps, a robot's
+pose. With --full-room the same three boxes are measured once more, with the robot's forces, BIS, oximeter and HL7
+gateway too, each line beside that of the budget's room. Then four boxes: witnessing is measured with and without the
+devices of the budget, and OR 1 is killed and restored.
 """
 
 from __future__ import annotations
@@ -30,8 +30,8 @@ SETTLE_S = 5.0
 TICKS_PER_S = 10
 _LEAST_CORE = 0.0005
 _CONNECTIONS = 20
-_LOAD = "monitor with 8 waves, ventilator with 4, rack of 4 pumps; no robot"
-_WHOLE_ROOM = "monitor with 8 waves, ventilator with 4, rack of 4 pumps, BIS with EEG, oximeter, HL7 gateway; no robot"
+_LOAD = "monitor with 8 waves, ventilator with 4, rack of 4 pumps, robot's pose at 10 Hz"
+_WHOLE_ROOM = "that, the robot's forces at 100 Hz, BIS with EEG, oximeter, HL7 gateway with waves"
 
 
 def one_room(

@@ -12,14 +12,14 @@ import time
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from agent.box_files import BoxFolder
 from agent.config import read
 from agent.control_client import ControlClient
-from agent.demo.full_room import FULL_ROOM, MONITOR, PUMPS, VENTILATOR, RoomDevice
+from agent.demo.full_room import FULL_ROOM, MONITOR, PUMPS, ROBOT, VENTILATOR, RoomDevice
 from agent.init_site import SiteBox, SiteFile, init_site
 from ledger.errors import AgentUnreachable
 
@@ -28,8 +28,14 @@ LOOP = "event loop"
 OR_BOX = "or-1"
 """The box with the devices."""
 MIB = 1 << 20
-BUDGET_ROOM = tuple(device for device in FULL_ROOM if device.feed in {MONITOR, VENTILATOR, PUMPS})
-"""What the budget of one OR is for: a monitor with eight waves, a ventilator, four pumps; a robot has no driver yet."""
+_POSE_ALONE = ("openigtlink", "--pose-hz", "10", "--force-hz", "1")
+BUDGET_ROOM = tuple(
+    replace(device, simulator=_POSE_ALONE) if device.feed == ROBOT else device
+    for device in FULL_ROOM
+    if device.feed in {MONITOR, VENTILATOR, PUMPS, ROBOT}
+)
+"""What the budget of one OR is for: a monitor with eight waves, a ventilator, four pumps, a robot's pose ten times a
+second; its force comes as seldom as the simulated robot can."""
 _ROOT = Path(__file__).parents[1]
 _PORTS = range(20_000, 32_000)  # below the ports that the kernel gives to outgoing connections
 _WAVES = ["ECG1", "ECG2", "ECG3", "INVP1", "INVP2", "PLETH", "CO2", "AWP"]
