@@ -177,20 +177,21 @@ class HttpClient(_Connection):
                 self._read()
             except (HttpFault, h11.RemoteProtocolError):
                 pass  # told below: the answer did not come
-            self._fail(HttpFault(_ended(exc)))
+            self._fail(HttpFault(self._ended(exc)))
         elif not was_closed:
             self._lost()
+
+    def _ended(self, fault: Exception | None) -> str:
+        if isinstance(fault, ssl.SSLError):
+            return f"it does not accept this box's certificate: {fault.reason}"
+        secured = self.transport is not None and self.transport.get_extra_info("ssl_object") is not None
+        why = "; it may not accept this box's certificate" if secured and not self._answered else ""
+        return f"it closed the connection before it answered{why}"
 
     def _fail(self, fault: HttpFault) -> None:
         answer, self._answer = self._answer, None
         if answer is not None and not answer.done():
             answer.set_exception(fault)
-
-
-def _ended(fault: Exception | None) -> str:
-    if isinstance(fault, ssl.SSLError):
-        return f"the device ended TLS, so it does not accept this box's certificate: {fault.reason}"
-    return "the device closed the connection before it answered"
 
 
 class NotifyConnection(_Connection):

@@ -19,7 +19,8 @@ import zstandard
 
 from agent.capture_recorder import CaptureRecorder
 from drivers.capture import CaptureReader, CaptureWriter, t0_text
-from drivers.contract import Now, Transport
+from drivers.contract import Now, Send, Transport
+from drivers.replay import Replay
 from drivers.sdc import Sdc, SdcConfig
 from drivers.transports.sdc_config import SdcLinkConfig
 from drivers.transports.sdc_link import SdcTransport
@@ -27,7 +28,8 @@ from firmware_sim.clock import SimClock
 from firmware_sim.patient import Patient
 from firmware_sim.sdc_provider import SdcConfig as WorkstationConfig
 from firmware_sim.sdc_provider import SdcWorkstation
-from tests.captures.conversation import header
+from ledger.records import Link, Raw
+from tests.captures.conversation import driver_of, header
 from tests.captures.make import HERE, records_text
 
 EPR = uuid.UUID("8c26f673-fdbf-4380-b5ad-9e2454a65b6b")
@@ -95,6 +97,35 @@ def write(name: str, text: bytes, folder: Path = HERE) -> str:
     return rewrite_records(name, text, folder) + f", {len(compressed)} bytes"
 
 
+def finished(text: bytes) -> bytes:
+    """The same capture, its time counted from its first line on and its link down at the end, as of any other.
+
+    What the driver sent stands where it wanted it sent: how busy the machine was is no part of it.
+    """
+    reader = CaptureReader(io.BytesIO(text))
+    heard = [item for item in reader if not (isinstance(item, Raw) and item.direction == ">")]
+    last = heard[-1]
+    if isinstance(last, Raw):
+        heard.append(Link(at_ns=last.at_ns, link=last.link, state="down", reason="unplugged"))
+    header = msgspec.structs.replace(reader.header, t0=t0_text(heard[0].at_ns))
+    replay = Replay(driver_of(header), header.t0_ns)
+    stream = io.BytesIO()
+    writer = CaptureWriter(stream, header)
+    for item in heard:
+        sent = [
+            _raw(send, step.now) for step in replay.steps([item]) for send in step.actions if isinstance(send, Send)
+        ]
+        before = [raw for raw in sent if raw.at_ns < item.at_ns]
+        for one in (*before, item, *sent[len(before) :]):
+            writer.write(one)
+    writer.finish()
+    return stream.getvalue()
+
+
+def _raw(send: Send, now: Now) -> Raw:
+    return Raw(at_ns=now.utc_ns, link=send.link, direction=">", data=send.data, pieces=((0, len(send.data)),))
+
+
 def rewrite_records(name: str, text: bytes, folder: Path = HERE) -> str:
     """What the driver makes of a capture now."""
     reader = CaptureReader(io.BytesIO(text))
@@ -113,7 +144,7 @@ def main() -> int:
         else:
             stream = io.BytesIO()
             record(stream)
-            print(write(name, stream.getvalue()))  # noqa: T201
+            print(write(name, finished(stream.getvalue())))  # noqa: T201
     return 0
 
 

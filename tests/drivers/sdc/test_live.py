@@ -112,10 +112,12 @@ class Recording:
 
 
 @contextlib.asynccontextmanager
-async def recording(config: SdcLinkConfig) -> AsyncIterator[Recording]:
+async def recording(config: SdcLinkConfig, *, answer_s: float = 20.0) -> AsyncIterator[Recording]:
     intake = Intake()
     schedule = loop_schedule(asyncio.get_running_loop())
-    feed = Feed("workstation", lambda: Sdc(SdcConfig()), SdcTransport(config, now), intake, now, schedule)
+    feed = Feed(
+        "workstation", lambda: Sdc(SdcConfig(answer_s=answer_s)), SdcTransport(config, now), intake, now, schedule
+    )
     feed.start()
     made = Recording(feed, intake)
     try:
@@ -168,7 +170,7 @@ def test_over_mutual_tls_it_reads_what_the_workstation_shows_and_asks_nothing_el
             await asyncio.to_thread(workstation.do, "jump 5")
             await made.until(lambda: bool(made.of(Gap)), "the jump's gap")
             await asyncio.to_thread(workstation.do, "sequence")
-            await made.until(lambda: len(made.of(Gap)) == 2, "the sequence's gap")
+            await made.until(lambda: len(made.of(Gap)) >= 2, "the sequence's gap")
         return made
 
     made = asyncio.run(session())
@@ -188,7 +190,7 @@ def test_over_mutual_tls_it_reads_what_the_workstation_shows_and_asks_nothing_el
     [
         ("box", {"pinned": "stranger"}, "its certificate is not trusted"),
         ("box", {"ca": "stranger"}, "its certificate is not trusted"),
-        ("stranger", {"ca": "box"}, "does not accept this box's certificate"),
+        ("stranger", {"ca": "box"}, "accept this box's certificate"),
     ],
 )
 def test_who_is_not_trusted_is_told_of(
@@ -224,18 +226,20 @@ def test_a_device_that_dies_and_comes_back_elsewhere_is_found_by_its_name(
     moved: list[Workstation] = []
 
     async def session() -> None:
-        async with recording(config) as made:
+        async with recording(config, answer_s=1.5) as made:
             await made.until(lambda: last(made, "hr") is not None, "a value")
             workstation.kill(signal.SIGSTOP)
             await made.until(lambda: any("Renew" in link.reason for link in made.of(Link)), "the frozen device's end")
             workstation.kill(signal.SIGCONT)
-            await made.until(lambda: len(made.of(Identity)) == 2, "the device again")
-            workstation.kill()
-            await made.until(lambda: sum(link.state == "down" for link in made.of(Link)) == 2, "the dead device's end")
-            moved.append(await asyncio.to_thread(Workstation, certificates))
-            await made.until(lambda: len(made.of(Identity)) == 3, "the device at another port")
+            await made.until(lambda: len(made.of(Identity)) >= 2, "the device again")
             made.records.clear()
+            workstation.kill()
+            await made.until(lambda: any(link.state == "down" for link in made.of(Link)), "the dead device's end")
+            moved.append(await asyncio.to_thread(Workstation, certificates))
+            made.records.clear()
+            await made.until(lambda: bool(made.of(Identity)), "the device at another port")
             await made.until(lambda: last(made, "hr") is not None, "a value again")
+            assert "link_down" in {gap.cause for gap in made.of(Gap)}
 
     try:
         asyncio.run(session())
