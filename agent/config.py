@@ -151,6 +151,18 @@ class TlsSection(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     certificate: str | None = None
 
 
+class MqttSection(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Clients on a broker: each publishes to ``<topic>/<client>/in``, and hears on ``<topic>/<client>/out``. With TLS
+    by ``ca_file`` and our ``certificate`` (with its key); without only to this machine.
+    """
+
+    host: str
+    port: int
+    topic: str = "orledger/push"
+    ca_file: str | None = None
+    certificate: str | None = None
+
+
 class UdpSection(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """A device that is asked by datagram."""
 
@@ -194,6 +206,7 @@ class FeedSection(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     udp: UdpSection | None = None
     sdc: SdcSection | None = None
     tls: TlsSection | None = None
+    mqtt: MqttSection | None = None
     options: dict[str, Any] = {}
 
 
@@ -397,6 +410,8 @@ def _places(feed: FeedSection) -> list[tuple[str, str]]:
         places.append(("tcp.host", f"{feed.tcp.host}:{feed.tcp.port}"))
     if feed.tls is not None:
         places.append(("tls.listen", feed.tls.listen))
+    if feed.mqtt is not None:
+        places.append(("mqtt.topic", f"{feed.mqtt.host}:{feed.mqtt.port}/{feed.mqtt.topic}"))
     if feed.udp is not None:
         places.append(("udp.host", f"{feed.udp.host}:{feed.udp.port}/udp"))
     return places

@@ -15,6 +15,7 @@ from drivers.contract import Driver
 from drivers.transports.addresses import TcpConfig, UdpConfig
 from drivers.transports.links import Clock, LinkTransport
 from drivers.transports.mllp_listener import MllpListener
+from drivers.transports.mqtt_topic import MqttConfig, MqttTopic
 from drivers.transports.sdc_config import SdcLinkConfig
 from drivers.transports.serial_port import SerialConfig, SerialPort
 from drivers.transports.tcp_client import TcpClient
@@ -47,6 +48,8 @@ def _transport(config: TransportConfig, now: Clock) -> LinkTransport:
         from drivers.transports.sdc_link import SdcTransport  # noqa: PLC0415 - loaded only if a feed needs it
 
         return SdcTransport(config, now)
+    if isinstance(config, MqttConfig):
+        return MqttTopic(config, now)
     if isinstance(config, TlsConfig):
         return TlsListener(config, now)
     return MllpListener(config, now)

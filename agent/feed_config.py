@@ -15,6 +15,7 @@ from agent.config import (
     Configuration,
     FeedSection,
     MllpSection,
+    MqttSection,
     SdcSection,
     SerialSection,
     TcpSection,
@@ -29,13 +30,16 @@ from agent.config import (
 from drivers.contract import Driver, Transport
 from drivers.transports.addresses import TcpConfig, UdpConfig
 from drivers.transports.mllp_listener import MllpConfig
+from drivers.transports.mqtt_topic import MqttConfig
 from drivers.transports.sdc_config import SdcLinkConfig, SdcTlsFiles
 from drivers.transports.serial_port import SerialConfig, SerialLine
 from drivers.transports.tls_listener import TlsConfig
 from drivers.urls import is_url
 
+_LONGEST_TOPIC: Final = 128
+_THIS_MACHINE: Final = frozenset(("127.0.0.1", "::1", "localhost"))
 Lookup = Callable[[str], type[Driver]]
-TransportConfig = SerialConfig | MllpConfig | TcpConfig | UdpConfig | SdcLinkConfig | TlsConfig
+TransportConfig = SerialConfig | MllpConfig | TcpConfig | UdpConfig | SdcLinkConfig | TlsConfig | MqttConfig
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,6 +121,20 @@ def _tls(section: TlsSection, spot: str, own_certificate: Path) -> TlsConfig:
     return at_spot(f"{spot}.client_ca", TlsConfig.trusting, listener, own, section.client_ca, section.client_names)
 
 
+def _mqtt(section: MqttSection, spot: str) -> MqttConfig:
+    host, port = host_and_port(section.host, section.port, spot)
+    levels = section.topic.split("/")
+    plain = section.topic.isprintable() and not {"#", "+"} & set(section.topic)
+    if not plain or not all(levels) or len(section.topic) > _LONGEST_TOPIC:
+        raise fault(f"{spot}.topic", f"{section.topic!r} is no topic", "write it like orledger/push")
+    if (section.ca_file is None) is not (section.certificate is None):
+        raise fault(spot, "needs both ca_file and certificate, or neither", "give the other too")
+    if section.ca_file is None and host not in _THIS_MACHINE:
+        raise fault(spot, f"{host} is another machine: what it sends must be encrypted", "give ca_file and certificate")
+    own, ca = _file(section.certificate, f"{spot}.certificate"), _file(section.ca_file, f"{spot}.ca_file")
+    return MqttConfig(host, port, section.topic, ca, own)
+
+
 def _udp(section: UdpSection, spot: str) -> UdpConfig:
     return UdpConfig(*host_and_port(section.host, section.port, spot))
 
@@ -159,4 +177,5 @@ _KINDS: Final[Mapping[Transport, Callable[[Any, str], TransportConfig]]] = {
     Transport.UDP: _udp,
     Transport.MLLP: _mllp,
     Transport.SDC: _sdc,
+    Transport.MQTT: _mqtt,
 }

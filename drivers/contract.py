@@ -30,6 +30,7 @@ class Transport(enum.StrEnum):
     SERIAL = "serial"
     TCP = "tcp"
     TLS = "tls"
+    MQTT = "mqtt"
     UDP = "udp"
     MLLP = "mllp"
     DICOM = "dicom"

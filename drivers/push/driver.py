@@ -1,7 +1,7 @@
 """Push intake: reads lines, answers each that is refused, and acknowledges what is durable.
 
-One connection is one client, whose name is that of its certificate; it becomes the records' logical device. A line that
-is refused is answered with field and line, counted and recorded as a gap, and stops nothing else.
+One connection is one client, whose name is that of its certificate or topic; it becomes the records' logical device. A
+line that is refused is answered with field and line, counted and recorded as a gap, and stops nothing else.
 """
 
 from __future__ import annotations
@@ -75,7 +75,7 @@ class Push(Outbox):
     spec: ClassVar[Spec[PushConfig]] = Spec(
         name="push",
         devices=("anything that can be programmed: research robots, consoles, scripts (JSON lines, version 1)",),
-        transports=(Transport.TLS,),
+        transports=(Transport.TLS, Transport.MQTT),
         config=PushConfig,
         tx_allowed=(
             _sendable("welcome", "you are known; the last line of yours that I took"),
@@ -99,7 +99,7 @@ class Push(Outbox):
     # What the shell calls -------------------------------------------------------------------------------------
 
     def link_up(self, link: LinkId, peer: str, now: Now) -> None:
-        """A client is there; ``peer`` begins with the name of its certificate, up to an ``@``."""
+        """A client is there; ``peer`` begins with its name, of its certificate or topic, up to an ``@``."""
         name = peer.partition("@")[0][:_MOST_NAME_CHARACTERS]
         self._sessions[link] = _Session(link, peer, name, self._lines_per_s, now.mono_ns)
 
@@ -195,7 +195,7 @@ class Push(Outbox):
     def _take_data(self, session: _Session, said: _Data, now: Now) -> None:
         client = session.client
         if client is None:
-            raise Refused("$.type", 'say "hello" first')
+            raise Refused("$.type", 'say "hello" first, then this again', again=True)
         ticket = client.taken.get(said.seq)
         if ticket is not None:
             self._acknowledge(session, said.seq, ticket)
@@ -258,7 +258,10 @@ class Push(Outbox):
         match = _FIELD.match(fault.field)
         told = match[0] if match is not None and match[1] in schema.FIELDS else ""
         session.gaps.add(cause, now, size, f"a line was refused {told}".strip())
-        self._say(session, schema.Error(line=session.line, field=fault.field[:100], text=fault.text[:240], seq=seq))
+        answer = schema.Error(
+            line=session.line, field=fault.field[:100], text=fault.text[:240], seq=seq, again=fault.again
+        )
+        self._say(session, answer)
 
     def _say(self, session: _Session, answer: schema.Answer, after: Ticket | None = None) -> None:
         self.send(session.link, _encode(answer) + b"\n", after)

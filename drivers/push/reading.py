@@ -24,11 +24,15 @@ _decoder: Final[msgspec.json.Decoder[schema.Line]] = msgspec.json.Decoder(schema
 
 
 class Refused(DeviceFault):
-    """A line that is not taken: ``field`` as a path like ``$.value``, empty if it is the line as a whole."""
+    """A line that is not taken: ``field`` as a path like ``$.value``, empty if it is the line as a whole.
 
-    def __init__(self, field: str, text: str) -> None:
+    ``again``: it is not the line's fault.
+    """
+
+    def __init__(self, field: str, text: str, *, again: bool = False) -> None:
         super().__init__("push.line", text)
         self.field = field
+        self.again = again
 
 
 class _Seq(msgspec.Struct, frozen=True):

@@ -13,6 +13,7 @@ from drivers import registry
 from drivers.contract import Driver, Message, Now, Outbox, Spec, Transport
 from drivers.transports.addresses import TcpConfig, UdpConfig
 from drivers.transports.mllp_listener import MllpConfig
+from drivers.transports.mqtt_topic import MqttConfig
 from drivers.transports.serial_port import SerialConfig, SerialLine
 from drivers.transports.tls_listener import TlsConfig
 from ledger.errors import ConfigurationFault, OperatorFault
@@ -184,3 +185,34 @@ def test_a_tls_feed_pins_its_clients_and_shows_the_box_s_certificate(tmp_path: P
 def test_a_tls_feed_that_lets_in_nobody_known_is_refused(section: str, spot: str) -> None:
     with pytest.raises(ConfigurationFault, match=re.escape(spot)):
         tls_of(f'listen="10.20.3.13:8444"\n{section}')
+
+
+class OnBroker(Monitor):
+    spec: ClassVar[Spec[Any]] = Spec("ge-dri", (), (Transport.MQTT,), Options)
+
+
+def mqtt_of(section: str) -> object:
+    text = TLS.replace("[feed.tls]", "[feed.mqtt]") + section
+    (setup,) = feed_setups(config.parse(text.encode()), lambda name: OnBroker)
+    return setup.transport
+
+
+def test_a_feed_on_a_broker_is_encrypted_unless_it_is_on_this_machine() -> None:
+    assert mqtt_of('host="127.0.0.1"\nport=1883') == MqttConfig("127.0.0.1", 1883, "orledger/push")
+    found = mqtt_of('host="broker"\nport=8883\ntopic="or-3/push"\nca_file="/ca"\ncertificate="/own"')
+    assert found == MqttConfig("broker", 8883, "or-3/push", Path("/ca"), Path("/own"))
+
+
+@pytest.mark.parametrize(
+    ("section", "spot"),
+    [
+        ('host="broker"\nport=1883', "$.feed[0].mqtt: broker is another machine"),
+        ('host="broker"\nport=8883\nca_file="/ca"', "$.feed[0].mqtt: needs both"),
+        ('host="127.0.0.1"\nport=0', "$.feed[0].mqtt.port"),
+        ('host="127.0.0.1"\nport=1883\ntopic="a/+"', "$.feed[0].mqtt.topic"),
+        ('host="127.0.0.1"\nport=1883\ntopic="a//b"', "$.feed[0].mqtt.topic"),
+    ],
+)
+def test_a_broker_that_cannot_be_is_refused(section: str, spot: str) -> None:
+    with pytest.raises(ConfigurationFault, match=re.escape(spot)):
+        mqtt_of(section)

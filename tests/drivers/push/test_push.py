@@ -100,7 +100,14 @@ def test_a_client_is_greeted_and_named_by_its_certificate() -> None:
     bench = Bench(greeted=False)
     bench.say(value(1))
     assert bench.answers == [
-        {"type": "error", "line": 1, "field": "$.type", "text": 'say "hello" first', "seq": 1, "again": False}
+        {
+            "type": "error",
+            "line": 1,
+            "field": "$.type",
+            "text": 'say "hello" first, then this again',
+            "seq": 1,
+            "again": True,
+        }
     ]
     bench.say(HELLO)
     assert bench.answers[1:] == [{"type": "welcome", "version": 1, "seq": 0}]

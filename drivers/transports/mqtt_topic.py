@@ -1,0 +1,217 @@
+"""Clients of a feed on an MQTT broker: one link for each, from its first message until the broker is lost.
+
+A client publishes to ``<topic>/<client>/in`` and hears on ``<topic>/<client>/out``. Who may publish under which name is
+the broker's to decide. paho has a thread of its own; each message waits there until the loop has taken it, so that a
+loop that is late holds the broker back and not a queue.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import itertools
+import re
+import ssl
+from collections.abc import Iterator
+from concurrent.futures import TimeoutError as TooLate
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+import paho.mqtt.client as paho
+from paho.mqtt.enums import CallbackAPIVersion
+
+from drivers.transports.addresses import address_text, reason_of
+from drivers.transports.links import Clock, LinkEvents
+from ledger.errors import ConfigurationFault
+from ledger.limits import LIMITS, Limits
+from ledger.records import LinkId
+
+_NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
+_TAKEN_WITHIN_S: Final = 5.0
+_RETRY_S: Final = 0.2
+
+
+@dataclass(frozen=True, slots=True)
+class MqttConfig:
+    """Which broker and topic; with ``ca_file`` and ``own_pem`` over TLS, both sides with certificates."""
+
+    host: str
+    port: int
+    topic: str
+    ca_file: Path | None = None
+    own_pem: Path | None = None
+
+    def context(self) -> ssl.SSLContext | None:
+        """Raises ConfigurationFault ``mqtt.certificate``."""
+        if self.ca_file is None or self.own_pem is None:
+            return None
+        try:
+            context = ssl.create_default_context(cafile=self.ca_file)
+            context.load_cert_chain(self.own_pem)
+        except OSError as fault:
+            text = f"{self.ca_file} or {self.own_pem}: {fault.strerror or fault}"
+            raise ConfigurationFault("mqtt.certificate", text, "give PEM files") from fault
+        return context
+
+
+class MqttTopic:
+    """The ``LinkTransport`` for clients on a broker, up to ``mllp_connections`` at a time."""
+
+    listens = True
+
+    def __init__(
+        self, config: MqttConfig, now: Clock, links: Iterator[int] | None = None, limits: Limits = LIMITS
+    ) -> None:
+        """Raises ConfigurationFault if a certificate cannot be used."""
+        self._config = config
+        self._now = now
+        self._limits = limits
+        self._links = links if links is not None else itertools.count(1)
+        self._events: LinkEvents | None = None
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._where = address_text(config.host, config.port)
+        self._connected = False
+        self._link_of: dict[str, LinkId] = {}
+        self._client_of: dict[LinkId, str] = {}
+        self._broker = paho.Client(CallbackAPIVersion.VERSION2, protocol=paho.MQTTv311)
+        context = config.context()
+        if context is not None:
+            self._broker.tls_set_context(context)
+        self._broker.max_queued_messages_set(limits.held_sends)
+        self._broker.on_connect = self._on_connect
+        self._broker.on_disconnect = self._on_disconnect
+        self._broker.on_message = self._on_message
+
+    @property
+    def reachable(self) -> bool:
+        """Whether the broker is."""
+        return self._connected
+
+    def start(self, events: LinkEvents) -> None:
+        """Connect, for ever."""
+        self._events = events
+        self._loop = asyncio.get_running_loop()
+        self._task = self._loop.create_task(self._connect(), name=f"mqtt {self._where}")
+
+    async def stop(self) -> None:
+        """Leave the broker."""
+        self._events = None
+        self._task.cancel()
+        await asyncio.wait([self._task])
+        await asyncio.to_thread(self._leave)
+
+    def send(self, link: LinkId, data: bytes) -> bool:
+        """Publish to the client; False if it is gone or too much waits: then it is cut off."""
+        client = self._client_of.get(link)
+        if client is None or not self._connected:
+            return False
+        sent = self._broker.publish(f"{self._config.topic}/{client}/out", data, qos=1)
+        if sent.rc == paho.MQTT_ERR_SUCCESS:
+            return True
+        self.close(link, "the broker does not take the answers")
+        return False
+
+    def close(self, link: LinkId, reason: str) -> None:
+        """Forget a client: what it says next is a new link. ``on_down`` follows from the loop."""
+        if link in self._client_of and self._loop is not None:
+            self._loop.call_soon(self._down, link, reason)
+
+    def set_reading(self, reading: bool) -> None:
+        """Ignored: a broker would give up on who does not read."""
+
+    # on the loop
+
+    async def _connect(self) -> None:
+        """The first connection; paho makes those after it."""
+        told = ""
+        while True:
+            try:
+                await asyncio.to_thread(self._broker.connect, self._config.host, self._config.port, 10)
+            except (OSError, ValueError) as fault:
+                reason = f"cannot connect: {reason_of(fault)}"
+                if self._events is not None and reason != told:
+                    self._events.on_refused(self._where, reason, self._now())
+                told = reason
+                await asyncio.sleep(_RETRY_S)
+            else:
+                self._broker.reconnect_delay_set(1, 5)
+                self._broker.loop_start()
+                return
+
+    def _leave(self) -> None:
+        self._broker.disconnect()
+        self._broker.loop_stop()
+
+    def _is_up(self, reason: str) -> None:
+        self._connected = not reason
+        if reason and self._events is not None:
+            self._events.on_refused(self._where, reason, self._now())
+
+    def _is_down(self, reason: str) -> None:
+        self._connected = False
+        for link in list(self._client_of):
+            self._down(link, reason)
+
+    def _down(self, link: LinkId, reason: str) -> None:
+        client = self._client_of.pop(link, None)
+        if client is None:
+            return
+        del self._link_of[client]
+        if self._events is not None:
+            self._events.on_down(link, reason, self._now())
+
+    async def _take(self, topic: str, data: bytes) -> None:
+        client = topic.removeprefix(f"{self._config.topic}/").removesuffix("/in")
+        if self._events is None:
+            return
+        link = self._link_of.get(client)
+        if link is None:
+            link = self._up(client)
+        if link is not None:
+            self._events.on_bytes(link, data if data.endswith(b"\n") else data + b"\n", self._now())
+
+    def _up(self, client: str) -> LinkId | None:
+        events, at = self._events, self._now()
+        if events is None:
+            return None
+        if not _NAME.fullmatch(client):
+            events.on_refused(self._where, "a client's name has other than letters, digits, dots and hyphens", at)
+            return None
+        if len(self._link_of) >= self._limits.mllp_connections:
+            events.on_refused(self._where, f"{self._limits.mllp_connections} clients are known", at)
+            return None
+        link = LinkId(next(self._links))
+        self._link_of[client], self._client_of[link] = link, client
+        events.on_up(link, f"{client}@{self._where}/{self._config.topic}", at)
+        return link
+
+    # on paho's thread
+
+    def _call(self, function: Any, *arguments: Any) -> None:
+        loop = self._loop
+        if loop is not None:
+            with contextlib.suppress(RuntimeError):  # the loop was closed this moment
+                loop.call_soon_threadsafe(function, *arguments)
+
+    def _on_connect(self, client: paho.Client, _data: Any, _flags: Any, code: Any, _properties: Any) -> None:
+        if code.is_failure:
+            self._call(self._is_up, f"the broker refuses: {code}")
+            return
+        client.subscribe(f"{self._config.topic}/+/in", qos=1)
+        self._call(self._is_up, "")
+
+    def _on_disconnect(self, _client: paho.Client, _data: Any, _flags: Any, code: Any, _properties: Any) -> None:
+        self._call(self._is_down, f"the broker is lost: {code}")
+
+    def _on_message(self, _client: paho.Client, _data: Any, message: paho.MQTTMessage) -> None:
+        loop = self._loop
+        if loop is None or message.retain:  # what was kept from before is no news
+            return
+        # what is not taken now is not acknowledged, so that its client sends it again
+        with contextlib.suppress(RuntimeError, TooLate):
+            taking = self._take(message.topic, bytes(message.payload))
+            try:
+                asyncio.run_coroutine_threadsafe(taking, loop).result(_TAKEN_WITHIN_S)
+            finally:
+                taking.close()
