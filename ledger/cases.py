@@ -37,6 +37,7 @@ FACTS: Final = (
 
 _TAKES_BACK: Final = frozenset({"ADT^A12", "ADT^A13"})
 """Cancels a transfer or a discharge: the case that it closed goes on under its id."""
+_CALLED_OFF: Final = frozenset({"SIU^S15", "SIU^S16", "SIU^S17"})
 HERE: Final = "here"
 LEFT: Final = "left"
 DEVICE: Final = "device"
@@ -115,7 +116,7 @@ class Cases:
             return Verdict(Fate.CLOSE)
         if same:
             return self._change(facts)
-        return self._apart(facts)
+        return self._apart(facts, is_called_off=record.trigger in _CALLED_OFF)
 
     def _on_opening(self, record: PatientContext, *, same: bool) -> Verdict:
         current, facts = self.current, record.facts
@@ -127,14 +128,15 @@ class Cases:
         case_id, known = self._announced.get(_name(facts), (None, {}))
         return Verdict(Fate.OPEN, case_id, merged(known, facts))
 
-    def _apart(self, facts: Mapping[str, str]) -> Verdict:
+    def _apart(self, facts: Mapping[str, str], *, is_called_off: bool) -> Verdict:
         """A message about a patient who is not the open case's: kept under the key of the case it may become."""
         name = _name(facts)
         if not name:
             return _KEEP
         case_id, known = self._announced.pop(name, (None, {}))
         case_id = case_id or self._random(CASE_ID_BYTES)
-        self._announced[name] = (case_id, merged(known, facts))
+        if not is_called_off:
+            self._announced[name] = (case_id, merged(known, facts))
         if len(self._announced) > LIMITS.cases_announced:
             self._announced.popitem(last=False)
         return Verdict(Fate.APART, case_id)

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from agent.rebuild_target import Target
     from agent.verifier import Audit
     from ledger.audit import AuditReport
+    from ledger.keyring import KeyEntry, Keyring
     from ledger.log import LogId
     from ledger.manifest import Manifest
     from ledger.rebuild import Found
@@ -108,6 +109,15 @@ class _Work:
             manifest = SignedManifest.decode(data).manifest
             self._manifests[manifest.hash] = manifest
 
+    def _keys(self, keyring: Keyring) -> list[KeyEntry]:
+        """The box's data keys; of one case alone where this box knows which they are."""
+        from ledger.case_rows import CaseRow
+
+        case_id, entries = self._selection.case_id, keyring.entries_of(self._box)
+        rows = [CaseRow.decode(row) for known, _, row in self._reader.store.cases() if known == case_id]
+        wanted = {row.key_id for row in rows}
+        return [entry for entry in entries if entry.key.key_id in wanted] if wanted else entries
+
     def run(self) -> tuple[Summary, AuditReport]:
         """Raises as the sources, the target and the audit do."""
         from agent.cli.verify import progress_bar
@@ -121,7 +131,7 @@ class _Work:
         try:
             target.take_manifests(self._signed)
             if self._reader.keyring is not None:
-                target.take_keys(self._reader.keyring.entries_of(self._box))
+                target.take_keys(self._keys(self._reader.keyring))
             with Audit(Task(self._out, self._box, self._every_signature)) as audit:
                 summary = self._rebuild(target, found, sources, audit)
                 self.fetched_s = time.perf_counter() - began

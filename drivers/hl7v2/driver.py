@@ -245,27 +245,27 @@ class Hl7v2(Outbox):
         kept = [(sub, patient) for sub, patient in groups if sub is not None]
         if len(kept) < len(groups):
             return None
-        told = []
-        if header.message_code == "ORU" and len(kept) == 1:
-            told = self._connected_to(message, header, kept[0][0], connection)
-        return _Routed(kept, told)
+        location = routing.location_of(patients[0].location_raw, message.delimiters)
+        is_here = len(kept) == 1 and routing.bed_for(location, self._config) is not None
+        if header.message_code == "ORU" and is_here:
+            return _Routed(kept, self._connected_to(message, header, kept[0][0], connection))
+        return _Routed(kept, [])
 
     def _about(self, message: er7.Message, header: Header) -> tuple[str | None, list[dict[str, str]]]:
         """The logical device for a message about a stay, an order or a specimen, and whom it is about; None where it is
         about another room, and not about the patient of the open case.
         """
         config, marks = self._config, message.delimiters
-        here, before = context.places(message, header)
-        for place, raws in ((HERE, here), (LEFT, before)):
-            for raw in raws:
-                location = routing.location_of(raw, marks)
-                sub = routing.sub_for(location, config) if location else None
-                if sub is not None:
-                    return sub if config.beds else "", list(context.contexts(message, header, place))
+        here, before = [[routing.location_of(raw, marks) for raw in raws] for raws in context.places(message, header)]
+        for place, locations in ((HERE, here), (LEFT, before)):
+            for location in locations:
+                bed = routing.bed_for(location, config)
+                if bed is not None:
+                    return bed.feed, list(context.contexts(message, header, place))
         told = list(context.contexts(message, header, ""))
         if config.follow_patient and self._case is not None and any(is_same(self._case, each) for each in told):
             return "", told
-        return routing.sub_for((), config) if not any(here) else None, told
+        return routing.sub_for(here[0], config), []
 
     def _connected_to(
         self, message: er7.Message, header: Header, sub: str, connection: _Connection

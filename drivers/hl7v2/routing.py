@@ -69,6 +69,11 @@ def location_of(raw: str, marks: Delimiters) -> tuple[str, ...]:
     return tuple(parts)
 
 
+def bed_for(location: tuple[str, ...], config: Hl7Config) -> Bed | None:
+    """The bed of this room that a location names; None for any other, recorded here or not."""
+    return next((bed for bed in config.beds if location and bed.fits(location)), None)
+
+
 def sub_for(location: tuple[str, ...], config: Hl7Config) -> str | None:
     """The logical device that records this location; None: it is not recorded here."""
     for bed in config.beds:

@@ -103,6 +103,15 @@ def test_what_is_about_somebody_else_stands_apart_and_becomes_their_case() -> No
     assert opening.facts["procedure"] == "Knee"
 
 
+def test_an_appointment_that_is_called_off_is_nobodys_case() -> None:
+    cases = room()
+    booked = cases.judge(said("SIU^S12", BORIS, procedure="Knee", place=""))
+    assert cases.judge(said("SIU^S15", BORIS, place="")).case_id == booked.case_id
+    opening = cases.judge(said("ADT^A01", BORIS))
+    assert opening.case_id is None
+    assert "procedure" not in (opening.facts or {})
+
+
 def test_a_case_opened_by_hand_for_somebody_unknown_gets_its_name() -> None:
     cases = room()
     turn = cases.opening(1, "operator", "anna (uid 1000)", {})

@@ -104,7 +104,9 @@ def test_an_order_tells_procedure_and_accession_number() -> None:
 
 def test_a_merge_names_the_id_that_goes_and_each_of_several() -> None:
     merge = ("PID|1||9^^^A", "MRG|4711^^^A", "PID|2||8^^^A", "MRG|5^^^A")
-    contexts = told(up().give(framed(*merge, kind="ADT^A40^ADT_A39")))
+    fed = up(ROOM)
+    fed.driver.case_changed({"patient_ids": "5^^^A"})
+    contexts = told(fed.give(framed(*merge, kind="ADT^A40^ADT_A39")))
     assert [(each.facts["patient_ids"], each.facts["prior_patient_ids"]) for each in contexts] == [
         ("9^^^A", "4711^^^A"), ("8^^^A", "5^^^A"),
     ]  # fmt: skip
@@ -143,6 +145,17 @@ def test_a_context_without_a_patient_is_kept_and_refused_only_where_that_is_aske
     strict = up(Hl7Config(beds=ROOM.beds, undecodable="reject")).give(nameless)
     assert strict.codes == ["AE"]
     assert b"ERR|||101^^HL70357|E" in strict.sends[0].data
+
+
+def test_where_no_bed_is_this_room_messages_are_kept_and_tell_of_no_case() -> None:
+    """A feed of the whole hospital without ``beds``, or that keeps others, must not open the whole hospital's cases."""
+    obx = "OBX|1|NM|147842^MDC_ECG_CARD_BEAT_RATE^MDC|1.1.1.1|72|264864^MDC_DIM_BEAT_PER_MIN^MDC|||||R"
+    for options, location in ((Hl7Config(), HERE), (Hl7Config(beds=ROOM.beds, other_beds="keep"), "OR^4")):
+        data = framed(PID, pv1(location), kind="ADT^A01") + framed(PID, pv1(location), "OBR|1|1|1|x", obx, id="43")
+        fed = up(options).give(data)
+        assert fed.codes == ["AA", "AA"]
+        assert len(fed.of(Raw)) == 2
+        assert not told(fed)
 
 
 def test_test_messages_are_marked() -> None:
