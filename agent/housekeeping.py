@@ -52,6 +52,7 @@ class _Seen:
     oldest_ns: int | None
     unreadable: tuple[tuple[LogId, OrledgerError], ...]
     expired: frozenset[LogId]
+    spent: frozenset[LogId]
 
 
 class Housekeeping:
@@ -154,16 +155,18 @@ class Housekeeping:
         self._expired = seen.expired
         if seen.ops:
             self._pump.when_idle(seen.ops)
-        self._forget_keys(seen.expired)
+        self._forget_keys(seen.expired | seen.spent)
 
-    def _forget_keys(self, expired: frozenset[LogId]) -> None:
-        """Of logs that went; nothing of them is sealed any more. A keyring that cannot be written is told of."""
+    def _forget_keys(self, keyless: frozenset[LogId]) -> None:
+        """Of logs that went, or whose payloads all did at their age: a keyring must not grow for ever, it is written
+        whole at each case. One that cannot be written is told of.
+        """
         unwritable = None
         try:
-            gone = self._keyring.forget(expired - self._forgotten)
-            self._forgotten = expired
+            gone = self._keyring.forget(keyless - self._forgotten)
+            self._forgotten = keyless
             if gone:
-                _LOG.info("the keys of %d logs that went at their retention were let go", gone)
+                _LOG.info("%d data keys, of logs of which nothing sealed is left, were let go", gone)
         except StoreFault as fault:
             unwritable = fault.text
         self._show(_KEYRING, unwritable, "check the disk and its space")
@@ -187,11 +190,13 @@ class Housekeeping:
             self._log_retention.survey(asked.logs)
             self._survey_due_ns = asked.now.mono_ns + LIMITS.retention_survey_ns
         ops: Sequence[Op] = ()
+        moment = Moment(asked.now.utc_ns, asked.clock_is_right, room.is_pressed, self._open_cases(asked.logs))
+        spent = self._retention.spent(moment) - frozenset(asked.logs)
         if asked.may_step:
-            moment = Moment(asked.now.utc_ns, asked.clock_is_right, room.is_pressed, self._open_cases(asked.logs))
             ops = self._retention.step(moment) or self._log_retention.step(moment)
         unreadable = tuple(self._retention.unreadable.items())
-        return _Seen(usage, room, ops, self._retention.oldest_ns, unreadable, frozenset(self._log_retention.expired))
+        expired = frozenset(self._log_retention.expired)
+        return _Seen(usage, room, ops, self._retention.oldest_ns, unreadable, expired, spent)
 
     def _open_cases(self, logs: Sequence[LogId]) -> frozenset[bytes]:
         """The case of the newest keyframe of every live log, and of what follows it."""

@@ -104,6 +104,7 @@ class Retention:
         self._retention_ns = retention_ns
         self._gone: dict[LogId, int] = {}
         self._fronts: dict[LogId, _Front] = {}
+        self._spent: dict[LogId, tuple[int, bool]] = {}
         self.unreadable: dict[LogId, OrledgerError] = {}
 
     @property
@@ -127,6 +128,19 @@ class Retention:
         if first < length:
             anchor = _Anchor.of(self._header(log, length - 1))
             self._fronts[log] = _Front(first, anchor.closed_at(self._header(log, first)), anchor.is_right)
+            self._spent.pop(log, None)
+        elif length and log not in self._spent:
+            newest = self._header(log, length - 1)
+            self._spent[log] = newest.closed_ns, _Anchor.of(newest).is_right
+
+    def spent(self, moment: Moment) -> frozenset[LogId]:
+        """Logs without a payload left, as last surveyed, whose newest block is older than the retention: what their
+        keys sealed is gone, here and wherever payloads are kept no longer.
+        """
+        if not moment.clock_is_right:
+            return frozenset()
+        old_ns = moment.utc_ns - self._retention_ns
+        return frozenset(log for log, (closed_ns, is_right) in self._spent.items() if is_right and closed_ns < old_ns)
 
     def step(self, moment: Moment) -> tuple[Op, ...]:
         """At most ``LIMITS.prune_blocks`` blocks of one log, to be committed as they are; empty when nothing is due.

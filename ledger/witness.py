@@ -115,7 +115,7 @@ class Witness:
             if first is not None:
                 header = decode_signed_header(first)
                 self.held.name(linked_heads(header))
-                if self.keeps_payloads and not replica.expired:
+                if self.keeps_payloads and not replica.expired and replica.pruned_end < replica.size:
                     for key_id in sorted({header.key_id, *replica.cases.key_ids} - self.keys_held):
                         self._lacks_key(replica, key_id)
 

@@ -134,6 +134,19 @@ def test_exactly_what_is_due_goes(source: Memory, at: Moment) -> None:
         assert source.gone.get(log, set()) == expected(headers, at)
 
 
+@given(sources(), moments)
+def test_keys_may_go_of_old_logs_without_a_payload_alone(source: Memory, at: Moment) -> None:
+    planner = Retention(source, RETENTION_NS)
+    source.run(at, planner)
+    planner.survey()
+    for log, headers in source.blocks.items():
+        is_empty = bool(headers) and source.gone.get(log, set()) == set(range(len(headers)))
+        newest = headers[-1] if headers else None
+        is_old = newest is not None and at.utc_ns - newest.closed_ns > RETENTION_NS
+        is_right = newest is not None and newest.clock.state is ClockState.SYNCHRONISED and at.clock_is_right
+        assert (log in planner.spent(at)) is (is_empty and is_old and is_right)
+
+
 @given(sources(), moments, moments)
 def test_a_restart_goes_on_where_it_was_and_prunes_nothing_twice(source: Memory, at: Moment, then: Moment) -> None:
     first = Retention(source, RETENTION_NS)
