@@ -195,6 +195,30 @@ class SdcSection(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     tls: SdcTlsSection | None = None
 
 
+class DicomPeerSection(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """A modality or archive that may store: its AE title, and the addresses or networks it may come from."""
+
+    ae_title: str
+    allow: tuple[str, ...]
+
+
+class DicomTlsSection(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """PEM files: this box's ``certificate`` and ``key``; ``client_ca`` signs, or is, the certificates of the peers."""
+
+    certificate: str
+    key: str
+    client_ca: str
+
+
+class DicomSection(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """A DICOM storage provider: address and port, the AE title it is called by, who may store, TLS or not."""
+
+    listen: str
+    peers: tuple[DicomPeerSection, ...]
+    ae_title: str = "ORLEDGER"
+    tls: DicomTlsSection | None = None
+
+
 class FeedSection(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """One connected device or system, its driver, one transport, and the driver's own options."""
 
@@ -207,6 +231,7 @@ class FeedSection(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     sdc: SdcSection | None = None
     tls: TlsSection | None = None
     mqtt: MqttSection | None = None
+    dicom: DicomSection | None = None
     options: dict[str, Any] = {}
 
 

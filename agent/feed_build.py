@@ -13,6 +13,7 @@ from agent.intake import Intake
 from agent.object_intake import ObjectIntake
 from drivers.contract import Driver
 from drivers.transports.addresses import TcpConfig, UdpConfig
+from drivers.transports.dicom_config import DicomConfig
 from drivers.transports.links import Clock, LinkTransport
 from drivers.transports.mllp_listener import MllpListener
 from drivers.transports.mqtt_topic import MqttConfig, MqttTopic
@@ -21,6 +22,7 @@ from drivers.transports.serial_port import SerialConfig, SerialPort
 from drivers.transports.tcp_client import TcpClient
 from drivers.transports.tls_listener import TlsConfig, TlsListener
 from drivers.transports.udp_socket import UdpSocket
+from ledger.errors import OurFault
 
 
 def build_feed(
@@ -29,7 +31,7 @@ def build_feed(
 ) -> Feed:  # fmt: skip
     """The feed, not yet started. Its driver is made anew from ``setup.options`` whenever it fails."""
     new_driver = cast(Callable[[msgspec.Struct], Driver], setup.driver)  # every driver is made from its options
-    transport = _transport(setup.transport, now)
+    transport = _transport(setup.transport, now, objects)
     may_record = objects.may_be_recorded if objects is not None else None
     return Feed(
         setup.name, lambda: new_driver(setup.options), transport, intake, now, schedule, keep_raw=keep_raw,
@@ -37,7 +39,13 @@ def build_feed(
     )  # fmt: skip
 
 
-def _transport(config: TransportConfig, now: Clock) -> LinkTransport:
+def _transport(config: TransportConfig, now: Clock, objects: ObjectIntake | None) -> LinkTransport:
+    if isinstance(config, DicomConfig):
+        from drivers.transports.dicom_listener import DicomListener  # noqa: PLC0415 - half a second that few rooms need
+
+        if objects is None:
+            raise OurFault("feed.objects", "a DICOM feed without an object store")
+        return DicomListener(config, objects, now)
     if isinstance(config, SerialConfig):
         return SerialPort(config, now)
     if isinstance(config, TcpConfig):

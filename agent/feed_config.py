@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ipaddress
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,6 +14,8 @@ import msgspec
 from agent.box_files import BoxFolder
 from agent.config import (
     Configuration,
+    DicomPeerSection,
+    DicomSection,
     FeedSection,
     MllpSection,
     MqttSection,
@@ -28,7 +31,8 @@ from agent.config import (
     host_port,
 )
 from drivers.contract import Driver, Transport
-from drivers.transports.addresses import TcpConfig, UdpConfig
+from drivers.transports.addresses import TcpConfig, UdpConfig, networks_of
+from drivers.transports.dicom_config import DicomConfig, DicomPeer, DicomTls
 from drivers.transports.mllp_listener import MllpConfig
 from drivers.transports.mqtt_topic import MqttConfig
 from drivers.transports.sdc_config import SdcLinkConfig, SdcTlsFiles
@@ -39,7 +43,9 @@ from drivers.urls import is_url
 _LONGEST_TOPIC: Final = 128
 _THIS_MACHINE: Final = frozenset(("127.0.0.1", "::1", "localhost"))
 Lookup = Callable[[str], type[Driver]]
-TransportConfig = SerialConfig | MllpConfig | TcpConfig | UdpConfig | SdcLinkConfig | TlsConfig | MqttConfig
+TransportConfig = (
+    SerialConfig | MllpConfig | TcpConfig | UdpConfig | SdcLinkConfig | TlsConfig | MqttConfig | DicomConfig
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -171,6 +177,28 @@ def _is_ipv4(text: str) -> bool:
     return True
 
 
+def _dicom(section: DicomSection, spot: str) -> DicomConfig:
+    host, port = host_port(section.listen, f"{spot}.listen")
+    title = _ae_title(section.ae_title, f"{spot}.ae_title")
+    peers = tuple(_dicom_peer(peer, f"{spot}.peers[{index}]") for index, peer in enumerate(section.peers))
+    tls = None
+    if section.tls is not None:
+        tls = DicomTls(Path(section.tls.certificate), Path(section.tls.key), Path(section.tls.client_ca))
+    return DicomConfig(host, port, title, peers, tls)
+
+
+def _dicom_peer(peer: DicomPeerSection, spot: str) -> DicomPeer:
+    networks = at_spot(f"{spot}.allow", networks_of, peer.allow)
+    return DicomPeer(_ae_title(peer.ae_title, f"{spot}.ae_title"), networks)
+
+
+def _ae_title(title: str, spot: str) -> str:
+    """PS3.5 table 6.2-1, AE: up to 16 characters, no backslash, no control character, not blanks alone."""
+    if not re.fullmatch(r"[ -\[\]-~]{1,16}", title) or title != title.strip():
+        raise fault(spot, f"{title!r} is no AE title", "give 1 to 16 characters as the modality is set to call them")
+    return title
+
+
 _KINDS: Final[Mapping[Transport, Callable[[Any, str], TransportConfig]]] = {
     Transport.SERIAL: _serial,
     Transport.TCP: _tcp,
@@ -178,4 +206,5 @@ _KINDS: Final[Mapping[Transport, Callable[[Any, str], TransportConfig]]] = {
     Transport.MLLP: _mllp,
     Transport.SDC: _sdc,
     Transport.MQTT: _mqtt,
+    Transport.DICOM: _dicom,
 }

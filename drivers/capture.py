@@ -7,6 +7,7 @@ Canonical JSON lines: a header, then ``[µs since t0, link, what, …]`` in orde
     [812000,1,"<","x","d391818d83"]                or, if any byte is not of the text set, as hex
     [3900000,0,"gap",{"cause":"silence","lost_bytes":null}]
     [4000000,1,"msg",{"kind":"c-store"},"t","…"]   what a transport that frames for itself delivered
+    [5000000,1,"msg",{…},"t","",{"name":"…",…}]    and the object that came with it, named by its hash, not its content
 
 A ledger's Raw, Link and Gap records map to these lines one to one (a Raw record has one line for each of its pieces),
 so that exporting, replaying and exporting again gives the same file. Logical devices (``sub``) are no part of it: the
@@ -28,7 +29,7 @@ import msgspec
 from drivers.contract import Message
 from ledger.errors import BadInput, OurFault
 from ledger.limits import LIMITS
-from ledger.records import Gap, GapCause, Link, LinkId, LinkState, Raw, Record
+from ledger.records import Gap, GapCause, Link, LinkId, LinkState, Object, Raw, Record
 
 _TEXT: Final = re.compile(rb"[\t\n\r\x02-\x06\x0b\x17\x1b\x1c\x1e -~]*")
 _US_NS: Final = 1_000
@@ -37,6 +38,7 @@ _T0_FORMAT: Final = "%Y-%m-%dT%H:%M:%S.%fZ"
 _CAUSES: Final = frozenset(get_args(GapCause))
 _STATES: Final = frozenset(get_args(LinkState))
 _LOST: Final = frozenset(("down", "refused"))
+_OBJECT_AT: Final = 3
 _GAP_NUMBERS: Final = ("lost_bytes", "lost_items", "since_us", "until_us")
 
 
@@ -215,7 +217,8 @@ def lines_of(item: CaptureItem, t0_ns: int) -> Iterator[bytes]:
         if "kind" in item.message.meta:
             raise OurFault("capture.bad-message", "a message's meta may not hold its kind a second time")
         meta = {"kind": item.message.kind} | dict(sorted(item.message.meta.items()))
-        yield msgspec.json.encode((at_us, item.link, "msg", meta, *_form(item.message.body)))
+        stored = [_object_document(item.message.object)] if item.message.object is not None else []
+        yield msgspec.json.encode((at_us, item.link, "msg", meta, *_form(item.message.body), *stored))
 
 
 def item_of(line: bytes, t0_ns: int) -> CaptureItem:
@@ -235,7 +238,7 @@ def item_of(line: bytes, t0_ns: int) -> CaptureItem:
     elif what == "gap":
         item = _gap_of(rest, at_us, t0_ns)
     elif what == "msg":
-        item = CapturedMessage(at_ns, LinkId(link), _message_of(rest))
+        item = CapturedMessage(at_ns, LinkId(link), _message_of(rest, at_ns))
     else:
         item = _link_of(what, LinkId(link), rest, at_ns)
     if next(lines_of(item, t0_ns)) != line:
@@ -298,11 +301,35 @@ def _link_of(state: Any, link: LinkId, rest: list[Any], at_ns: int) -> Link:
     return Link(at_ns=at_ns, link=link, state=state, peer=peer, reason=reason)
 
 
-def _message_of(rest: list[Any]) -> Message:
+def _message_of(rest: list[Any], at_ns: int) -> Message:
     if not rest or not isinstance(rest[0], dict) or not all(isinstance(text, str) for text in rest[0].values()):
         raise ValueError("a message's meta is not an object of texts")
     meta = dict(rest[0])
-    return Message(meta.pop("kind", ""), meta, _bytes_of(rest[1:]))
+    stored = _object_of(rest[_OBJECT_AT], at_ns) if len(rest) > _OBJECT_AT else None
+    return Message(meta.pop("kind", ""), meta, _bytes_of(rest[1:_OBJECT_AT] + rest[_OBJECT_AT + 1 :]), stored)
+
+
+class _ObjectDocument(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """An object that came with a message, at the message's time; ``sha256`` in hex."""
+
+    name: str
+    media_type: str
+    sha256: str
+    size: int
+    meta: dict[str, str]
+
+
+def _object_document(stored: Object) -> _ObjectDocument:
+    meta = dict(sorted(stored.meta.items()))
+    return _ObjectDocument(stored.name, stored.media_type, stored.sha256.hex(), stored.size, meta)
+
+
+def _object_of(document: Any, at_ns: int) -> Object:
+    told = msgspec.convert(document, _ObjectDocument)
+    return Object(
+        at_ns=at_ns, sha256=bytes.fromhex(told.sha256), size=told.size, media_type=told.media_type, name=told.name,
+        meta=told.meta,
+    )  # fmt: skip
 
 
 def export_feed(

@@ -117,6 +117,14 @@ class Limits:
     store_read_bytes: int = 1 * MIB
     checkpoint_every_blocks: int = 600
     keyframes_kept: int = 12
+    # DICOM (docs/drivers/dicom.md)
+    dicom_associations: int = 16
+    dicom_pdu_bytes: int = 256 * KIB
+    dicom_message_bytes: int = 1 * MIB
+    dicom_head_bytes: int = 64 * KIB
+    dicom_waveform_bytes: int = 8 * MIB
+    dicom_answer_ns: int = 30 * S_NS
+    dicom_idle_ns: int = 300 * S_NS
     # objects (docs/objects.md)
     object_bytes: int = 64 << 30
     object_notice_entries: int = 128

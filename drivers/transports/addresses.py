@@ -2,9 +2,15 @@
 
 from __future__ import annotations
 
+import ipaddress
 import os
 import socket
+from collections.abc import Iterable
 from dataclasses import dataclass
+
+from ledger.errors import ConfigurationFault
+
+Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 
 _KEEPALIVE_IDLE_S = 30
 _KEEPALIVE_EVERY_S = 10
@@ -25,6 +31,26 @@ class UdpConfig:
 
     host: str
     port: int
+
+
+def networks_of(allow: Iterable[str]) -> tuple[Network, ...]:
+    """An allow-list of addresses and networks. Raises ConfigurationFault."""
+    networks = []
+    for entry in allow:
+        try:
+            networks.append(ipaddress.ip_network(entry))
+        except ValueError as fault:
+            raise ConfigurationFault(
+                "listen.allow", f"{entry!r} is no address or network", "write it like 10.20.1.7 or 10.20.1.0/24"
+            ) from fault
+    return tuple(networks)
+
+
+def is_within(host: str, networks: Iterable[Network]) -> bool:
+    """Whether a numeric address, IPv4 mapped into IPv6 too, lies in one of the networks."""
+    address = ipaddress.ip_address(host.partition("%")[0])
+    mapped = address.ipv4_mapped if isinstance(address, ipaddress.IPv6Address) else None
+    return any((mapped or address) in network for network in networks)
 
 
 def address_text(host: str, port: int) -> str:

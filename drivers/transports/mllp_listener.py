@@ -6,21 +6,18 @@ HL7 over MLLP has no authentication: an allow-list of addresses is what it offer
 from __future__ import annotations
 
 import asyncio
-import ipaddress
 import itertools
 import logging
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from drivers.transports.addresses import address_text, tune
+from drivers.transports.addresses import Network, address_text, is_within, networks_of, tune
 from drivers.transports.links import Backoff, Clock, LinkEvents
 from ledger.errors import ConfigurationFault
 from ledger.limits import LIMITS, Limits
 from ledger.records import LinkId
 
 _log = logging.getLogger(__name__)
-
-Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,21 +34,11 @@ class MllpConfig:
         host, colon, port = listen.rpartition(":")
         if not colon or not host or not port.isdecimal() or int(port) > 65_535:
             raise ConfigurationFault("mllp.listen", f"{listen!r} is no address", "write it like 10.20.3.13:2575")
-        networks = []
-        for entry in allow:
-            try:
-                networks.append(ipaddress.ip_network(entry))
-            except ValueError as fault:
-                raise ConfigurationFault(
-                    "mllp.allow", f"{entry!r} is no address or network", "write it like 10.20.1.7 or 10.20.1.0/24"
-                ) from fault
-        return cls(host.removeprefix("[").removesuffix("]"), int(port), tuple(networks))
+        return cls(host.removeprefix("[").removesuffix("]"), int(port), networks_of(allow))
 
     def admits(self, host: str) -> bool:
         """Whether a sender at this numeric address may connect."""
-        address = ipaddress.ip_address(host.partition("%")[0])
-        mapped = address.ipv4_mapped if isinstance(address, ipaddress.IPv6Address) else None
-        return any((mapped or address) in network for network in self.allow)
+        return is_within(host, self.allow)
 
 
 class MllpListener:

@@ -25,7 +25,7 @@ from drivers.capture import (
 from drivers.contract import Message
 from ledger.errors import BadInput, OurFault
 from ledger.limits import LIMITS
-from ledger.records import Gap, Link, LinkId, Numeric, Raw, Record
+from ledger.records import Gap, Link, LinkId, Numeric, Object, Raw, Record
 from tests import record_strategies
 
 HEADER = CaptureHeader(
@@ -79,6 +79,15 @@ def in_window(record: Record) -> Record:
     return replace(record, **span)
 
 
+stored_objects = st.builds(
+    Object,
+    at_ns=st.just(0),
+    sha256=st.binary(min_size=32, max_size=32),
+    size=st.integers(0, 1 << 40),
+    media_type=record_strategies.texts,
+    name=record_strategies.texts,
+    meta=st.dictionaries(record_strategies.texts, record_strategies.texts, max_size=3),
+)
 captured_messages = st.builds(
     CapturedMessage,
     at_ns=st.integers(T0_NS, T0_NS + 10**12),
@@ -90,6 +99,7 @@ captured_messages = st.builds(
             record_strategies.texts.filter(lambda key: key != "kind"), record_strategies.texts, max_size=3
         ),
         body=st.binary(max_size=30),
+        object=st.none() | stored_objects,
     ),
 )
 recorded = st.sampled_from([Raw, Link, Gap]).flatmap(lambda cls: record_strategies.by_type[cls]).map(in_window)
@@ -124,6 +134,15 @@ def test_an_export_of_records_survives_a_replay_into_records(records: list[Recor
     first = exported(records)
     replayed = [item for item in read(first) if isinstance(item, Record)]
     assert exported(replayed) == first
+
+
+def test_an_object_comes_back_with_its_message_and_is_of_its_time() -> None:
+    stored = Object(
+        at_ns=T0_NS + 5_000, sha256=bytes(32), size=7, media_type="a/b", name="n", meta={"z": "1", "a": "2"}
+    )
+    item = CapturedMessage(T0_NS + 5_000, LinkId(1), Message("C-STORE", {"id": "1"}, b"", stored))
+    (line,) = lines_of(item, T0_NS)
+    assert item_of(line, T0_NS) == item
 
 
 @given(record_strategies.raws().map(in_window))
@@ -196,6 +215,9 @@ def test_a_gap_keeps_its_bounds() -> None:
         b'[0,1,"msg",{"kind":1},"t",""]',
         b'[0,1,"msg",{"b":"","kind":"k"},"t",""]',
         b'[0,1,"msg"]',
+        b'[0,1,"msg",{"kind":"k"},"t","",null]',
+        b'[0,1,"msg",{"kind":"k"},"t","",{"name":"n"}]',
+        b'[0,1,"msg",{"kind":"k"},"t","",{"name":"","media_type":"","sha256":"","size":0,"meta":{}},7]',
     ],
 )
 def test_a_line_in_any_other_form_is_refused(line: bytes) -> None:

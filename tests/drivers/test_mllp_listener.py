@@ -60,7 +60,7 @@ def test_a_wrong_address_names_the_operator(listen: str) -> None:
 def test_a_wrong_allow_entry_names_the_operator() -> None:
     with pytest.raises(ConfigurationFault) as caught:
         MllpConfig.parse("10.0.0.1:2575", ["gateway"])
-    assert caught.value.id == "mllp.allow"
+    assert caught.value.id == "listen.allow"
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,137 @@
+"""The driver ``dicom``: what modalities store becomes objects; success is said only for what is durable.
+
+The transport has the object durable before its message comes here; the record that names it is emitted here, and the
+answer waits for that record's block.
+"""
+
+from __future__ import annotations
+
+import re
+from collections import OrderedDict, deque
+from dataclasses import dataclass
+from typing import ClassVar
+
+import msgspec
+
+from drivers.contract import Message, Now, Outbox, Sendable, Spec, Ticket, Transport
+from ledger.limits import LIMITS
+from ledger.records import Gap, LinkId
+
+_SUCCESS = "0000"
+_OUT_OF_RESOURCES = "A700"
+_NOT_AN_OBJECT = "C000"
+
+
+class DicomOptions(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """No options yet: what may be sent, and by whom, is the transport's."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Promise:
+    """A success that waits for ``ticket`` to be durable."""
+
+    ticket: Ticket
+    link: LinkId
+    request: str
+    instance: str
+
+
+class Dicom(Outbox):
+    """Storage and verification service class provider (PS3.4 B and A)."""
+
+    spec: ClassVar[Spec[DicomOptions]] = Spec(
+        name="dicom",
+        devices=("Any DICOM modality, video recorder or archive that stores (C-STORE) over TCP or TLS",),
+        transports=(Transport.DICOM,),
+        config=DicomOptions,
+        tx_allowed=(
+            Sendable(
+                re.compile(rb"C-STORE-RSP \d{1,20} [0-9A-F]{4}( discard)?"),
+                "the status of one instance received (DICOM C-STORE-RSP)",
+            ),
+        ),
+        silence_s=0.0,
+        keeps_raw=True,
+        records=frozenset({"object", "wave", "gap"}),
+        source="DICOM PS3.4 annexes A, B; PS3.7; PS3.8; PS3.10",
+        longest_frame_bytes=1,
+    )
+
+    def __init__(self, config: DicomOptions) -> None:
+        super().__init__()
+        self._links: set[LinkId] = set()
+        self._promises: deque[_Promise] = deque(maxlen=LIMITS.held_sends)
+        self._stored: OrderedDict[str, tuple[str, Ticket]] = OrderedDict()
+
+    def link_up(self, link: LinkId, peer: str, now: Now) -> None:
+        """An association was established."""
+        self._links.add(link)
+
+    def link_down(self, link: LinkId, reason: str, now: Now) -> None:
+        """An association ended; what it was not answered, its sender stores again."""
+        self._links.discard(link)
+        self._promises = deque((each for each in self._promises if each.link != link), maxlen=LIMITS.held_sends)
+
+    def receive(self, link: LinkId, data: bytes | Message, now: Now) -> None:
+        """One instance, or word of one that did not come whole."""
+        if link not in self._links or not isinstance(data, Message):
+            self.close(link, "bytes where a DICOM message was due")
+        elif data.kind == "C-STORE":
+            self._store(link, data)
+        elif data.kind == "C-STORE-ABANDONED":
+            self._abandoned(data, now)
+        else:
+            self.close(link, "a message of a kind that this driver does not know")
+
+    def refused(self, ticket: Ticket, reason: str, now: Now) -> None:
+        """The record will not become durable: its sender may try again."""
+        kept: deque[_Promise] = deque(maxlen=LIMITS.held_sends)
+        for promise in self._promises:
+            if promise.ticket != ticket:
+                kept.append(promise)
+                continue
+            self._stored.pop(promise.instance, None)
+            if promise.link in self._links:
+                self._answer(promise.link, promise.request, _OUT_OF_RESOURCES)
+        self._promises = kept
+
+    def _store(self, link: LinkId, message: Message) -> None:
+        request, stored = message.meta.get("id", "0"), message.object
+        if stored is None:
+            self._answer(link, request, _NOT_AN_OBJECT)
+            return
+        instance, content = stored.meta.get("sop_instance", ""), stored.meta.get("data_set_sha256", "")
+        known = self._stored.get(instance)
+        if known is not None and known[0] == content:  # sent again: it is recorded once
+            self._stored.move_to_end(instance)
+            self._promise(known[1], link, request, instance, " discard")
+            return
+        ticket = self.emit(stored)
+        self._stored[instance] = (content, ticket)
+        if len(self._stored) > LIMITS.duplicates_remembered:
+            self._stored.popitem(last=False)
+        self._promise(ticket, link, request, instance, "")
+
+    def _promise(self, ticket: Ticket, link: LinkId, request: str, instance: str, extra: str) -> None:
+        self._promises.append(_Promise(ticket, link, request, instance))
+        self._answer(link, request, _SUCCESS + extra, after=ticket)
+
+    def _answer(self, link: LinkId, request: str, status: str, after: Ticket | None = None) -> None:
+        self.send(link, f"C-STORE-RSP {request} {status}".encode(), after)
+
+    def _abandoned(self, message: Message, now: Now) -> None:
+        length = message.meta.get("bytes", "")
+        detail = f"an instance did not come whole: {message.meta.get('reason', '')}"
+        lost = int(length) if length.isdecimal() else None
+        at_ns = now.utc_ns
+        self.emit(
+            Gap(
+                at_ns=at_ns,
+                cause="framing",
+                since_ns=at_ns,
+                until_ns=at_ns,
+                lost_bytes=lost,
+                lost_items=1,
+                detail=detail,
+            )
+        )

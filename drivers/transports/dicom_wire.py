@@ -1,0 +1,228 @@
+"""Where the DICOM library is bent to a recorder's needs: nothing unbounded, no plaintext file, no pause of the process.
+
+pynetdicom keeps a data set in memory or, received in pieces, in a plain temporary file; it reads PDUs of any length
+its peer names; it collects garbage of the whole process every half minute; and one caller's TLS handshake holds up
+all the others. This module replaces those four things and nothing else. What it reaches into is named here, once:
+``DIMSEServiceProvider.receive_primitive`` and its ``message``, ``DIMSEMessage._data_set_file`` (what pynetdicom itself
+writes to when it receives in pieces), ``RequestHandler._create_association``, ``AssociationSocket.recv`` and
+``socketserver``'s hooks.
+"""
+
+from __future__ import annotations
+
+import errno
+import socket
+import ssl
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Protocol, cast
+
+from pynetdicom import AE, _config
+from pynetdicom.association import Association
+from pynetdicom.dimse import DIMSEServiceProvider
+from pynetdicom.dimse_messages import C_STORE_RQ
+from pynetdicom.events import EventHandlerType
+from pynetdicom.pdu_primitives import P_DATA
+from pynetdicom.presentation import PresentationContext
+from pynetdicom.transport import AssociationSocket, RequestHandler, ThreadedAssociationServer
+
+from ledger.errors import DeviceFault
+from ledger.limits import LIMITS
+
+_config.LOG_HANDLER_LEVEL = "none"  # what it would log names patients' studies
+_config.UNRESTRICTED_STORAGE_SERVICE = True  # every storage class, private ones too, in every transfer syntax
+
+
+class IncomingDataSet(Protocol):
+    """Takes the data set of one C-STORE as it comes, on the thread that reads the association."""
+
+    def write(self, fragment: bytes) -> None:
+        """The next bytes of the data set. A failing disk is no reason to raise: the sender is told at the end."""
+
+    def abandon(self, reason: str) -> None:
+        """The rest will not come. Harmless once the data set was taken over."""
+
+
+@dataclass(frozen=True, slots=True)
+class StoreCommand:
+    """What a C-STORE request says of the data set that follows."""
+
+    sop_class: str
+    sop_instance: str
+    transfer_syntax: str
+
+    def meta(self) -> dict[str, str]:
+        """As names and texts, for records."""
+        return {
+            "sop_class": self.sop_class, "sop_instance": self.sop_instance, "transfer_syntax": self.transfer_syntax,
+        }  # fmt: skip
+
+
+OpenDataSet = Callable[[Association, StoreCommand], IncomingDataSet]
+
+
+class _Piecewise:
+    """The file that pynetdicom believes to write a data set to."""
+
+    name = ""  # what the library unlinks in the end: no file has this name
+
+    def __init__(self, incoming: IncomingDataSet) -> None:
+        self.incoming = incoming
+        self.file = self
+
+    def write(self, fragment: bytes) -> int:
+        self.incoming.write(fragment)
+        return len(fragment)
+
+    def flush(self) -> None:
+        """Nothing waits here."""
+
+    def close(self) -> None:
+        """The library has answered: whatever was not taken over by then is not wanted."""
+        self.incoming.abandon("the request was not served")
+
+
+class StreamingDimse(DIMSEServiceProvider):
+    """Hands data sets of C-STORE on as they come; every other message is bounded by ``message_bytes``."""
+
+    def __init__(self, association: Association, open_data_set: OpenDataSet, message_bytes: int) -> None:
+        super().__init__(association)
+        self._open_data_set = open_data_set
+        self._message_bytes = message_bytes
+        self._gathered_bytes = 0
+        self._incoming: IncomingDataSet | None = None
+        self.fault = ""
+
+    def receive_primitive(self, primitive: P_DATA) -> None:
+        """More of a message. One that cannot be borne ends the association by A-ABORT, as an invalid PDU would."""
+        try:
+            for context_id, fragment in primitive.presentation_data_value_list:
+                self._receive(context_id, fragment)
+        except DeviceFault as fault:
+            self.fault = fault.text
+            self.dul.event_queue.put("Evt19")
+
+    def _receive(self, context_id: int, fragment: bytes) -> None:
+        self._gathered_bytes += 0 if self._incoming is not None else len(fragment)
+        if self._gathered_bytes > self._message_bytes:
+            raise DeviceFault("dicom.message", f"a DICOM message of over {self._message_bytes:,} bytes")
+        if not fragment:
+            raise DeviceFault("dicom.fragment", "a presentation data value without its control header")
+        one = P_DATA()
+        one.presentation_data_value_list = [[context_id, fragment]]  # type: ignore[list-item] # pairs, says the library
+        try:
+            super().receive_primitive(one)
+        except Exception as fault:
+            raise DeviceFault("dicom.command", f"a command that cannot be read: {type(fault).__name__}") from fault
+        self._follow(context_id)
+
+    def _follow(self, context_id: int) -> None:
+        message = self.message
+        if message is None:  # whole, and handed on
+            self._gathered_bytes, self._incoming = 0, None
+        elif isinstance(message, C_STORE_RQ) and self._incoming is None:
+            context = self.assoc._accepted_cx.get(context_id)  # noqa: SLF001 - named above
+            command = message.command_set
+            if context is None:
+                raise DeviceFault("dicom.context", f"a C-STORE under presentation context {context_id}, not accepted")
+            sop_class, sop_instance = command.get("AffectedSOPClassUID"), command.get("AffectedSOPInstanceUID")
+            if not sop_class or not sop_instance:
+                raise DeviceFault("dicom.command", "a C-STORE that names no SOP class or no instance")
+            store = StoreCommand(str(sop_class), str(sop_instance), str(context.transfer_syntax[0]))
+            self._incoming = self._open_data_set(self.assoc, store)
+            message._data_set_file = cast(Any, _Piecewise(self._incoming))  # noqa: SLF001 - named above
+
+    def abandon(self, reason: str) -> None:
+        """The association is gone: what was coming will not come whole."""
+        if self._incoming is not None:
+            self._incoming.abandon(reason)
+            self._incoming = None
+
+
+def data_set_of(request: Any) -> IncomingDataSet | None:
+    """What was opened for the C-STORE request that a handler serves; None when it had no data set."""
+    piecewise = getattr(request, "_dataset_file", None)
+    return piecewise.incoming if isinstance(piecewise, _Piecewise) else None
+
+
+class BoundedSocket(AssociationSocket):
+    """Refuses a PDU longer than was negotiated before it takes memory, and reads in larger pieces."""
+
+    pdu_bytes = LIMITS.dicom_pdu_bytes
+    fault = ""
+
+    def recv(self, nr_bytes: int) -> bytearray:
+        """So many bytes, fewer if the peer hangs up. Raises OSError, on which the library ends the connection."""
+        if nr_bytes > self.pdu_bytes:
+            self.fault = f"a PDU of {nr_bytes:,} bytes where at most {self.pdu_bytes:,} were agreed"
+            raise OSError(errno.EMSGSIZE, self.fault)
+        received = bytearray(nr_bytes)
+        view, at = memoryview(received), 0
+        peer = cast(socket.socket, self.socket)
+        while at < nr_bytes:
+            got = peer.recv_into(view[at:])
+            if not got:
+                break
+            at += got
+        view.release()
+        del received[at:]
+        return received
+
+
+class RecorderServer(ThreadedAssociationServer):
+    """Listens for associations. Callers are admitted by address before TLS, and TLS holds up nobody else."""
+
+    def __init__(  # noqa: PLR0913 - what a listener is made of
+        self,
+        ae: AE,
+        address: tuple[str, int],
+        ae_title: str,
+        contexts: list[PresentationContext],
+        handlers: list[EventHandlerType],
+        *,
+        admit: Callable[[str], bool],
+        tls: ssl.SSLContext | None,
+        tls_refused: Callable[[str, str], None],
+        new_dimse: Callable[[Association], StreamingDimse],
+        handshake_s: float,
+    ) -> None:
+        self._admit = admit
+        self._tls = tls
+        self._tls_refused = tls_refused
+        self._handshake_s = handshake_s
+        self.new_dimse = new_dimse
+        super().__init__(ae, address, ae_title, contexts, None, handlers, _Handler)
+        self.daemon_threads = True
+        ae._servers.append(self)  # noqa: SLF001 - where the library's own start_server puts it and shutdown() seeks it
+
+    def verify_request(self, request: Any, client_address: Any) -> bool:
+        """Whether this address may connect at all (``socketserver``'s hook)."""
+        return self._admit(str(client_address[0]))
+
+    def finish_request(self, request: Any, client_address: Any) -> None:
+        """On the caller's own thread: TLS first, then the association."""
+        if self._tls is None:
+            super().finish_request(request, client_address)
+            return
+        request.settimeout(self._handshake_s)
+        try:
+            wrapped = self._tls.wrap_socket(request, server_side=True)
+        except OSError as fault:
+            self._tls_refused(str(client_address[0]), str(getattr(fault, "reason", None) or fault))
+            request.close()
+            return
+        wrapped.settimeout(self.ae.network_timeout)
+        super().finish_request(wrapped, client_address)
+
+    def service_actions(self) -> None:
+        """Nothing: the library would collect garbage of the whole process here, in the middle of a tick."""
+
+
+class _Handler(RequestHandler):
+    """One caller."""
+
+    def _create_association(self) -> Association:
+        association = super()._create_association()
+        cast(AssociationSocket, association.dul.socket).__class__ = BoundedSocket  # a second one would count twice
+        association.dimse = cast(RecorderServer, self.server).new_dimse(association)
+        return association

@@ -1,0 +1,173 @@
+"""The storage provider's transport, with the library's own sender at the other end."""
+
+from __future__ import annotations
+
+import hashlib
+import socket
+import struct
+import threading
+from collections.abc import Iterator
+from dataclasses import replace
+from io import BytesIO
+from pathlib import Path
+
+import pytest
+from pydicom import dcmread
+from pydicom.dataset import Dataset, FileMetaDataset
+from pydicom.filebase import DicomFileLike
+from pydicom.filewriter import write_dataset
+from pydicom.uid import ExplicitVRLittleEndian
+from pynetdicom import AE
+from pynetdicom.sop_class import CTImageStorage, Verification  # type: ignore[attr-defined]
+
+from ledger.limits import LIMITS, MS_NS
+from tests.drivers.dicom.provider import Provider
+
+
+@pytest.fixture
+def provider(tmp_path: Path) -> Iterator[Provider]:
+    with Provider(tmp_path) as made:
+        yield made
+
+
+def image(number: int, size: int = 1_000) -> Dataset:
+    made = Dataset()
+    made.file_meta = FileMetaDataset()
+    made.file_meta.TransferSyntaxUID = ExplicitVRLittleEndian
+    made.SOPClassUID, made.SOPInstanceUID = CTImageStorage, f"2.25.7.{number}"
+    made.StudyInstanceUID, made.SeriesInstanceUID, made.Modality = "2.25.1", "2.25.2", "CT"
+    made.PatientName = "Doe^Jane"
+    made.Rows = made.Columns = 1
+    made.BitsAllocated = made.BitsStored = 8
+    made.add_new(0x7FE00010, "OB", bytes([number % 256]) * size)
+    return made
+
+
+def sender(port: int, title: str = "CT1", called: str = "ORLEDGER"):  # type: ignore[no-untyped-def]
+    ae = AE(title)
+    ae.acse_timeout = ae.dimse_timeout = 20
+    ae.add_requested_context(CTImageStorage, ExplicitVRLittleEndian)
+    ae.add_requested_context(Verification)
+    return ae.associate("127.0.0.1", port, ae_title=called)
+
+
+def test_an_instance_is_stored_bit_exact_named_and_answered(provider: Provider) -> None:
+    association = sender(provider.port)
+    assert association.is_established
+    assert association.send_c_echo().Status == 0
+    sent = image(1, 300_000)
+    assert association.send_c_store(sent).Status == 0
+    association.release()
+    provider.until(lambda: provider.told.downs == ["released"])
+    (stored,) = provider.objects
+    content = provider.content(stored.sha256)
+    assert len(content) == stored.size
+    expected = BytesIO()
+    writer = DicomFileLike(expected)
+    writer.is_little_endian, writer.is_implicit_VR = True, False
+    write_dataset(writer, sent)
+    data_set = expected.getvalue()
+    assert content.endswith(data_set)
+    assert stored.meta["data_set_sha256"] == hashlib.sha256(data_set).hexdigest()
+    assert stored.meta["study"] == "2.25.1"
+    assert stored.meta["series"] == "2.25.2"
+    assert stored.meta["modality"] == "CT"
+    assert stored.meta["ae_title"] == "CT1"
+    read = dcmread(BytesIO(content))
+    assert read.file_meta.TransferSyntaxUID == ExplicitVRLittleEndian
+    assert read.file_meta.MediaStorageSOPInstanceUID == "2.25.7.1"
+    assert not any(b"Doe^Jane" in path.read_bytes() for path in provider.files())
+
+
+def test_the_same_again_is_kept_once(provider: Provider) -> None:
+    association = sender(provider.port)
+    assert [association.send_c_store(image(1)).Status for _ in range(3)] == [0, 0, 0]
+    association.release()
+    assert len(provider.objects) == 1
+    provider.until(lambda: len(provider.files()) == 1)
+
+
+@pytest.mark.parametrize(("title", "called"), [("CT2", "ORLEDGER"), ("CT1", "OTHER")])
+def test_who_is_not_known_or_calls_somebody_else_is_rejected(provider: Provider, title: str, called: str) -> None:
+    assert sender(provider.port, title, called).is_rejected
+    provider.until(lambda: len(provider.told.refused) == 1)
+    assert (title if title != "CT1" else called) in provider.told.refused[0]
+
+
+def test_a_full_disk_is_told_and_leaves_nothing(tmp_path: Path) -> None:
+    with Provider(tmp_path, keep_free_bytes=1 << 62) as provider:
+        association = sender(provider.port)
+        assert association.send_c_store(image(1)).Status == 0xA700
+        assert association.send_c_echo().Status == 0
+        association.release()
+        assert provider.objects == []
+        assert provider.files() == []
+
+
+def test_without_an_answer_there_is_neither_success_nor_failure(tmp_path: Path) -> None:
+    with Provider(tmp_path, limits=replace(LIMITS, dicom_answer_ns=300 * MS_NS)) as provider:
+        provider.told.durable = False
+        association = sender(provider.port)
+        assert "Status" not in association.send_c_store(image(1))
+        provider.until(lambda: len(provider.told.downs) == 1)
+
+
+def test_a_cut_in_the_middle_leaves_nothing_but_a_gap(provider: Provider) -> None:
+    association = sender(provider.port)
+
+    def hang_up() -> None:
+        provider.until(lambda: len(provider.files()) == 1)
+        association.dul.socket.socket.shutdown(socket.SHUT_RDWR)
+
+    cut = threading.Thread(target=hang_up)
+    provider.listener.set_reading(False)
+    cut.start()
+    association.send_c_store(image(1, 4 << 20))
+    cut.join()
+    provider.listener.set_reading(True)
+    provider.until(lambda: len(provider.gaps) == 1)
+    assert provider.gaps[0].lost_items == 1
+    provider.until(lambda: provider.files() == [])
+    assert provider.objects == []
+    again = sender(provider.port)
+    assert again.send_c_store(image(1)).Status == 0
+    again.release()
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        struct.pack(">BBI", 4, 0, 0xFFFFFFFF),
+        struct.pack(">BBI", 1, 0, 0x7FFFFFFF),
+        struct.pack(">BBI", 0xEE, 0, 4) + b"abcd",
+        b"GET / HTTP/1.1\r\n\r\n",
+        b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03",
+    ],
+    ids=["long-data", "long-request", "unknown", "http", "tls"],
+)
+def test_garbage_ends_its_connection_and_nothing_else(provider: Provider, wrong: bytes) -> None:
+    with socket.create_connection(("127.0.0.1", provider.port)) as line:
+        line.sendall(wrong)
+        line.shutdown(socket.SHUT_WR)
+        line.settimeout(10)
+        while line.recv(4_096):
+            pass
+    association = sender(provider.port)
+    assert association.send_c_echo().Status == 0
+    association.release()
+
+
+def test_a_command_without_end_is_ended(provider: Provider) -> None:
+    association = sender(provider.port)
+    context_id = association.accepted_contexts[0].context_id
+    piece = bytes(16_000)
+    value = struct.pack(">IBB", len(piece) + 2, context_id, 0x01) + piece
+    pdu = struct.pack(">BBI", 4, 0, len(value)) + value
+    line = association.dul.socket.socket
+    for _ in range(2 * LIMITS.dicom_message_bytes // len(piece)):
+        try:
+            line.sendall(pdu)
+        except OSError:
+            break
+    provider.until(lambda: len(provider.told.downs) == 1)
+    assert "a DICOM message of over" in provider.told.downs[0]
