@@ -27,6 +27,7 @@ class _Message:
     """A message that is being received."""
 
     status: int = 0
+    method: bytes = b""
     target: str = ""
     coding: bytes = b""
     body: bytearray | None = None
@@ -91,6 +92,7 @@ class _Connection(asyncio.Protocol):
             if isinstance(event, h11.Request | h11.Response):
                 self._message = _Message(body=bytearray())
                 if isinstance(event, h11.Request):
+                    self._message.method = event.method
                     self._message.target = event.target.decode("ascii", "replace")
                 else:
                     self._message.status = event.status_code
@@ -152,11 +154,12 @@ class HttpClient(_Connection):
 
     def message(self, message: _Message) -> None:
         """The answer is whole."""
+        body = message.whole(self._limits.sdc_message_bytes)
         answer, self._answer = self._answer, None
         if answer is None or answer.done():
             return
         self._answered = True
-        answer.set_result((message.status, message.whole(self._limits.sdc_message_bytes)))
+        answer.set_result((message.status, body))
         if self.http.our_state is h11.DONE and self.http.their_state is h11.DONE:
             self.http.start_next_cycle()
         else:
@@ -225,8 +228,11 @@ class NotifyConnection(_Connection):
 
     def message(self, message: _Message) -> None:
         """A report is whole: hand it over and say so."""
-        known = self._notified(message.target, message.whole(self._limits.sdc_message_bytes))
-        self._answer(202 if known else 404)
+        if message.method == b"POST":
+            known = self._notified(message.target, message.whole(self._limits.sdc_message_bytes))
+            self._answer(202 if known else 404)
+        else:
+            self._answer(405)
         if self.http.our_state is h11.DONE and self.http.their_state is h11.DONE:
             self.http.start_next_cycle()
         elif self.transport is not None:
