@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator, Mapping
 from agent.alerts import Alerts
 from agent.intake import Batch, Cut, Intake
 from agent.recorder import Closed, Recorder
-from ledger.cases import Cases, Fate, Turn, Verdict
+from ledger.cases import DEVICE, KIND, Cases, Fate, Turn, Verdict
 from ledger.instant import Now
 from ledger.limits import LIMITS
 from ledger.outbox import Warn
@@ -31,6 +31,7 @@ class CaseDesk:
         self._alerts = alerts
         self._pending: list[tuple[Verdict, PatientContext]] = []
         self._done: PatientContext | None = None
+        self._strangers: set[str] = set()
         self._look_due_ns = 0
         self._now = Now(0, 0)
         self.on_case: Callable[[Mapping[str, str] | None], None] = _nobody
@@ -57,8 +58,8 @@ class CaseDesk:
         if record is self._done:
             return Cut.NONE
         verdict = self.cases.judge(record)
-        if verdict.other_patient:
-            self._warn_other()
+        if record.facts.get(KIND) == DEVICE:
+            self._weigh(record.sub, is_stranger=verdict.other_patient)
         if verdict.fate is Fate.KEEP:
             return Cut.NONE
         if verdict.fate is Fate.CHANGE:
@@ -95,6 +96,7 @@ class CaseDesk:
                 yield closed
         self._recorder.enter_case(turn.opening)
         self.on_case(None if turn.opening is None else turn.opening.facts)
+        self._strangers.clear()
         self._alerts.clear(_OTHER.id, _OTHER.subject, now.utc_ns)
         if turn.opening is not None:
             _LOG.info("case %s is open: %s", turn.opening.case_id.hex(), turn.opening.cause)
@@ -122,8 +124,16 @@ class CaseDesk:
         yield from self._turn(now, self._intake.nothing(), turn)
         yield from self.tick(now)
 
-    def _warn_other(self) -> None:
-        self._alerts.take(_OTHER, self._now.utc_ns)
+    def _weigh(self, sub: str, *, is_stranger: bool) -> None:
+        """A device has said whom it is connected to: it is told of until it names the open case's patient."""
+        if not is_stranger:
+            self._strangers.discard(sub)
+        elif len(self._strangers) < LIMITS.cases_announced:
+            self._strangers.add(sub)
+        if self._strangers:
+            self._alerts.take(_OTHER, self._now.utc_ns)
+        else:
+            self._alerts.clear(_OTHER.id, _OTHER.subject, self._now.utc_ns)
 
 
 _OTHER = Warn(

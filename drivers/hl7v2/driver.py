@@ -116,8 +116,10 @@ class Hl7v2(Outbox):
         self._case: dict[str, str] | None = None
 
     def case_changed(self, facts: Mapping[str, str] | None) -> None:
-        """Whose messages are recorded wherever they place him."""
+        """Whose messages are recorded wherever they place him; devices are to say anew whom they are connected to."""
         self._case = None if facts is None else dict(facts)
+        for connection in self._links.values():
+            connection.patients.clear()
 
     def link_up(self, link: LinkId, peer: str, now: Now) -> None:
         """A sender connected."""

@@ -178,6 +178,12 @@ def test_a_device_that_names_another_patient_raises_an_alert_until_the_case_ends
     room.say("ORU^R01", BORIS, kind="device")
     assert len(room.tick()) == 1
     assert [alert.warning.id for alert in room.alerts.active()] == ["case.other-patient"]
+    room.say("ORU^R01", ANNA, kind="device")
+    room.tick()
+    assert not room.alerts.active()
+    room.say("ORU^R01", BORIS, kind="device")
+    room.tick()
+    assert room.alerts.active()
     room.keep(room.desk.close(room.now, "x", ""))
     assert not room.alerts.active()
 

@@ -135,6 +135,9 @@ def test_a_device_tells_once_whom_it_is_connected_to() -> None:
     assert [(context.facts["kind"], context.facts["patient_ids"][:4]) for context in told(fed)] == [
         ("device", "4711"), ("device", "5^^^"),
     ]  # fmt: skip
+    fed.driver.case_changed({"patient_ids": "5^^^MRN"})  # so that it is weighed against every case
+    fed.give(framed("PID|||5^^^MRN", pv1(HERE), "OBR|1|1|1|x", obx, id="10"))
+    assert len(told(fed)) == 3
 
 
 def test_a_context_without_a_patient_is_kept_and_refused_only_where_that_is_asked_for() -> None:
