@@ -142,7 +142,7 @@ class Limits:
     object_ask_ns: int = 5 * S_NS
     object_names_asked: int = 64
     object_wanted_rows: int = 1_024
-    object_serves_of_a_peer: int = 16
+    object_serves_of_a_peer: int = 32
     object_open_vouchers: int = 4_096
     # what a box says of itself
     self_check_every_ns: int = 1 * S_NS
