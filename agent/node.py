@@ -41,6 +41,7 @@ from agent.feed_config import feed_setups
 from agent.garbage import Garbage
 from agent.housekeeping import Housekeeping
 from agent.intake import Intake
+from agent.live_key import Live, LiveKey
 from agent.mender import Mender
 from agent.network import Network
 from agent.object_intake import ObjectIntake
@@ -59,7 +60,6 @@ from ledger.errors import ConfigurationFault, OrledgerError, OurFault
 from ledger.instant import Now
 from ledger.lacking import lacking
 from ledger.limits import LIMITS, S_NS
-from ledger.log import LogId
 from ledger.manifest import Manifest
 from ledger.member import Member
 from ledger.notices import Notice
@@ -67,7 +67,6 @@ from ledger.objects import ObjectFolder
 from ledger.outbox import Warn
 from ledger.quota import QUOTA
 from ledger.records import CaseChange
-from ledger.sealing import DataKey
 from ledger.store import Store
 
 _LOG = logging.getLogger(__name__)
@@ -151,11 +150,14 @@ class Node:
 
     def _open_objects(self, folder: BoxFolder) -> tuple[ObjectIntake, ObjectKeeper]:
         """What is too large for a block: its way in, and who keeps it."""
-        objects = ObjectIntake(ObjectFolder.open(folder.objects), self._live_key, self.housekeeping.reserve_bytes // 2)
+        self._key_of_now = LiveKey(self._live_key)
+        objects = ObjectIntake(
+            ObjectFolder.open(folder.objects), self._key_of_now, self.housekeeping.reserve_bytes // 2
+        )
         keeper = ObjectKeeper(
             self.store, self.keyring, self.member, self.pump, self.intake, objects, self.alerts, read_now
         )
-        self.recorder.objects_named_in = keeper.named_in
+        self.recorder.objects_named = keeper.named
         self.housekeeping.on_pruned = keeper.pruned
         return objects, keeper
 
@@ -179,6 +181,7 @@ class Node:
     async def run(self) -> int:
         """Record until ``stop``; returns 0. Raises the fault that ended it otherwise, after a clean end."""
         self._stop = asyncio.Event()
+        self._key_of_now.begin()
         self.pump.on_durable = self._block_durable
         try:
             may_begin = self.housekeeping.may_begin()
@@ -246,8 +249,7 @@ class Node:
             self.drills.follow()
             self.network.follow(before)
 
-    def _live_key(self) -> tuple[LogId, DataKey] | None:
-        """What seals an object that begins now."""
+    def _live_key(self) -> Live | None:
         chain = self.member.writer.chain
         return (chain.log, chain.data_key) if self.recording and self._failure is None else None
 

@@ -10,7 +10,7 @@ import logging
 import secrets
 import threading
 import time
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Sequence
 from types import TracebackType
 from typing import Self
 
@@ -21,7 +21,6 @@ from ledger.notices import StoredObject
 from ledger.objects.folder import NewFile, ObjectFolder
 from ledger.objects.format import SALT_BYTES, ObjectHeader, sealed_length
 from ledger.objects.sealer import SealedObject, Sealer
-from ledger.records import Object, Record
 from ledger.sealing import DataKey
 
 _LOG = logging.getLogger(__name__)
@@ -125,11 +124,8 @@ class ObjectIntake:
         with self._lock:
             return sha256 in self._finished
 
-    def named_in(self, groups: Mapping[str, Sequence[Record]]) -> tuple[StoredObject, ...]:
-        """What a block that holds these records must say of their objects; from now on they are the store's."""
-        names = [record.sha256 for records in groups.values() for record in records if type(record) is Object]
-        if not names:
-            return ()
+    def named(self, names: Sequence[bytes]) -> tuple[StoredObject, ...]:
+        """What a block whose records name these must say of them; from now on they are the store's."""
         with self._lock:
             known = [self._finished.pop(name)[0] for name in dict.fromkeys(names) if name in self._finished]
         return tuple(StoredObject(each.sha256, each.sealed_bytes, each.index_hash) for each in known)

@@ -31,7 +31,6 @@ from ledger.notices import StoredObject
 from ledger.ops import MarkObject, ObjectState
 from ledger.outbox import Warn
 from ledger.quorum import Level
-from ledger.records import Record
 from ledger.retention import DAY_NS
 from ledger.store import Store
 from ledger.store.objects import ObjectRow, ObjectTotals
@@ -125,9 +124,9 @@ class ObjectKeeper:
 
     # ---- what others tell --------------------------------------------------------------------------------------
 
-    def named_in(self, groups: Mapping[str, Sequence[Record]]) -> tuple[StoredObject, ...]:
-        """The recorder's question: what a block that holds these records must say of their objects."""
-        named = self._objects.named_in(groups)
+    def named(self, names: Sequence[bytes]) -> tuple[StoredObject, ...]:
+        """The recorder's question: what a block whose records name these objects must say of them."""
+        named = self._objects.named(names)
         self.vouching.recorded(named)
         return named
 

@@ -16,7 +16,7 @@ from ledger.member import Member
 from ledger.notices import CaseBoundary, Notice, StoredObject, StoredObjects
 from ledger.ops import MarkObject, ObjectState
 from ledger.payload import CODEC_ZSTD, EncodedRecord, encode_record, payload_of
-from ledger.records import CaseChange, Gap, Keyframe, Record
+from ledger.records import CaseChange, Gap, Keyframe, Object, Record
 from ledger.state import LEDGER_FEED, RoomState, encode_state
 
 _NOTICES = LIMITS.notices - 3  # a first block says its start and its case beside them, any may name objects
@@ -38,7 +38,7 @@ class Recorder:
 
     def __init__(self, member: Member, state: RoomState, quality: Callable[[], ClockQuality]) -> None:
         self.state = state
-        self.objects_named_in: Callable[[Mapping[str, Sequence[Record]]], tuple[StoredObject, ...]] = _none
+        self.objects_named: Callable[[Sequence[bytes]], tuple[StoredObject, ...]] = _none
         self._member = member
         self._quality = quality
         self._steps = StepDetector()
@@ -127,7 +127,8 @@ class Recorder:
     def _seal(
         self, now: Now, groups: Mapping[str, Sequence[EncodedRecord]], *, keyframe: bool, notices: tuple[Notice, ...]
     ) -> Block:
-        objects = self.objects_named_in({feed: [each.record for each in group] for feed, group in groups.items()})
+        named = [record.sha256 for group in groups.values() for record, *_ in group if isinstance(record, Object)]
+        objects = self.objects_named(named) if named else ()
         if objects:
             notices = (*notices, StoredObjects(objects))
         opened = self._opened or now
@@ -151,6 +152,6 @@ class Recorder:
         return block
 
 
-def _none(_groups: Mapping[str, Sequence[Record]]) -> tuple[StoredObject, ...]:
+def _none(_names: Sequence[bytes]) -> tuple[StoredObject, ...]:
     """No objects are taken in."""
     return ()

@@ -36,7 +36,7 @@ class ObjectBox:
         self.keeper = ObjectKeeper(
             box.store, box.keyring, box.member, box.pump, box.intake, self.intake, box.alerts, read_now
         )
-        box.recorder.objects_named_in = self.keeper.named_in
+        box.recorder.objects_named = self.keeper.named
 
     def accept(self, content: bytes) -> SealedObject:
         with self.intake.begin(expected_bytes=len(content)) as writer:

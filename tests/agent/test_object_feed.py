@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from agent.feed import Feed
-from agent.intake import Intake
+from agent.intake import Batch, Intake
 from drivers.contract import Message, Now
 from drivers.transports.object_sink import ObjectSink
 from ledger.limits import LIMITS
@@ -45,13 +45,19 @@ class Rig:
         self.feed.on_message(LINK, Message("C-STORE", {}, b"", record), self.time.now())
 
 
+def named(rig: Rig, batch: Batch) -> list[bytes]:
+    """What the block says of the objects that its records name."""
+    names = [record.sha256 for record in batch.groups["pacs"] if isinstance(record, Object)]
+    return [each.sha256 for each in rig.objects.named(names)]
+
+
 def test_an_object_is_acknowledged_when_its_block_is_durable(tmp_path: Path) -> None:
     rig = Rig(tmp_path)
     known = accept(rig.objects, b"image")
     rig.bring(record_of(known))
     assert rig.intake.objects_waiting() == {known.sha256}
     batch = rig.intake.take()
-    assert [each.sha256 for each in rig.objects.named_in(batch.groups)] == [known.sha256]
+    assert named(rig, batch) == [known.sha256]
     assert rig.transport.sent == []
     rig.intake.durable(batch.last_position)
     assert rig.transport.sent == [(LINK, b"a")]
@@ -74,7 +80,7 @@ def test_a_second_record_of_the_same_object_is_refused(tmp_path: Path) -> None:
     rig = Rig(tmp_path)
     known = accept(rig.objects, b"image")
     rig.bring(record_of(known))
-    rig.objects.named_in(rig.intake.take().groups)
+    named(rig, rig.intake.take())
     rig.bring(record_of(known))
     assert rig.transport.sent == []
     rig.intake.durable(2)
@@ -87,4 +93,4 @@ def test_an_object_whose_record_waits_long_for_a_block_is_kept(tmp_path: Path) -
     rig.bring(record_of(known))
     rig.objects._mono_ns.mono_ns += 2 * LIMITS.object_unrecorded_ns  # type: ignore[attr-defined]
     assert rig.objects.expire(rig.intake.objects_waiting()) == 0
-    assert rig.objects.named_in(rig.intake.take().groups)
+    assert named(rig, rig.intake.take())

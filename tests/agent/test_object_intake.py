@@ -132,7 +132,7 @@ def test_no_more_are_taken_in_than_a_block_can_name_or_threads_may_write(tmp_pat
     with pytest.raises(StoreFault) as told:
         intake.begin()
     assert told.value.id == "objects.busy"
-    intake.named_in({"pacs": [record_of(names[0])]})
+    intake.named([names[0].sha256])
     accept(intake, b"fourth")
 
 
@@ -186,7 +186,7 @@ def test_the_block_that_names_an_object_says_so_in_clear_and_the_store_knows_it_
             chain = own.member.writer.chain
             folder = ObjectFolder.open(tmp_path / "or-1" / "objects")
             intake = ObjectIntake(folder, lambda: (chain.log, chain.data_key), 0)
-            own.recorder.objects_named_in = intake.named_in
+            own.recorder.objects_named = intake.named
             known = accept(intake, SECRET * 3_000)
             stored = StoredObject(known.sha256, known.sealed_bytes, known.index_hash)
             seq = own.member.writer.chain.size

@@ -169,10 +169,8 @@ def test_an_object_under_a_name_that_is_not_its_hash_is_given_up(tmp_path: Path)
             known = liar.accept(CONTENT)
             false = bytes(32)
             liar.folder.file_of(known.sha256).rename(liar.folder.file_of(false))
-            honest = liar.keeper.named_in
-            liar.box.recorder.objects_named_in = lambda groups: tuple(
-                replace(each, sha256=false) for each in honest(groups)
-            )
+            honest = liar.keeper.named
+            liar.box.recorder.objects_named = lambda names: tuple(replace(each, sha256=false) for each in honest(names))
             liar.box.tick(record_of(known))
             await group.until(lambda: peer.state(false) is ObjectState.GONE, "given up")
             assert peer.box.statistics.peer_faults["or-1 object.bad-name"] == 1
