@@ -12,7 +12,8 @@ ROOM, APART = DataKey(bytes(32)), DataKey(bytes(range(32)))
 
 
 def test_a_thread_never_sees_the_key_of_a_block_that_stands_apart() -> None:
-    key, seen, begun = ROOM, [], threading.Event()
+    seen: list[DataKey] = []
+    key, begun = ROOM, threading.Event()
 
     async def scenario() -> None:
         nonlocal key
