@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import threading
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
@@ -36,7 +36,7 @@ class Told:
     """``LinkEvents``: lets the driver decide, does what it wants, keeps its records."""
 
     listener: DicomListener
-    named_in: Callable[[Mapping[str, Sequence[Record]]], object]
+    named: Callable[[Sequence[bytes]], object]
     durable: bool = True
     driver: Dicom = field(default_factory=lambda: Dicom(DicomOptions()))
     records: list[Record] = field(default_factory=list)
@@ -56,7 +56,8 @@ class Told:
         for action in self.driver.drain():
             if isinstance(action, Emit):
                 self.records.append(action.record)
-                self.named_in({"imaging": [action.record]})
+                if isinstance(action.record, Object):
+                    self.named([action.record.sha256])
             elif isinstance(action, Close):
                 self.listener.close(action.link, action.reason)
             elif self.durable:
@@ -83,7 +84,7 @@ class Provider:
         log = LogId("or-1", 1, bytes(16), True)
         self.intake = ObjectIntake(self.folder, lambda: (log, self.key), keep_free_bytes, limits)
         self.listener = DicomListener(config, self.intake, real_now, limits=limits)
-        self.told = Told(self.listener, self.intake.named_in)
+        self.told = Told(self.listener, self.intake.named)
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever, daemon=True)
 
