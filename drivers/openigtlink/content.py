@@ -23,7 +23,7 @@ _POSE_SHAPES: Final = {28: POSE, 24: POSE_WITHOUT_W, 12: PLACE}
 _TOOLS: Final = {1: "tracker", 2: "6D instrument", 3: "3D instrument", 4: "5D instrument"}
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Vector:
     """One measured vector. ``name`` tells the tools of one message apart, empty where a message has one alone."""
 

@@ -254,8 +254,7 @@ class OpenIgtLink(Outbox):
         alone = missing is None or len(session.streams) == 1
         jumped_at = session.ids_jumped_at
         explained = jumped_at is not None and now.mono_ns - jumped_at.mono_ns <= S_NS
-        for record in stream.lost(frame, missing if alone else 0, now, self._gaps, explained=explained):
-            self.emit(record)
+        stream.lost(frame, missing if alone else 0, now, self._gaps, explained=explained)
         for record in stream.take(vectors, frame, _valid(frame), now):
             self.emit(record)
         if stream.pending and session.flush_due_ns is None:
@@ -370,6 +369,8 @@ class OpenIgtLink(Outbox):
 
 def _valid(frame: Frame) -> bool:
     """PLUS says in metadata when a tool is out of view; its matrix then means nothing."""
+    if not frame.metadata:
+        return True
     told = dict(frame.metadata)
     return (
         told.get("TransformValid", "true").lower() not in ("false", "0") and told.get("TransformStatus", "OK") == "OK"

@@ -18,7 +18,10 @@ from ledger.limits import KIB, LIMITS, MIB, S_NS
 
 HEADER: Final = struct.Struct(">H12s20sQQQ")
 HEADER_BYTES: Final = HEADER.size
-_AROUND_BYTES: Final = 2 * KIB
+_TYPE_BYTES: Final = 12
+_HEADER_AT_ONCE: Final = struct.Struct(">H32sQQQ")
+"""The same, type and device name in one."""
+_AROUND_BYTES: Final = 12 * KIB
 """Room for the extended header and usual metadata beside the largest content."""
 MOST_KEPT_BYTES: Final = LIMITS.frame_bytes + _AROUND_BYTES
 LONGEST_FRAME_BYTES: Final = HEADER_BYTES + MOST_KEPT_BYTES
@@ -75,7 +78,7 @@ class Fault:
     detail: str
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class _Head:
     version: int
     type: str
@@ -117,7 +120,7 @@ class Deframer:
         self._bulk_left = self._bulk_crc = 0
         self._junk = 0
         self._damaged = False
-        self._names: dict[bytes, tuple[str, str]] = {}
+        self._names: dict[bytes, tuple[str, str, int]] = {}
 
     def feed(self, data: bytes) -> list[Frame | Bulk | Fault]:
         """What is whole now, in order."""
@@ -162,20 +165,26 @@ class Deframer:
         return Fault("framing", lost, "cut by the end of the connection") if lost else None
 
     def _head(self, at: int) -> _Head | None:
-        version, type_field, device_field, timestamp, size, crc = HEADER.unpack_from(self._buffer, at)
+        version, names, timestamp, size, crc = _HEADER_AT_ONCE.unpack_from(self._buffer, at)
         if not 1 <= version <= 3:
             return None
-        names = self._names.get(type_field + device_field)
-        if names is None:
-            match = _TYPE.fullmatch(type_field)
-            if match is None:
-                return None
-            names = match[1].decode("ascii"), text_of(device_field)
-            if len(self._names) < _NAMES_REMEMBERED:
-                self._names[type_field + device_field] = names
-        if size > _most_bytes(names[0], version):
+        known = self._names.get(names) or self._named(names)
+        if known is None:
             return None
-        return _Head(version, *names, timestamp, size, crc)
+        type_name, device, most = known
+        if size > most and (version == 1 or size > most + _METADATA_BYTES):
+            return None
+        return _Head(version, type_name, device, timestamp, size, crc)
+
+    def _named(self, names: bytes) -> tuple[str, str, int] | None:
+        """Type, device, and the largest content of the type; None if the type's field holds no type."""
+        match = _TYPE.fullmatch(names, 0, _TYPE_BYTES)
+        if match is None:
+            return None
+        known = match[1].decode("ascii"), text_of(names[_TYPE_BYTES:]), _most_bytes(match[1].decode("ascii"))
+        if len(self._names) < _NAMES_REMEMBERED:
+            self._names[names] = known
+        return known
 
     def _next_begin(self, at: int, found: list[Frame | Bulk | Fault]) -> int:
         """Where after ``at`` a header might begin; what lies before is junk."""
@@ -213,11 +222,11 @@ class Deframer:
         return end
 
 
-def _most_bytes(type_name: str, version: int) -> int:
+def _most_bytes(type_name: str) -> int:
     content = _CONTENT_BYTES.get(type_name)
     if content is None:
-        return _MOST_BULK_BYTES if type_name in _BULK else MOST_KEPT_BYTES
-    return content if version == 1 else content + _METADATA_BYTES
+        return _MOST_BULK_BYTES if type_name in _BULK else MOST_KEPT_BYTES - _METADATA_BYTES
+    return content
 
 
 def _ns_of(timestamp: int) -> int | None:

@@ -51,7 +51,19 @@ class _Track:
 class Stream:
     """See above. ``ShownValues`` are the session's; the caller bounds the number of streams and channels."""
 
-    __slots__ = ("_device", "_heard_at", "_ids", "_index", "_rate", "_shown", "_told", "_tracks", "_type", "pace")
+    __slots__ = (
+        "_device",
+        "_heard_at",
+        "_ids",
+        "_index",
+        "_rate",
+        "_shown",
+        "_skipped",
+        "_told",
+        "_tracks",
+        "_type",
+        "pace",
+    )
 
     def __init__(self, type_name: str, device: str, shown: ShownValues) -> None:
         self._type = type_name
@@ -61,6 +73,7 @@ class Stream:
         self.pace = Pace()
         self._rate: tuple[int, int] | None = None
         self._index = 0
+        self._skipped = 0
         self._told: set[str] = set()
         self._tracks: dict[str, _Track] = {}
         self._heard_at: Now | None = None
@@ -70,10 +83,8 @@ class Stream:
         """Whether something waits for ``flush``."""
         return bool(self._tracks)
 
-    def lost(
-        self, frame: Frame, told_missing: int | None, now: Now, gaps: GapCollector, *, explained: bool
-    ) -> Iterator[Record]:
-        """What is missing before this message. ``told_missing``: by the ids of the whole connection, None: unknown.
+    def lost(self, frame: Frame, told_missing: int | None, now: Now, gaps: GapCollector, *, explained: bool) -> None:
+        """See what is missing before this message. ``told_missing``: by the ids of the whole connection, None: unknown.
 
         ``explained``: a pause now has been told as a loss of the connection already.
         """
@@ -89,15 +100,15 @@ class Stream:
             detail = f"{self._type} messages paused"
             gaps.add("device_gap", now, None, detail, since=self._heard_at, lost_items=by_time)
         self._heard_at = now
-        if by_id or by_time:
-            yield from self.flush()
-            self._index += max(by_id, by_time)
+        self._skipped = max(by_id, by_time)
 
     def take(self, vectors: list[Vector], frame: Frame, valid: bool, now: Now) -> Iterator[Record]:
         """The vectors of one message."""
-        if self.pace.rate != self._rate:
+        if self._skipped or self.pace.rate != self._rate:
             yield from self.flush()
             self._rate = self.pace.rate
+            self._index += self._skipped
+            self._skipped = 0
         time = device_time(frame.told_ns)
         told = set()
         for vector in vectors:
