@@ -10,7 +10,6 @@ from decimal import Decimal
 from typing import Final
 
 from drivers.contract import Now
-from drivers.sdc.codes import code_name, device_code
 from drivers.sdc.description import Description, Descriptor
 from drivers.sdc.metrics import decimal_of, time_of
 from drivers.sdc.xml import Element
@@ -164,13 +163,12 @@ class Alerts:
 def _source(handle: str, description: Description) -> str:
     """What an alarm is about, by its code where the description has it, else by its handle."""
     descriptor = description.descriptors.get(handle)
-    return handle if descriptor is None else code_name(descriptor.type, description.maker_of(descriptor.mds))
+    return handle if descriptor is None else descriptor.code
 
 
 def _event(
     descriptor: Descriptor, condition: _Condition, shown: _Shown, description: Description, phase: Phase, now: Now
 ) -> Event:
-    maker = description.maker_of(descriptor.mds)
     return Event(
         sub=description.sub_of(descriptor.mds),
         at_ns=now.utc_ns,
@@ -180,12 +178,12 @@ def _event(
         alarm_id=descriptor.handle,
         phase=phase,
         priority=PRIORITIES.get(shown.priority, "unknown"),
-        code=code_name(descriptor.type, maker),
+        code=descriptor.code,
         source=" ".join(_source(handle, description) for handle in descriptor.sources),
         latched=shown.latched,
         silence=shown.silence,
         limits=shown.limits,
-        text=descriptor.type.text,
-        device_code=device_code(descriptor.type),
+        text=descriptor.text,
+        device_code=descriptor.device_code,
         device_priority=shown.priority,
     )

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from fractions import Fraction
 from typing import Final
 
-from drivers.sdc.codes import MOST_CHARACTERS, Coded, coded, maker_word
+from drivers.sdc.codes import MOST_CHARACTERS, Coded, code_name, coded, device_code, maker_word, unit_name
 from drivers.sdc.xml import Element
 from ledger.errors import DeviceFault
 
@@ -30,18 +30,22 @@ SOFTWARE: Final = frozenset({"531975", "531976"})
 class Descriptor:
     """One descriptor. ``kind``: its type without ``Descriptor``, such as NumericMetric, LimitAlertCondition, Vmd.
 
-    ``period_s``: of a wave's samples, 0 if it says none. ``sources``: what an alert condition is about.
+    ``code``, ``unit``: as they are recorded; ``device_code`` and ``text``: the device's own. ``period_s``: of a wave's
+    samples, 0 if it says none; ``rate``: its inverse, as samples in seconds. ``sources``: what an alert is about.
     """
 
     handle: str
     kind: str
     parent: str
     mds: str
-    type: Coded
-    unit: Coded | None = None
+    code: str
+    device_code: str = ""
+    text: str = ""
+    unit: str = ""
     category: str = ""
     resolution_digits: int = 0
     period_s: Fraction = Fraction(0)
+    rate: tuple[int, int] = (0, 1)
     alert_kind: str = ""
     priority: str = ""
     sources: tuple[str, ...] = ()
@@ -59,6 +63,8 @@ class MdsInfo:
     serial: str = ""
     software: str = ""
     udi: str = ""
+    maker: str = "SDC"
+    """The maker, as part of private codes."""
 
 
 @dataclass(slots=True)
@@ -75,7 +81,7 @@ class Description:
     def maker_of(self, mds: str) -> str:
         """The maker, as part of private codes."""
         system = self.systems.get(mds)
-        return maker_word(system.make if system is not None else "")
+        return system.maker if system is not None else "SDC"
 
 
 def read_description(element: Element | None) -> Description:
@@ -83,8 +89,8 @@ def read_description(element: Element | None) -> Description:
     found = Description()
     for mds in element.all("Mds") if element is not None else ():
         handle = handle_of(mds, "Handle")
-        found.systems[handle] = _system(mds, handle)
-        for descriptor in _descend(mds, "", handle):
+        system = found.systems[handle] = _system(mds, handle)
+        for descriptor in _descend(mds, system):
             if descriptor.handle in found.descriptors or len(found.descriptors) >= MOST_DESCRIPTORS:
                 raise DeviceFault("sdc.bad-mdib", "the description has a handle twice, or too many of them")
             found.descriptors[descriptor.handle] = descriptor
@@ -110,31 +116,37 @@ def duration_s(text: str) -> Fraction:
     return Fraction(int(match[1] or 0) * 60) + Fraction(seconds)
 
 
-def _descend(element: Element, parent: str, mds: str) -> Iterator[Descriptor]:
+def _descend(element: Element, system: MdsInfo) -> Iterator[Descriptor]:
     # by hand and not by recursion: the depth is the device's choice
-    waiting = [(element, parent)]
+    waiting = [(element, "")]
     while waiting:
         here, above = waiting.pop()
-        descriptor = _descriptor(here, above, mds)
+        descriptor = _descriptor(here, above, system)
         yield descriptor
         below = [(child, descriptor.handle) for child in here.children if child.tag in _COMPONENTS]
         waiting.extend(reversed(below))
 
 
-def _descriptor(element: Element, parent: str, mds: str) -> Descriptor:
+def _descriptor(element: Element, parent: str, system: MdsInfo) -> Descriptor:
     resolution = element.get("Resolution")
     _, _, decimals = resolution.partition(".")
+    kind, unit = coded(element.first("Type")) or Coded(""), coded(element.first("Unit"))
+    period_s = duration_s(element.get("SamplePeriod")[:64])
+    rate = 1 / period_s if period_s else Fraction(0)
     sources = (source.text.strip()[:MOST_CHARACTERS] for source in element.all("Source"))
     return Descriptor(
         handle=handle_of(element, "Handle"),
         kind=element.kind.removesuffix("Descriptor")[:MOST_CHARACTERS] or _COMPONENTS[element.tag],
         parent=parent,
-        mds=mds,
-        type=coded(element.first("Type")) or Coded(""),
-        unit=coded(element.first("Unit")),
+        mds=system.handle,
+        code=code_name(kind, system.maker),
+        device_code=device_code(kind),
+        text=kind.text,
+        unit=unit_name(unit, system.maker) if unit is not None else "",
         category=element.get("MetricCategory")[:16],
         resolution_digits=min(9, len(decimals.rstrip("0"))),
-        period_s=duration_s(element.get("SamplePeriod")[:64]),
+        period_s=period_s,
+        rate=(rate.numerator, rate.denominator),
         alert_kind=element.get("Kind")[:16],
         priority=element.get("Priority")[:16],
         sources=tuple(source for _, source in zip(range(MOST_SOURCES), sources, strict=False)),
@@ -150,9 +162,11 @@ def _system(mds: Element, handle: str) -> MdsInfo:
         for spec in mds.all("ProductionSpecification")
         if (spec.first("SpecType") or spec).get("Code") in SOFTWARE
     ]
+    make = data.text_of("Manufacturer")[:MOST_CHARACTERS]
     return MdsInfo(
         handle,
-        make=data.text_of("Manufacturer")[:MOST_CHARACTERS],
+        make=make,
+        maker=maker_word(make),
         model=" ".join(filter(None, (data.text_of("ModelName"), data.text_of("ModelNumber"))))[:MOST_CHARACTERS],
         serial=data.text_of("SerialNumber")[:MOST_CHARACTERS],
         software=" ".join(software)[:MOST_CHARACTERS],

@@ -10,7 +10,6 @@ from fractions import Fraction
 from typing import Final, Literal
 
 from drivers.contract import Now
-from drivers.sdc.codes import code_name, device_code, unit_name
 from drivers.sdc.description import Description, Descriptor
 from drivers.sdc.xml import Element
 from ledger.errors import DeviceFault
@@ -37,18 +36,18 @@ MODE: Final = {"": Quality.GOOD, "Real": Quality.GOOD, "Test": Quality.TEST, "De
 
 def quality_of(value: Element | None, state: Element, mode: Quality) -> Quality:
     """The flags of a metric's value; ``mode``: those of the whole device."""
-    activation = state.get("ActivationState", "On")
     if value is None:
         return mode | Quality.UNAVAILABLE
     told = value.first("MetricQuality")
-    quality = mode
-    if told is not None:
-        quality |= VALIDITY.get(told.get("Validity"), Quality.UNCHECKED)
-        quality |= MODE.get(told.get("Mode"), Quality.UNCHECKED)
+    quality = Quality.GOOD if told is None else VALIDITY.get(told.get("Validity"), Quality.UNCHECKED)
+    generated = Quality.GOOD if told is None else MODE.get(told.get("Mode"), Quality.UNCHECKED)
+    activation = state.get("ActivationState", "On")
     if activation == "Fail":
-        quality |= Quality.INVALID
+        generated |= Quality.INVALID
     elif activation != "On":
-        quality |= Quality.STALE  # it is switched off, and what it shows is from before
+        generated |= Quality.STALE  # it is switched off, and what it shows is from before
+    if generated or mode:  # joining flags costs more than all else here, and is seldom needed
+        quality |= generated | mode
     return quality
 
 
@@ -81,17 +80,16 @@ def numeric(descriptor: Descriptor, state: Element, description: Description, mo
     quality = quality_of(told, state, mode)
     if value is None:
         quality |= Quality.UNAVAILABLE
-    maker = description.maker_of(descriptor.mds)
     kind = Setting if descriptor.category in _SETTINGS else Numeric
     return kind(
         sub=description.sub_of(descriptor.mds),
         at_ns=now.utc_ns,
         device_time=time_of(told.get("DeterminationTime")) if told is not None else None,
         quality=quality,
-        code=code_name(descriptor.type, maker),
+        code=descriptor.code,
         value=value,
-        unit="" if descriptor.unit is None or isinstance(value, str) else unit_name(descriptor.unit, maker),
-        device_code=device_code(descriptor.type),
+        unit="" if isinstance(value, str) else descriptor.unit,
+        device_code=descriptor.device_code,
         channel=descriptor.handle,
     )
 
@@ -137,29 +135,27 @@ class Waves:
         text = told.get("Samples") if told is not None else ""
         if told is None or not text or text.isspace():
             return None, None
-        period_s = descriptor.period_s
-        rate = 1 / period_s if period_s else Fraction(0)
-        if not period_s or rate.numerator > _INT32_MAX or rate.denominator > _INT32_MAX:
+        count, seconds = rate = descriptor.rate
+        if not count or count > _INT32_MAX or seconds > _INT32_MAX:
             raise DeviceFault("sdc.bad-value", "a wave's description says nothing of its sample period")
         samples, digits = integers(text, descriptor.resolution_digits)
         time = time_of(told.get("DeterminationTime"))
         run = self._runs.setdefault(descriptor.handle, _Run())
-        jump = _jump(run, time, period_s)
-        length_ns = int(len(samples) * period_s * S_NS)
+        jump = _jump(run, time, descriptor.period_s)
+        length_ns = len(samples) * seconds * S_NS // count
         index = run.index
         run.index += len(samples)
         run.next_ms = (time.value_ns + length_ns) // MS_NS if time is not None else None
-        maker = description.maker_of(descriptor.mds)
         width, data = packed(samples)
         return Wave(
             sub=description.sub_of(descriptor.mds),
             at_ns=now.utc_ns - length_ns,
             device_time=time,
             quality=quality_of(told, state, mode),
-            code=code_name(descriptor.type, maker),
-            unit="" if descriptor.unit is None else unit_name(descriptor.unit, maker),
+            code=descriptor.code,
+            unit=descriptor.unit,
             channel=descriptor.handle,
-            rate=(rate.numerator, rate.denominator),
+            rate=rate,
             index=index,
             width=width,
             samples=data,
@@ -200,6 +196,8 @@ def _jump(run: _Run, time: DeviceTime | None, period_s: Fraction) -> Jump | None
     if time is None or run.next_ms is None:
         return None
     late_ms = time.value_ns // MS_NS - run.next_ms
+    if late_ms < _TOLERANCE_MS:
+        return None
     tolerated_ms = max(_TOLERANCE_MS, int(2_000 * period_s))
     if not tolerated_ms <= late_ms <= _LONGEST_JUMP_MS:
         return None
@@ -210,6 +208,8 @@ def _jump(run: _Run, time: DeviceTime | None, period_s: Fraction) -> Jump | None
 
 def _marks(told: Element, count: int) -> tuple[tuple[int, str], ...]:
     """Where the device says that something is (ApplyAnnotation), with the annotation's code."""
+    if len(told.children) <= 1:
+        return ()
     names = []
     for _, annotation in zip(range(MOST_ANNOTATIONS), told.all("Annotation"), strict=False):
         kind = annotation.first("Type")

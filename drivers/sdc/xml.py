@@ -7,6 +7,7 @@ What stands below a BICEPS ``Extension`` is left out of the tree, so that a make
 from __future__ import annotations
 
 from collections.abc import Iterator
+from functools import lru_cache
 from typing import Final
 from xml.parsers import expat
 
@@ -25,13 +26,13 @@ _OURS: Final = frozenset({
     "http://schemas.xmlsoap.org/ws/2004/09/mex",
     "http://docs.oasis-open.org/ws-dd/ns/dpws/2009/01",
     "http://docs.oasis-open.org/ws-dd/ns/discovery/2009/01",
-    "http://www.w3.org/2001/XMLSchema-instance",
 })  # fmt: skip
+_TYPE: Final = "http://www.w3.org/2001/XMLSchema-instance type"
 _EXTENSION: Final = "http://standards.ieee.org/downloads/11073/11073-10207-2017/extension Extension"
 
 
 class Element:
-    """``tag`` and attribute names are local names for the namespaces that SDC uses, else ``namespace name``."""
+    """``tag`` is a local name for the namespaces that SDC uses, else ``namespace name``; ``type`` is ``xsi:type``."""
 
     __slots__ = ("attributes", "children", "tag", "text")
 
@@ -51,7 +52,10 @@ class Element:
 
     def first(self, tag: str) -> Element | None:
         """The first child of this name."""
-        return next(self.all(tag), None)
+        for child in self.children:
+            if child.tag == tag:
+                return child
+        return None
 
     def text_of(self, *path: str) -> str:
         """The text at the end of a path of first children, without blanks around it; empty if there is none."""
@@ -72,7 +76,6 @@ class _Builder:
         self._open: list[Element] = []
         self._elements = 0
         self._skipping = 0
-        self._names: dict[str, str] = {}
 
     def start(self, name: str, attributes: dict[str, str]) -> None:
         """An element begins."""
@@ -84,8 +87,10 @@ class _Builder:
         if self._skipping or name == _EXTENSION:
             self._skipping += 1
             return
-        named = {self._local(key): value for key, value in attributes.items()} if attributes else {}
-        element = Element(self._local(name), named)
+        kind = attributes.pop(_TYPE, None)
+        if kind is not None:
+            attributes["type"] = kind
+        element = Element(_local(name), attributes)
         if self._open:
             self._open[-1].children.append(element)
         else:
@@ -104,12 +109,11 @@ class _Builder:
         if not self._skipping and self._open:
             self._open[-1].text += data
 
-    def _local(self, name: str) -> str:
-        known = self._names.get(name)
-        if known is None:
-            namespace, _, local = name.rpartition(" ")
-            known = self._names[name] = local if not namespace or namespace in _OURS else name
-        return known
+
+@lru_cache(maxsize=1024)
+def _local(name: str) -> str:
+    namespace, _, local = name.rpartition(" ")
+    return local if not namespace or namespace in _OURS else name
 
 
 def parse(data: bytes) -> Element:
