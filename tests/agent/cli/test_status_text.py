@@ -125,3 +125,12 @@ def test_what_is_still_being_copied_is_said_with_the_time_it_takes() -> None:
         "catching up: 12,300 blocks of or-1 still to be copied here, about 40 s\n"
         "catching up: 5 blocks of or-2 still to be copied here\n"
     )
+
+
+def test_objects_are_told_and_those_that_only_this_box_has() -> None:
+    own = {"local": 2, "copied": 0, "witnessed": 7, "final": 0}
+    objects = status.Objects(held=1_204, held_bytes=5 << 30, wanted=3, wanted_bytes=1_500, own=own)
+    told = text(replace(GOOD, objects=objects))
+    assert "objects 1,204 held, 5.0 GiB, 3 to come, 2 KiB; 2 of this room's here only" in told
+    nothing = status.Objects(held=0, held_bytes=0, wanted=0, wanted_bytes=0, own={})
+    assert text(replace(GOOD, objects=nothing)) == text(GOOD)
