@@ -122,7 +122,7 @@ class Limits:
     dicom_pdu_bytes: int = 256 * KIB
     dicom_message_bytes: int = 1 * MIB
     dicom_head_bytes: int = 64 * KIB
-    dicom_waveform_bytes: int = 8 * MIB
+    dicom_waveform_bytes: int = 4 * MIB
     dicom_answer_ns: int = 30 * S_NS
     dicom_idle_ns: int = 300 * S_NS
     # objects (docs/objects.md)

@@ -14,6 +14,7 @@ from typing import ClassVar
 import msgspec
 
 from drivers.contract import Message, Now, Outbox, Sendable, Spec, Ticket, Transport
+from drivers.dicom.waveform import WAVEFORMS, Unreadable, waves
 from ledger.limits import LIMITS
 from ledger.records import Gap, LinkId
 
@@ -77,7 +78,7 @@ class Dicom(Outbox):
         if link not in self._links or not isinstance(data, Message):
             self.close(link, "bytes where a DICOM message was due")
         elif data.kind == "C-STORE":
-            self._store(link, data)
+            self._store(link, data, now)
         elif data.kind == "C-STORE-ABANDONED":
             self._abandoned(data, now)
         else:
@@ -95,7 +96,7 @@ class Dicom(Outbox):
                 self._answer(promise.link, promise.request, _OUT_OF_RESOURCES)
         self._promises = kept
 
-    def _store(self, link: LinkId, message: Message) -> None:
+    def _store(self, link: LinkId, message: Message, now: Now) -> None:
         request, stored = message.meta.get("id", "0"), message.object
         if stored is None:
             self._answer(link, request, _NOT_AN_OBJECT)
@@ -111,6 +112,17 @@ class Dicom(Outbox):
         if len(self._stored) > LIMITS.duplicates_remembered:
             self._stored.popitem(last=False)
         self._promise(ticket, link, request, instance, "")
+        if message.body and stored.meta.get("sop_class", "").startswith(WAVEFORMS):
+            self._waves(message.body, stored.meta.get("transfer_syntax", ""), now)
+
+    def _waves(self, data_set: bytes, transfer_syntax: str, now: Now) -> None:
+        """Beside the object, which is kept in any case."""
+        try:
+            for wave in waves(data_set, transfer_syntax, now.utc_ns):
+                self.emit(wave)
+        except Unreadable as fault:
+            at_ns = now.utc_ns
+            self.emit(Gap(at_ns=at_ns, cause="undecodable", since_ns=at_ns, until_ns=at_ns, detail=str(fault)))
 
     def _promise(self, ticket: Ticket, link: LinkId, request: str, instance: str, extra: str) -> None:
         self._promises.append(_Promise(ticket, link, request, instance))

@@ -7,6 +7,7 @@ never decoded and written again.
 from __future__ import annotations
 
 import hashlib
+import threading
 import zlib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -59,6 +60,7 @@ class DataSet:
         self.length = 0
         self.fault: OrledgerError | None = None
         self._abandoned = abandoned
+        self._lock = threading.Lock()  # who ends an association may be another thread than who reads it
         self._over = False
         self._keep_bytes = keep_bytes
         self._kept = bytearray()
@@ -74,8 +76,12 @@ class DataSet:
     def write(self, fragment: bytes) -> None:
         """Seal and write more of it. After a fault the rest is read and dropped, as DICOM has no way to interrupt."""
         self._wait_for_room()
+        with self._lock:
+            self._write(fragment)
+
+    def _write(self, fragment: bytes) -> None:
         self.length += len(fragment)
-        if self.fault is not None or self._writer is None:
+        if self._over or self.fault is not None or self._writer is None:
             return
         self._digest.update(fragment)
         room = self._keep_bytes - len(self._kept)
@@ -88,22 +94,29 @@ class DataSet:
 
     def finish(self) -> Received:
         """Durable when this returns. Raises OrledgerError: what kept it from being stored; then nothing is left."""
-        if self.fault is not None or self._writer is None:
-            raise self.fault or OurFault("dicom.writer", "a data set without a writer")
-        done = self._writer.finish()
-        self._over = True
+        with self._lock:
+            if self._over or self.fault is not None or self._writer is None:
+                raise self.fault or OurFault("dicom.writer", "a data set that is over already")
+            done = self._writer.finish()
+            self._over = True
         kept = bytes(self._kept)
         named = identifiers(kept, self.command.transfer_syntax)
         return Received(done, self._digest.digest(), self.length, named, kept if len(kept) == self.length else b"")
 
     def abandon(self, reason: str) -> None:
         """Leave nothing of it and say so; harmless when it is over already."""
-        if self._over:
-            return
-        self._over = True
-        if self._writer is not None:
-            self._writer.abort()
+        with self._lock:
+            if self._over:
+                return
+            self._over = True
+            if self._writer is not None:
+                self._writer.abort()
         self._abandoned(self, reason)
+
+    @property
+    def is_over(self) -> bool:
+        """Whether it became an object, or never will."""
+        return self._over
 
     def _file_head(self) -> bytes:
         head = DicomBytesIO()

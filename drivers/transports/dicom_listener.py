@@ -23,6 +23,7 @@ from pynetdicom.presentation import build_context
 from pynetdicom.sop_class import Verification  # type: ignore[attr-defined]
 
 from drivers.contract import Message, Now
+from drivers.dicom.waveform import WAVEFORMS
 from drivers.transports.dicom_config import DicomConfig, server_tls
 from drivers.transports.dicom_data_set import DataSet, Received
 from drivers.transports.dicom_wire import BoundedSocket, RecorderServer, StoreCommand, StreamingDimse, data_set_of
@@ -37,7 +38,6 @@ _log = logging.getLogger(__name__)
 MEDIA_TYPE: Final = "application/dicom"
 OUT_OF_RESOURCES: Final = 0xA700
 CANNOT_UNDERSTAND: Final = 0xC000
-_WAVEFORMS: Final = "1.2.840.10008.5.1.4.1.1.9."
 _STATUS_OF: Final = {
     "objects.full": OUT_OF_RESOURCES, "objects.busy": OUT_OF_RESOURCES, "objects.not-recording": OUT_OF_RESOURCES,
     "objects.too-large": OUT_OF_RESOURCES, "store.io": OUT_OF_RESOURCES,
@@ -230,7 +230,7 @@ class DicomListener:
 
     def _begin(self, association: Association, command: StoreCommand) -> DataSet:
         limits = self._limits
-        keep = limits.dicom_waveform_bytes if command.sop_class.startswith(_WAVEFORMS) else 0
+        keep = limits.dicom_waveform_bytes if command.sop_class.startswith(WAVEFORMS) else 0
         tell = functools.partial(self._tell_abandoned, association)
         return DataSet(command, self._sink, max(keep, limits.dicom_head_bytes), self._wait_for_room, tell)
 
@@ -289,7 +289,7 @@ class DicomListener:
         self, opened: _Open, number: str, data_set: DataSet, received: Received, answer: Future[bytes]
     ) -> None:
         if self._events is None or opened.link not in self._open:
-            answer.cancel()
+            answer.set_result(f"C-STORE-RSP {number} {OUT_OF_RESOURCES:X} discard".encode())
             return
         opened.waiting[number] = answer
         at: Now = self._now()

@@ -2,10 +2,11 @@
 
 pynetdicom keeps a data set in memory or, received in pieces, in a plain temporary file; it reads PDUs of any length
 its peer names; it collects garbage of the whole process every half minute; and one caller's TLS handshake holds up
-all the others. This module replaces those four things and nothing else. What it reaches into is named here, once:
-``DIMSEServiceProvider.receive_primitive`` and its ``message``, ``DIMSEMessage._data_set_file`` (what pynetdicom itself
-writes to when it receives in pieces), ``RequestHandler._create_association``, ``AssociationSocket.recv`` and
-``socketserver``'s hooks.
+all the others. This module replaces those four things, and ends an association that confuses the library. What it
+reaches into is named here, once:
+``DIMSEServiceProvider.receive_primitive``, its ``message`` and ``msg_queue``, ``DIMSEMessage._data_set_file`` (what
+pynetdicom itself writes to when it receives in pieces), ``RequestHandler._create_association``,
+``AssociationSocket.recv``, ``StateMachine.do_action`` and ``socketserver``'s hooks.
 """
 
 from __future__ import annotations
@@ -15,13 +16,15 @@ import socket
 import ssl
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, Protocol, cast
+from typing import Any, Final, Protocol, cast
 
+from pydicom import config
 from pynetdicom import AE, _config
 from pynetdicom.association import Association
 from pynetdicom.dimse import DIMSEServiceProvider
 from pynetdicom.dimse_messages import C_STORE_RQ
 from pynetdicom.events import EventHandlerType
+from pynetdicom.fsm import StateMachine
 from pynetdicom.pdu_primitives import P_DATA
 from pynetdicom.presentation import PresentationContext
 from pynetdicom.transport import AssociationSocket, RequestHandler, ThreadedAssociationServer
@@ -32,6 +35,9 @@ from ledger.limits import LIMITS
 _config.LOG_HANDLER_LEVEL = "none"  # what it would log names patients' studies
 _config.UNRESTRICTED_STORAGE_SERVICE = True  # every storage class, private ones too, in every transfer syntax
 
+config.settings.reading_validation_mode = config.IGNORE  # its warnings quote what a sender wrote
+_MOST_REQUESTS: Final = 8
+
 
 class IncomingDataSet(Protocol):
     """Takes the data set of one C-STORE as it comes, on the thread that reads the association."""
@@ -40,7 +46,11 @@ class IncomingDataSet(Protocol):
         """The next bytes of the data set. A failing disk is no reason to raise: the sender is told at the end."""
 
     def abandon(self, reason: str) -> None:
-        """The rest will not come. Harmless once the data set was taken over."""
+        """It will not become an object. Harmless once the data set was taken over; on any thread."""
+
+    @property
+    def is_over(self) -> bool:
+        """Whether it was taken over or abandoned."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,15 +101,19 @@ class StreamingDimse(DIMSEServiceProvider):
         self._message_bytes = message_bytes
         self._gathered_bytes = 0
         self._incoming: IncomingDataSet | None = None
+        self._opened: list[IncomingDataSet] = []
+        self._ended = False
         self.fault = ""
 
     def receive_primitive(self, primitive: P_DATA) -> None:
         """More of a message. One that cannot be borne ends the association by A-ABORT, as an invalid PDU would."""
+        if self._ended:
+            return
         try:
             for context_id, fragment in primitive.presentation_data_value_list:
                 self._receive(context_id, fragment)
         except DeviceFault as fault:
-            self.fault = fault.text
+            self.fault, self._ended = fault.text, True
             self.dul.event_queue.put("Evt19")
 
     def _receive(self, context_id: int, fragment: bytes) -> None:
@@ -120,6 +134,8 @@ class StreamingDimse(DIMSEServiceProvider):
         message = self.message
         if message is None:  # whole, and handed on
             self._gathered_bytes, self._incoming = 0, None
+            if self.msg_queue.qsize() > _MOST_REQUESTS:
+                raise DeviceFault("dicom.requests", f"more than {_MOST_REQUESTS} requests at once")
         elif isinstance(message, C_STORE_RQ) and self._incoming is None:
             context = self.assoc._accepted_cx.get(context_id)  # noqa: SLF001 - named above
             command = message.command_set
@@ -130,13 +146,14 @@ class StreamingDimse(DIMSEServiceProvider):
                 raise DeviceFault("dicom.command", "a C-STORE that names no SOP class or no instance")
             store = StoreCommand(str(sop_class), str(sop_instance), str(context.transfer_syntax[0]))
             self._incoming = self._open_data_set(self.assoc, store)
+            self._opened = [each for each in self._opened if not each.is_over] + [self._incoming]
             message._data_set_file = cast(Any, _Piecewise(self._incoming))  # noqa: SLF001 - named above
 
     def abandon(self, reason: str) -> None:
-        """The association is gone: what was coming will not come whole."""
-        if self._incoming is not None:
-            self._incoming.abandon(reason)
-            self._incoming = None
+        """The association is gone: what was coming will not come whole, and what waits will not be served."""
+        self._ended = True
+        for each in self._opened:
+            each.abandon(reason)
 
 
 def data_set_of(request: Any) -> IncomingDataSet | None:
@@ -167,6 +184,18 @@ class BoundedSocket(AssociationSocket):
         view.release()
         del received[at:]
         return received
+
+
+class SteadyMachine(StateMachine):
+    """Whatever the library cannot take ends the association; else its thread would end and leave it open."""
+
+    def do_action(self, event: str) -> None:
+        """Take one event."""
+        try:
+            super().do_action(event)
+        except Exception:  # noqa: BLE001 - a peer's bytes can make the library raise anything
+            if self.dul.socket is not None:
+                self.dul.socket.close()
 
 
 class RecorderServer(ThreadedAssociationServer):
@@ -224,5 +253,6 @@ class _Handler(RequestHandler):
     def _create_association(self) -> Association:
         association = super()._create_association()
         cast(AssociationSocket, association.dul.socket).__class__ = BoundedSocket  # a second one would count twice
+        association.dul.state_machine.__class__ = SteadyMachine
         association.dimse = cast(RecorderServer, self.server).new_dimse(association)
         return association

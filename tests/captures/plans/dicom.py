@@ -3,8 +3,14 @@
 from __future__ import annotations
 
 import hashlib
+import math
+from array import array
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+
+from pydicom.dataset import Dataset
+from pydicom.filebase import DicomBytesIO
+from pydicom.filewriter import write_dataset
 
 from drivers.capture import CapturedMessage, CaptureItem
 from drivers.contract import Message, Transport
@@ -13,6 +19,7 @@ from ledger.limits import MS_NS, S_NS
 from ledger.records import Link, LinkId, Object, Raw
 from tests.captures.conversation import Plan, driver_of, header
 
+TWELVE_LEAD_ECG = "1.2.840.10008.5.1.4.1.1.9.1.1"
 CT = "1.2.840.10008.5.1.4.1.1.2"
 EXPLICIT_LITTLE = "1.2.840.10008.1.2.1"
 STUDY = "2.25.301845938561234512345"
@@ -24,6 +31,8 @@ class Sender:
 
     t0_ns: int
     peer: str
+    sop_class: str = CT
+    modality: str = "CT"
     items: list[CaptureItem] = field(default_factory=list)
     requests: int = 0
 
@@ -33,11 +42,11 @@ class Sender:
     def close(self, link: int, at_ns: int, reason: str = "released") -> None:
         self.items.append(Link(at_ns=self.t0_ns + at_ns, link=LinkId(link), state="down", reason=reason))
 
-    def store(self, link: int, at_ns: int, number: int, size: int = 526_336) -> None:
+    def store(self, link: int, at_ns: int, number: int, size: int = 526_336, body: bytes = b"") -> None:
         self.requests += 1
         at = self.t0_ns + at_ns
         meta = self._about(number) | {
-            "study": STUDY, "series": f"{STUDY}.1", "instance": f"{STUDY}.1.{number}", "modality": "CT",
+            "study": STUDY, "series": f"{STUDY}.1", "instance": f"{STUDY}.1.{number}", "modality": self.modality,
             "ae_title": self.peer.partition("@")[0], "data_set_bytes": str(size),
             "data_set_sha256": hashlib.sha256(f"data set {number} {size}".encode()).hexdigest(),
         }  # fmt: skip
@@ -46,14 +55,14 @@ class Sender:
             at_ns=at, sha256=sealed, size=size + 340, media_type="application/dicom", name=f"{STUDY}.1.{number}.dcm",
             meta=meta,
         )  # fmt: skip
-        self._message(link, at, Message("C-STORE", {"id": str(self.requests)}, b"", stored))
+        self._message(link, at, Message("C-STORE", {"id": str(self.requests)}, body, stored))
 
     def abandon(self, link: int, at_ns: int, number: int) -> None:
         meta = self._about(number) | {"reason": "the connection closed", "bytes": "131072"}
         self._message(link, self.t0_ns + at_ns, Message("C-STORE-ABANDONED", meta))
 
     def _about(self, number: int) -> dict[str, str]:
-        return {"sop_class": CT, "sop_instance": f"{STUDY}.1.{number}", "transfer_syntax": EXPLICIT_LITTLE}
+        return {"sop_class": self.sop_class, "sop_instance": f"{STUDY}.1.{number}", "transfer_syntax": EXPLICIT_LITTLE}
 
     def _message(self, link: int, at_ns: int, message: Message) -> None:
         self.items.append(CapturedMessage(at_ns, LinkId(link), message))
@@ -73,6 +82,54 @@ def plans() -> Iterator[Plan]:
     sender.abandon(2, 6 * S_NS, 7)
     sender.close(2, 6 * S_NS, "the connection closed")
     yield answered(Plan("dicom-ct", told, None, items=tuple(sender.items)))
+    told = header("dicom", Transport.DICOM, feed="ecg-cart", device={"make": "simulated", "model": "ECG cart"})
+    cart = Sender(told.t0_ns, "ECG1@10.20.3.71:40113", TWELVE_LEAD_ECG, "ECG")
+    cart.open(1, 0)
+    for number in range(1, 4):
+        body = ecg(number)
+        cart.store(1, number * S_NS, number, len(body), body)
+    cart.store(1, 4 * S_NS, 4, 64, b"\x08\x00\x05\x00CS\x0a\x00ISO_IR 100")  # no waveform in it
+    cart.close(1, 5 * S_NS)
+    yield answered(Plan("dicom-ecg", told, None, items=tuple(cart.items)))
+
+
+def ecg(number: int) -> bytes:
+    """Half a second of leads I and II, 500 Hz, 2.5 µV a bit: the data set in explicit VR little endian."""
+    started_s = number * 0.5
+    samples = array("h")
+    for index in range(250):
+        at_s = started_s + index / 500
+        beat = math.exp(-(((at_s * 1.25) % 1 - 0.4) ** 2) / 0.0004)
+        samples.extend((round(300 * beat), round(440 * beat + 20 * math.sin(at_s))))
+    data_set = Dataset()
+    data_set.AcquisitionDateTime = f"2026112308140{number}.250+0000"
+    data_set.Modality = "ECG"
+    group = Dataset()
+    group.WaveformOriginality, group.MultiplexGroupLabel = "ORIGINAL", "RHYTHM"
+    group.NumberOfWaveformChannels, group.NumberOfWaveformSamples, group.SamplingFrequency = 2, 250, "500"
+    group.WaveformBitsAllocated, group.WaveformSampleInterpretation = 16, "SS"
+    group.ChannelDefinitionSequence = [_lead("2:1", "Lead I"), _lead("2:2", "Lead II")]
+    group.add_new(0x54001010, "OW", samples.tobytes())
+    data_set.WaveformSequence = [group]
+    return encoded(data_set)
+
+
+def _lead(code: str, meaning: str) -> Dataset:
+    lead, source, unit = Dataset(), Dataset(), Dataset()
+    source.CodeValue, source.CodingSchemeDesignator, source.CodeMeaning = code, "MDC", meaning
+    unit.CodeValue, unit.CodingSchemeDesignator, unit.CodeMeaning = "uV", "UCUM", "microvolt"
+    lead.ChannelSourceSequence, lead.ChannelSensitivity = [source], "2.5"
+    lead.ChannelSensitivityUnitsSequence, lead.ChannelSensitivityCorrectionFactor = [unit], "1"
+    lead.ChannelBaseline, lead.WaveformBitsStored = "0", 16
+    return lead
+
+
+def encoded(data_set: Dataset, *, implicit: bool = False, little: bool = True) -> bytes:
+    """As it passes in a C-STORE."""
+    out = DicomBytesIO()
+    out.is_implicit_VR, out.is_little_endian = implicit, little
+    write_dataset(out, data_set)
+    return bytes(out.getvalue())
 
 
 def answered(plan: Plan) -> Plan:

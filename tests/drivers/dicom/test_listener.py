@@ -13,7 +13,6 @@ from pathlib import Path
 
 import pytest
 from pydicom import dcmread
-from pydicom.dataset import Dataset, FileMetaDataset
 from pydicom.filebase import DicomFileLike
 from pydicom.filewriter import write_dataset
 from pydicom.uid import ExplicitVRLittleEndian
@@ -21,6 +20,8 @@ from pynetdicom import AE
 from pynetdicom.sop_class import CTImageStorage, Verification  # type: ignore[attr-defined]
 
 from ledger.limits import LIMITS, MS_NS
+from tests.drivers.dicom import wire_fuzz
+from tests.drivers.dicom.images import image
 from tests.drivers.dicom.provider import Provider
 
 
@@ -28,19 +29,6 @@ from tests.drivers.dicom.provider import Provider
 def provider(tmp_path: Path) -> Iterator[Provider]:
     with Provider(tmp_path) as made:
         yield made
-
-
-def image(number: int, size: int = 1_000) -> Dataset:
-    made = Dataset()
-    made.file_meta = FileMetaDataset()
-    made.file_meta.TransferSyntaxUID = ExplicitVRLittleEndian
-    made.SOPClassUID, made.SOPInstanceUID = CTImageStorage, f"2.25.7.{number}"
-    made.StudyInstanceUID, made.SeriesInstanceUID, made.Modality = "2.25.1", "2.25.2", "CT"
-    made.PatientName = "Doe^Jane"
-    made.Rows = made.Columns = 1
-    made.BitsAllocated = made.BitsStored = 8
-    made.add_new(0x7FE00010, "OB", bytes([number % 256]) * size)
-    return made
 
 
 def sender(port: int, title: str = "CT1", called: str = "ORLEDGER"):  # type: ignore[no-untyped-def]
@@ -171,3 +159,9 @@ def test_a_command_without_end_is_ended(provider: Provider) -> None:
             break
     provider.until(lambda: len(provider.told.downs) == 1)
     assert "a DICOM message of over" in provider.told.downs[0]
+
+
+def test_damaged_conversations_harm_nobody_else(tmp_path: Path) -> None:
+    """``python -m tests.drivers.dicom.wire_fuzz`` runs more."""
+    ends, _ = wire_fuzz.run(60, "suite", tmp_path)
+    assert len(ends) > 1
