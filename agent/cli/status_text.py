@@ -13,6 +13,7 @@ Line = list[tuple[str, str]]
 
 _CLOCK_COLUMN = 64
 _CASE_WIDTH = 33
+_ID_DIGITS = 8
 _UNKNOWN = "–"
 _GIB = 1 << 30
 _STATE_STYLE = {"ok": "bold green", "attention": "bold yellow", "critical": "bold red"}
@@ -75,7 +76,7 @@ def _needing(alerts: tuple[Alert, ...]) -> int:
 
 
 def _case(case: Case | None, log: Log | None) -> Line:
-    left = "no case" if case is None else f"case {case.id[:8]}…  {duration(case.age_s)}"
+    left = "no case" if case is None else f"case {_short(case.id)}  {duration(case.age_s)}"
     if log is None:
         return [(f"{left:<{_CASE_WIDTH}}no log", "")]
     right = f"epoch {log.epoch}{'' if log.fenced else ' provisional'}  block {_number(log.seq)}"
@@ -192,6 +193,11 @@ def _error(clock: Clock) -> str:
     if clock.state != "synchronised" or clock.error_ms is None:
         return "±?"
     return f"±{clock.error_ms:.1f} ms"
+
+
+def _short(case_id: str) -> str:
+    """As much of it as names it to a command."""
+    return case_id if len(case_id) <= _ID_DIGITS else f"{case_id[:_ID_DIGITS]}…"
 
 
 def _number(value: int | None) -> str:
