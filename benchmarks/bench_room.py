@@ -3,9 +3,9 @@
     python -m benchmarks.bench_room [--seconds 60] [--full-room]
 
 The room is that of the budget (monitor with eight waves, ventilator, four pumps, a robot's pose), or
-with --full-room that of ``orledger demo --room full``. Nothing waits here and nothing else wakes the process, so the
-numbers compare one version with another on a busy machine too; what sockets, event loop, broker, TLS and peers cost
-is in ``bench_site`` alone.
+with --full-room the bedside of ``orledger demo --room full``. Nothing waits here and nothing else wakes the process,
+so the numbers compare one version with another on a busy machine too; what sockets, event loop, broker, TLS and peers
+cost is in ``bench_site`` alone.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
-from agent.demo.full_room import FULL_ROOM, RoomDevice
+from agent.demo.full_room import BEDSIDE, RoomDevice
 from benchmarks import report
 from benchmarks.report import Line
 from benchmarks.site import BUDGET_ROOM
@@ -53,7 +53,7 @@ def main() -> int:
     arguments.add_argument("--full-room", action="store_true", help="the robot's forces, BIS, oximeter and gateway too")
     options = arguments.parse_args()
     with tempfile.TemporaryDirectory(prefix="orledger-bench-", dir=Path()) as folder:
-        lines = measure(FULL_ROOM if options.full_room else BUDGET_ROOM, Path(folder), options.seconds)
+        lines = measure(BEDSIDE if options.full_room else BUDGET_ROOM, Path(folder), options.seconds)
     return report.finish(lines, options.json)
 
 

@@ -19,7 +19,7 @@ from typing import Any
 from agent.box_files import BoxFolder
 from agent.config import read
 from agent.control_client import ControlClient
-from agent.demo.full_room import FULL_ROOM, MONITOR, PUMPS, ROBOT, VENTILATOR, RoomDevice
+from agent.demo.full_room import BEDSIDE, MONITOR, PUMPS, ROBOT, VENTILATOR, RoomDevice
 from agent.init_site import SiteBox, SiteFile, init_site
 from ledger.errors import AgentUnreachable
 
@@ -31,7 +31,7 @@ MIB = 1 << 20
 _POSE_ALONE = ("openigtlink", "--pose-hz", "10", "--force-hz", "1")
 BUDGET_ROOM = tuple(
     replace(device, simulator=_POSE_ALONE) if device.feed == ROBOT else device
-    for device in FULL_ROOM
+    for device in BEDSIDE
     if device.feed in {MONITOR, VENTILATOR, PUMPS, ROBOT}
 )
 """What the budget of one OR is for: a monitor with eight waves, a ventilator, four pumps, a robot's pose ten times a
@@ -164,8 +164,8 @@ def budget_room(folder: Path, ports: Sequence[int]) -> Room:
 
 
 def whole_room(folder: Path, ports: Sequence[int]) -> Room:
-    """The room of ``orledger demo --room full``."""
-    return _room(FULL_ROOM, folder, ports)
+    """The bedside devices of ``orledger demo --room full``."""
+    return _room(BEDSIDE, folder, ports)
 
 
 def _room(devices: Sequence[RoomDevice], folder: Path, ports: Sequence[int]) -> Room:
@@ -220,7 +220,7 @@ def running(
 
 def make_site(folder: Path, boxes: int, standby: str | None = None, room: MakeRoom = monitor_and_gateway) -> Site:
     """Keys, manifest and configurations below ``folder``."""
-    probe_port, *ports = free_ports(1 + boxes + len(FULL_ROOM))
+    probe_port, *ports = free_ports(1 + boxes + len(BEDSIDE))
     brokers = ports[:boxes]
     made_room = room(folder, ports[boxes:])
     probe = {"name": "probe", "driver": "hl7", "mllp": {"listen": f"{HOST}:{probe_port}", "allow": [HOST]}}

@@ -40,6 +40,8 @@ class Person:
 
 ANNA = Person("10001", "Öberg", "Anna", "19610412", "F", "V881", "Total hip replacement", "27130")
 BRUNO = Person("10002", "Dahl", "Bruno", "19480930", "M", "V882", "Laparoscopic cholecystectomy", "47562")
+JORG = Person("SIM-0001", "Müller", "Jörg", "19550223", "M", "V880", "Radical prostatectomy", "55866")
+"""Whom the bedside gateway says that it is connected to."""
 CLARA = Person("10003", "Vance", "Clara", "19751101", "F", "V883", "Thyroidectomy", "60240")
 
 Writer = Callable[["Hospital"], Message]
@@ -185,7 +187,24 @@ def second_thoughts() -> Story:
     )
 
 
-STORIES: dict[str, Callable[[], Story]] = {"list": list_of_the_day, "second-thoughts": second_thoughts}
+def one_operation() -> Story:
+    """One long operation: booked, begun, imaging ordered; from then on only the laboratory."""
+    results = ("12.1", "4.10"), ("11.4", "4.20"), ("10.6", "4.00"), ("10.9", "4.40"), ("11.0", "4.30")
+    return (
+        (1, lambda say: say.schedule("S12", JORG)),
+        (2, lambda say: say.adt("A01", JORG)),
+        (3, lambda say: say.imaging_order(JORG)),
+        *((5 + 600 * count, _laboratory(*result)) for count, result in enumerate(results)),
+    )
+
+
+def _laboratory(haemoglobin: str, potassium: str) -> Writer:
+    return lambda say: say.laboratory(JORG, haemoglobin, potassium)
+
+
+STORIES: dict[str, Callable[[], Story]] = {
+    "list": list_of_the_day, "operation": one_operation, "second-thoughts": second_thoughts,
+}  # fmt: skip
 
 
 class HospitalFeed:

@@ -22,7 +22,7 @@ _FEEDS_EVERY_S = 8.0
     type=click.Choice(("small", "full")),
     default="small",
     show_default=True,
-    help="full: monitor, ventilator, pumps, BIS, oximeter and gateway, and what happens to them.",
+    help="full: nine feeds from monitor to robot, C-arm and hospital systems, and what happens to them.",
 )
 @click.option("--keep", is_flag=True, help="Keep the folder with keys, stores and logs.")
 @common_options
@@ -31,8 +31,9 @@ def command(settings: Settings, *, room: str, keep: bool) -> int:
     """Run three boxes with simulated devices on this machine, and let things go wrong.
 
     A box is killed while messages stream in, a network is cut, a stored byte is changed, a stolen key signs a second
-    history, a box is destroyed. With --room full one room has all its devices: cables are pulled, a device reboots,
-    the room's box dies, and what it costs its box is measured.
+    history, a box is destroyed. With --room full one room has all its devices, a C-arm that stores images, and the
+    hospital's systems that open its case: cables are pulled, a device reboots, the room's box dies, its values, last
+    image and case come back, and what it all costs the box is measured.
 
     Ends with a table of what is claimed and what was measured. Exit code 0 only if every claim holds. Takes about a
     minute, needs no root, uses a temporary folder and free ports of 127.0.0.1. With --json the story goes to standard

@@ -6,7 +6,19 @@ from collections import Counter
 from collections.abc import Iterable, Mapping
 from typing import Any, Final
 
-from agent.demo.full_room import BIS, GATEWAY, MONITOR, OXIMETER, PUMPS, ROBOT, VENTILATOR, RoomDevice
+from agent.demo.full_room import (
+    BIS,
+    GATEWAY,
+    HOSPITAL,
+    IMAGING,
+    MONITOR,
+    OXIMETER,
+    PUMPS,
+    ROBOT,
+    VENTILATOR,
+    RoomDevice,
+)
+from agent.demo.images import case_shown, image_shown
 from agent.demo.vitals import ABSENT, Shown, Vital, vitals
 from agent.demo.watch import Reading
 
@@ -38,6 +50,7 @@ _SHOWN: Final[Mapping[str, Shown]] = {
 }
 
 
+_LABORATORY: Final = (("Hb", "g/dL", ("MDCX_LOINC_718_7",)), ("K", "mmol/L", ("MDCX_LOINC_2823_3",)))
 _ROBOT_SHOWN: Final = (
     ("tool at", "mm", 3, ("MDCX_OPENIGTLINK_TRANSFORM", "ToolTip")),
     ("force", "N", None, ("MDCX_OPENIGTLINK_SENSOR", "ToolForce")),
@@ -51,6 +64,10 @@ def shown_of(feed: str, state: Mapping[str, Any]) -> list[Vital]:
         return pumps(state)
     if feed == ROBOT:
         return robot(state)
+    if feed == IMAGING:
+        return image_shown(state)
+    if feed == HOSPITAL:
+        return [*case_shown(state), *vitals(state["values"], feed, _LABORATORY)]
     return vitals(state["values"], feed, _SHOWN.get(feed, ()))
 
 

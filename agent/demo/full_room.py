@@ -8,7 +8,7 @@ from enum import Enum
 from pathlib import Path
 from typing import Any, Final
 
-from agent.demo.site import HOST, Ports, serial_port
+from agent.demo.site import HOST, Ports, acknowledged_file, serial_port
 
 _SEED: Final = "2"
 _MONITOR_WAVES: Final = (
@@ -18,12 +18,17 @@ _MONITOR_WAVES: Final = (
 
 
 class Plug(Enum):
-    """How a device reaches the box; but for SERIAL, the option of the simulated device that names a port."""
+    """How a device reaches the box: a serial line, or by the network as the box's ``[[feed]]`` calls it."""
 
-    SERIAL = ""
-    UDP = "--udp"
-    TCP = "--listen"
-    MLLP = "--to"
+    SERIAL = "serial"
+    UDP = "udp"
+    TCP = "tcp"
+    MLLP = "mllp"
+    DICOM = "dicom"
+
+
+_PORT_OPTION: Final = {Plug.UDP: "--udp", Plug.TCP: "--listen", Plug.MLLP: "--to", Plug.DICOM: "--to"}
+"""Of the simulated device: where it is, or whom it sends to."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,26 +50,32 @@ class RoomDevice:
 
     def arguments(self, serial: Path, port: int) -> tuple[str, ...]:
         """Of ``python -m firmware_sim``: the device at its serial port or at a port of this machine."""
-        where = ("--pty-link", str(serial)) if self.plug is Plug.SERIAL else (self.plug.value, f"{HOST}:{port}")
-        return (*self.simulator, *where, "--seed", _SEED)
+        option = _PORT_OPTION.get(self.plug)
+        where = ("--pty-link", str(serial)) if option is None else (option, f"{HOST}:{port}")
+        told = ("--acked-file", str(acknowledged_file(serial))) if self.plug is Plug.DICOM else ()
+        return (*self.simulator, *where, *told, "--seed", _SEED)
 
     def section(self, serial: Path, port: int) -> dict[str, Any]:
         """The ``[[feed]]`` of the box."""
         address: dict[str, Any] = {"host": HOST, "port": port}
-        transport: dict[Plug, tuple[str, dict[str, Any]]] = {
-            Plug.SERIAL: ("serial", {"path": str(serial), "line": self.line}),
-            Plug.UDP: ("udp", address),
-            Plug.TCP: ("tcp", address),
-            Plug.MLLP: ("mllp", {"listen": f"{HOST}:{port}", "allow": [HOST]}),
+        listen = f"{HOST}:{port}"
+        where: dict[Plug, dict[str, Any]] = {
+            Plug.SERIAL: {"path": str(serial), "line": self.line},
+            Plug.UDP: address,
+            Plug.TCP: address,
+            Plug.MLLP: {"listen": listen, "allow": [HOST]},
+            Plug.DICOM: {"listen": listen, "peers": [{"ae_title": MODALITY, "allow": [HOST]}]},
         }
-        name, where = transport[self.plug]
         options = {"options": dict(self.options)} if self.options else {}
-        return {"name": self.feed, "driver": self.driver, name: where, **options}
+        return {"name": self.feed, "driver": self.driver, self.plug.value: where[self.plug], **options}
 
 
+MODALITY: Final = "SIM_CARM"
+"""The AE title of the modality."""
 MONITOR, VENTILATOR, PUMPS, BIS, OXIMETER, GATEWAY = "monitor", "ventilator", "pumps", "bis", "oximeter", "gateway"
 ROBOT: Final = "robot"
-FULL_ROOM: Final = (
+IMAGING, HOSPITAL = "imaging", "hospital"
+BEDSIDE: Final = (
     RoomDevice(
         MONITOR, "IntelliVue patient monitor, 8 waves, on the LAN", "intellivue", Plug.UDP, ("intellivue",),
         options={"interface": "lan", "wave_list": list(_MONITOR_WAVES)}, waves=len(_MONITOR_WAVES),
@@ -90,6 +101,20 @@ FULL_ROOM: Final = (
     ),
     RoomDevice(GATEWAY, "HL7 gateway with waves", "hl7", Plug.MLLP, ("hl7", "--rate", "1", "--waves"), waves=4),
 )  # fmt: skip
+"""What is at the patient's side."""
+FULL_ROOM: Final = (
+    *BEDSIDE,
+    RoomDevice(
+        IMAGING, "C-arm that stores an image every few seconds (DICOM)", "dicom", Plug.DICOM,
+        ("c-arm", "--ae-title", MODALITY, "--every", "4"), devices=0,
+    ),
+    RoomDevice(
+        HOSPITAL, "the hospital's systems (HL7): who is operated on, what is ordered, laboratory", "hl7", Plug.MLLP,
+        ("hospital", "--story", "operation", "--room", "OR^2^1^SIM"),
+        options={"beds": [{"match": "OR^2", "feed": "room"}]}, devices=0,
+    ),
+)  # fmt: skip
+"""The same with what is around it: images, and the systems that open the case."""
 
 
 def feeds_of(room: Sequence[RoomDevice], folder: Path, ports: Ports) -> list[dict[str, Any]]:

@@ -50,8 +50,8 @@ class DemoSite:
         return serial_port(self.folder, feed)
 
     def acknowledged(self, gateway: str) -> Path:
-        """Where a gateway writes down what was acknowledged to it."""
-        return self.folder / f"{gateway}.acknowledged"
+        """Where a gateway or modality writes down what was acknowledged to it."""
+        return acknowledged_file(self.folder / gateway)
 
     def log(self, name: str) -> Path:
         """A process's output."""
@@ -104,6 +104,11 @@ def make_site(folder: Path, ports: Ports, room: Sequence[dict[str, Any]] = ()) -
 def serial_port(folder: Path, feed: str) -> Path:
     """The serial port of a device."""
     return folder / feed
+
+
+def acknowledged_file(device: Path) -> Path:
+    """Where the device of this place writes down what was acknowledged to it."""
+    return device.with_name(f"{device.name}.acknowledged")
 
 
 def _addresses(box: str, ports: Ports) -> dict[str, int]:

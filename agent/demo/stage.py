@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from agent.demo.full_room import Plug, RoomDevice
+from agent.demo.full_room import HOSPITAL, Plug, RoomDevice
 from agent.demo.processes import Box, Process, gateway, monitor
 from agent.demo.proxy import Cable
 from agent.demo.site import BOXES, PATIENT_BOX, DemoSite
@@ -52,7 +52,8 @@ class Stage:
         await self._put_up_room() if self.room else self._put_up_two_devices()
         self.watched.set()
         for process in (*self.boxes.values(), *self.devices):
-            await process.start()
+            if process.name != HOSPITAL:  # it calls when there is a patient
+                await process.start()
 
     async def take_down(self) -> None:
         """End every process and cable."""

@@ -10,8 +10,10 @@ from pathlib import Path
 import lmdb
 
 from agent.box_files import BoxFolder
+from agent.case_history import context_of, find_case, known_cases
+from agent.object_reading import ObjectReader
 from agent.reading import open_reader
-from ledger.errors import StoreFault
+from ledger.errors import OperatorFault, StoreFault
 from ledger.limits import LIMITS
 from ledger.log import LogId
 from ledger.records import LinkId, Raw
@@ -42,6 +44,22 @@ def sent(data: Path, box: str, feed: str, since_ns: int) -> list[bytes]:
             for record in groups.get(feed, ())
             if isinstance(record, Raw) and record.direction == ">" and record.at_ns >= since_ns
         ]
+
+
+def object_holders(data: Path, sha256: str) -> tuple[str, ...]:
+    """The peers whose signed word that they hold this object is kept in ``data``; none while it is not known there."""
+    with open_reader(data) as reader:
+        try:
+            return ObjectReader(reader, data).find(sha256).holders
+        except OperatorFault:
+            return ()
+
+
+def patient_of(data: Path, case_id: str) -> str:
+    """The name of a case's patient as ``data`` holds it; "" where nothing of it can be read. Raises OrledgerError."""
+    with open_reader(data) as reader:
+        told = context_of(reader, find_case(known_cases(reader), case_id))
+        return "" if told is None else told.facts.get("name", "")
 
 
 def control_ids(stream: bytes) -> Iterator[str]:

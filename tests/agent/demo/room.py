@@ -15,6 +15,13 @@ def value(
     }  # fmt: skip
 
 
+def image(instance: str, at: str = "12:46:20.0", sha256: str = "ab" * 32, size: int = 1_049_374) -> dict[str, Any]:
+    return {
+        "feed": "imaging", "at": f"2026-01-02T{at}00Z", "sha256": sha256, "size": size, "name": f"{instance}.dcm",
+        "meta": {"sop_instance": instance, "modality": "XA", "ae_title": "SIM_CARM"},
+    }  # fmt: skip
+
+
 def room_state() -> dict[str, Any]:
     drug, rate, runs = "MDC_DRUG_NAME_LABEL", "MDC_FLOW_FLUID_PUMP", "MDCX_BBRAUN_RUNSTATE"
     return {

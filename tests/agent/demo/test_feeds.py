@@ -4,11 +4,11 @@ from dataclasses import replace
 
 import pytest
 
-from agent.demo.feeds import TITLES, clock_time, feed_rows, gap_over, oldest_shown, pumps, robot, unheard
-from agent.demo.full_room import PUMPS, ROBOT, VENTILATOR, Plug, RoomDevice
+from agent.demo.feeds import TITLES, clock_time, feed_rows, gap_over, oldest_shown, pumps, robot, shown_of, unheard
+from agent.demo.full_room import HOSPITAL, IMAGING, PUMPS, ROBOT, VENTILATOR, Plug, RoomDevice
 from agent.demo.vitals import ABSENT
 from agent.demo.watch import Reading
-from tests.agent.demo.room import feed, room_reading, room_state
+from tests.agent.demo.room import feed, image, room_reading, room_state, value
 
 
 def test_each_feed_is_a_row() -> None:
@@ -70,3 +70,16 @@ def test_of_a_robot_the_place_and_the_forces_are_shown() -> None:
     ]
     shown = [(vital.name, vital.value, vital.unit) for vital in robot({"values": values})]
     assert shown == [("tool at", "12.50 -3.00 140.26", "mm"), ("force", "0.10 0.20 1.50", "N"), ("torque", "–", "N.m")]
+
+
+def test_a_room_is_not_whole_before_its_case_and_its_first_image() -> None:
+    around = [RoomDevice(feed, "", "", Plug.MLLP, (), devices=0) for feed in (IMAGING, HOSPITAL)]
+    status = {"feeds": [feed(IMAGING, "", 0, "ok", 0), feed(HOSPITAL, "", 0, "ok", 0)]}
+    laboratory = [value(HOSPITAL, "MDCX_LOINC_718_7", "12.1"), value(HOSPITAL, "MDCX_LOINC_2823_3", "4.10")]
+    state = {**room_state(), "values": laboratory, "objects": [], "case": None}
+    assert unheard(around, status, state) == [IMAGING, HOSPITAL]
+    state["objects"] = [image("2.25.1.1")]
+    state["case"] = {"id": "5c0f1234" + "0" * 24, "opened": "2026-01-02T12:40:00.0Z"}
+    assert unheard(around, status, state) == []
+    shown = [(vital.name, vital.value, vital.unit) for vital in shown_of(HOSPITAL, state)]
+    assert shown == [("case", "5c0f1234", ""), ("Hb", "12.1", "g/dL"), ("K", "4.1", "mmol/L")]
