@@ -49,11 +49,13 @@ class Sendable:
 class Heard:
     """What a recogniser found in the bytes of a line: ``frames`` whole and right by their checksum, who sent them.
 
-    ``device`` is what the frames themselves say of their sender, empty if they say nothing.
+    ``device`` is what the frames themselves say of their sender, empty if they say nothing. ``options``: names and
+    texts of the driver's options without which it could not read them.
     """
 
     frames: int
     device: str = ""
+    options: tuple[tuple[str, str], ...] = ()
 
 
 C_co = TypeVar("C_co", covariant=True)

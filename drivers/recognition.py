@@ -26,6 +26,7 @@ class Recognised:
     line: str
     frames: int
     device: str = ""
+    options: tuple[tuple[str, str], ...] = ()
 
 
 def serial_drivers(drivers: Iterable[type[Driver]]) -> list[type[Driver]]:
@@ -50,7 +51,7 @@ def recognised(kinds: Sequence[type[Driver]], line: str, data: bytes) -> list[Re
         if line in kind.spec.serial_lines:
             heard = _heard(kind, data)
             if heard is not None and heard.frames > 0:
-                found.append(Recognised(kind.spec.name, line, heard.frames, heard.device))
+                found.append(Recognised(kind.spec.name, line, heard.frames, heard.device, heard.options))
     return sorted(found, key=lambda item: -item.frames)
 
 

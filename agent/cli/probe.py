@@ -120,9 +120,11 @@ def _section(port: Path, outcome: Outcome) -> str:
     if not outcome.heard:
         return ""
     best = outcome.heard[0]
+    options = ", ".join(f'{name} = "{text}"' for name, text in best.options)
     return (
         f'[[feed]]\nname = "{best.driver}"\ndriver = "{best.driver}"\n'
         f'serial = {{ path = "{_lasting(port)}", line = "{best.line}" }}'
+        + (f"\noptions = {{ {options} }}" if options else "")
     )
 
 

@@ -96,6 +96,7 @@ _CHOICES: Final = {
 }
 _FLAG: Final = re.compile(r"IN[AM]\d{1,2}")
 _NUMBER: Final = re.compile(r"-?(?:0|[1-9]\d{0,14})(?:\.\d{1,9})?")
+_MEASURED_NUMBER: Final = re.compile(r"[-+]?\d{1,15}(?:\.\d{0,9})?", re.ASCII)
 
 
 def meaning_of(parameter: str) -> Meaning:
@@ -111,6 +112,11 @@ def is_flag(parameter: str) -> bool:
 def is_number(value: str) -> bool:
     """Whether it is one as a pump writes it; with leading zeros it is a code."""
     return _NUMBER.fullmatch(value) is not None
+
+
+def is_number_of_unit(value: str) -> bool:
+    """The same where only a number can be meant: zeros and a sign in front say nothing else there."""
+    return _MEASURED_NUMBER.fullmatch(value) is not None
 
 
 def state_text(parameter: str, value: str) -> str | None:

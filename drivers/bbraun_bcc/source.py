@@ -22,6 +22,7 @@ from drivers.bbraun_bcc.parameters import (
     Meaning,
     is_flag,
     is_number,
+    is_number_of_unit,
     meaning_of,
     state_text,
 )
@@ -206,7 +207,7 @@ def _value(told: Quadruple, meaning: Meaning) -> tuple[Decimal | str | None, Qua
     if text is None or (told.parameter == "INRMT" and text == UNKNOWN_REMAINING_S):
         return None, Quality.UNAVAILABLE
     quality = Quality.QUESTIONABLE if told.doubtful else Quality.GOOD
-    if meaning.kind != "text" and is_number(text):
-        return Decimal(text), quality
     known_number = bool(meaning.unit or meaning.unit_in) and meaning.kind != "text"
+    if is_number_of_unit(text) if known_number else meaning.kind != "text" and is_number(text):
+        return Decimal(text.rstrip(".")), quality
     return text, quality | Quality.QUESTIONABLE if known_number else quality

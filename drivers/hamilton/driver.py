@@ -59,7 +59,8 @@ def recognise(data: bytes) -> Heard | None:
     if blocks:
         return Heard(blocks, "Hamilton ventilator, block protocol")
     answers = len(_POLL_FRAME.findall(data))
-    return Heard(answers, "Hamilton ventilator, polling protocol") if answers else None
+    options = (("protocol", "poll"),)
+    return Heard(answers, "Hamilton ventilator, polling protocol", options) if answers else None
 
 
 class Hamilton(ByteDevice):

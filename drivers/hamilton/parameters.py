@@ -15,8 +15,8 @@ from decimal import Decimal
 from importlib import resources
 from typing import Final
 
-_NUMBER: Final = re.compile(r"-?(?:[0-9]+\.?[0-9]*|\.[0-9]+)")
-_NOTHING: Final = re.compile(r"[-*.]*")
+_NUMBER: Final = re.compile(r"[-+]?(?:[0-9]+\.?[0-9]*|\.[0-9]+)")
+_NOTHING: Final = re.compile(r"[-+*.]*")
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,7 +1,7 @@
 """The polling protocol: one question, one answer. STX number ETX CR asks; the answer is its number and five characters.
 
 An answer bears no checksum. Some (ventilator number, software versions) begin with a letter of the model instead of
-the number, so that only the question tells what they are.
+the number, and may have four characters behind it, so that only the question tells what they are.
 """
 
 from __future__ import annotations
@@ -27,6 +27,7 @@ FLOW_CONTROL: Final = b"\x11\x13"
 """XON and XOFF, which may come between answers and are part of none."""
 
 _REFUSED: Final = b"RERROR"
+_MODEL_LETTERS: Final = b"ABCRV"
 _NO_VALUE: Final = re.compile(r"9{4,5}\.?|999\.9|99\.99")
 _PAUSE_NS: Final = 36_000_000
 _ANSWER_NS: Final = 500_000_000
@@ -65,7 +66,7 @@ def parse_answer(frame: bytes, asked: int | None) -> Answer:
         raise DeviceFault("hamilton.answer", "an answer of another form")
     if asked is not None and body == _REFUSED:
         return Answer(asked, None)
-    if asked == VENTILATOR_NUMBER and len(body) in (5, 6):
+    if asked is not None and _is_unnumbered(body, asked):
         return Answer(asked, body.decode("ascii").strip())
     if len(body) != 6 or body[0] not in _NUMBERS:
         raise DeviceFault("hamilton.answer", "an answer of another form")
@@ -73,6 +74,13 @@ def parse_answer(frame: bytes, asked: int | None) -> Answer:
     if body[0] != asked and not isinstance(parse_value(text), Decimal | None):
         raise DeviceFault("hamilton.answer", "an answer to another question")
     return Answer(body[0], text)
+
+
+def _is_unnumbered(body: bytes, asked: int) -> bool:
+    """Whether it answers a question of ``NAMES`` by a letter of the model, not by the number of the question."""
+    if asked == VENTILATOR_NUMBER:
+        return len(body) in (5, 6)
+    return asked in NAMES and len(body) in (5, 6) and body[0] in _MODEL_LETTERS
 
 
 def parse_value(text: str) -> Decimal | str | None:

@@ -61,10 +61,10 @@ def parse_config(data: bytes) -> tuple[StreamConfig, ...]:
 
 def _stream(segment: bytes) -> StreamConfig:
     text = segment.decode("ascii", "replace")
-    code, rest = text[:2], text[2:].replace(" ", "0")
+    code = text[:2].replace(" ", "0")
     try:
         int(code, 16)
-        interval_us, max_bin = int(rest[:8]), int(rest[18:], 16)
+        interval_us, max_bin = int(text[2:10]), int(text[20:], 16)
         minimum, maximum = _number(text[10:15]), _number(text[15:20])
     except (ValueError, InvalidOperation) as error:
         raise DeviceFault(

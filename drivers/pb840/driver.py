@@ -54,7 +54,7 @@ def recognise(data: bytes) -> Heard | None:
         device = f"Puritan Bennett {_identity(report)[0]}".strip()
     if reports:
         return Heard(reports, device)
-    return Heard(marks, "Puritan Bennett, waveforms") if marks else None
+    return Heard(marks, "Puritan Bennett, waveforms", (("port", "waves"),)) if marks else None
 
 
 def _identity(report: Report) -> tuple[str, str]:

@@ -23,7 +23,7 @@ from ledger.limits import S_NS
 FIRST_FIELD: Final = 5
 MAX_LINE_BYTES: Final = 2_048
 _MAX_FIELDS: Final = 255
-_REPORT: Final = re.compile(rb"(MISC[AF]),(\d{1,4}) *,(\d{1,3}) *,\x02([ -~]*)\x03")
+_REPORT: Final = re.compile(rb"(MISC[AF]),(\d{1,4}) *,(\d{1,3}) *,\x02,?([ -~]*)\x03")
 _NUMBER: Final = re.compile(r"[+-]?\d{1,8}(?:\.\d{1,4})?")
 _MONTHS: Final = ("JAN", "FEB", "MAR", "APR", "MAY", "JUN", "JUL", "AUG", "SEP", "OCT", "NOV", "DEC")
 _DATE: Final = re.compile(r"([A-Z]{3}) (\d\d) (\d{4})")

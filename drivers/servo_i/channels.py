@@ -21,7 +21,8 @@ _MISSING_TEXT: Final = 9999
 _UNITS: Final = {
     "01": "mL", "02": "mL/s", "03": "mL/min", "04": "cm[H2O]", "05": "mL/cm[H2O]", "06": "/min", "07": "%",
     "08": "L/min", "09": "cm[H2O]/(L/s)", "10": "mm[Hg]", "11": "kPa", "12": "mbar", "13": "mV", "14": "s",
-    "15": "L/s", "16": "cm[H2O]/L", "17": "L", "18": "J/L", "19": "uV", "21": "cm[H2O]/uV", "22": "/min/L", "23": "min",
+    "15": "L/s", "16": "cm[H2O]/L", "17": "L", "18": "J/L", "19": "uV", "20": "", "21": "cm[H2O]/uV",
+    "22": "/min/L", "23": "min",
 }  # fmt: skip
 _FACTOR: Final = re.compile(r"[+-]\d{4}E[+-]00\d")
 """The manual's are from E-007 to E+000; with thousands of digits there would be no value to compute."""

@@ -2,7 +2,8 @@
 
 A block of curves holds phases (81), absolute values (80, two bytes, high first) and differences to the last value of
 the same curve (one signed byte); curves take turns. Other blocks begin with their letter and hold two bytes a value.
-Each ends with 7F and the exclusive or of all its bytes. E0 at a block's beginning is an error; its number follows.
+Each ends with 7F and the exclusive or of all its bytes; whether that covers the 7F is told in two ways, so both are
+taken for right. E0 at a block's beginning is an error; its number follows.
 """
 
 from __future__ import annotations
@@ -142,7 +143,7 @@ class StreamReader:
 
     def _ended(self, byte: int) -> None:
         self._state = self._at_start
-        if byte != self._expected:
+        if byte not in (self._expected, self._expected ^ END):
             self._found.append(StreamFault("checksum", self._block_bytes, self._in_curves))
         elif self._in_curves and not self._muted:
             self._found.append(CurvesChecked())

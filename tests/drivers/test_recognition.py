@@ -37,6 +37,19 @@ def test_a_capture_is_known_by_its_own_driver_first(path: Path) -> None:
         pytest.skip("not on a serial line, or not to be known without options")
     found = recognised(KINDS, header.line, data)
     assert [item.driver for item in found][:1] == [header.driver]
+    assert dict(found[0].options).items() <= header.options.items()
+
+
+@pytest.mark.parametrize(
+    ("driver", "line", "data", "options"),
+    [("hamilton", "9600 7E2", b"\x02\x3d  480\x03\r" * 3, {"protocol": "poll"}),
+     ("pb840", "38400 8N1", b"BS, S:1,\n0.10, 5.00\nBE\n" * 3, {"port": "waves"})],
+)  # fmt: skip
+def test_options_without_which_nothing_would_be_read_are_told(
+    driver: str, line: str, data: bytes, options: dict[str, str]
+) -> None:
+    (found, *_) = recognised(KINDS, line, data)
+    assert (found.driver, dict(found.options)) == (driver, options)
 
 
 @pytest.mark.parametrize("line", lines(kind.spec for kind in KINDS))

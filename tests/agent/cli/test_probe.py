@@ -18,6 +18,9 @@ from pathlib import Path
 import pytest
 
 from agent.cli.main import main
+from agent.cli.probe import _section
+from agent.probe import Outcome
+from drivers.recognition import Recognised
 from tests.agent.test_config import WHOLE
 
 
@@ -72,6 +75,12 @@ def test_a_device_that_waits_is_heard_only_when_asked(
     assert asked["heard"][0]["driver"] == "ge-dri"
     assert asked["asked"]
     assert "DRI level 8" in asked["heard"][0]["device"]
+
+
+def test_the_section_names_the_options_that_the_device_needs() -> None:
+    heard = (Recognised("hamilton", "9600 7E2", 3, options=(("protocol", "poll"),)),)
+    (feed,) = tomllib.loads(_section(Path("/dev/ttyS9"), Outcome(heard, {}, asked=True)))["feed"]
+    assert feed["options"] == {"protocol": "poll"}
 
 
 def test_without_ask_not_a_byte_is_sent(silent: tuple[int, str], capsys: pytest.CaptureFixture[str]) -> None:

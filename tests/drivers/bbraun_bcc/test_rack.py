@@ -153,6 +153,17 @@ def test_two_pumps_of_one_number_are_two() -> None:
     assert all(value is not None for _, value, _ in rates(line.records))
 
 
+def test_zeros_and_a_sign_in_front_of_a_measured_number_say_nothing() -> None:
+    line = Line(QUIET)
+    line.hear(block(*pump("11", INRT="012.50", INVI="+3", INRMT="00000", DSSTATUS="00051", INDCON="04.0")))
+    values = {r.device_code: (r.value, r.quality) for r in line.records if isinstance(r, Numeric)}
+    assert values["INRT"] == (Decimal("12.50"), Quality.GOOD)
+    assert values["INVI"] == (Decimal(3), Quality.GOOD)
+    assert values["INRMT"] == (Decimal(0), Quality.GOOD)
+    assert values["INDCON"][0] == Decimal("4.0")
+    assert values["DSSTATUS"][0] == "00051"
+
+
 def test_values_keep_what_the_device_said() -> None:
     line = Line(QUIET)
     line.hear(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from decimal import Decimal
 from itertools import pairwise
 from typing import Literal
 
@@ -12,7 +13,8 @@ from drivers.hamilton import Hamilton, HamiltonConfig
 from drivers.hamilton.block import SEND_ALL, SEND_VALUES
 from drivers.hamilton.driver import recognise
 from drivers.hamilton.frame import block
-from drivers.hamilton.poll import question
+from drivers.hamilton.parameters import number_or_text
+from drivers.hamilton.poll import SOFTWARE_VERSION, VENTILATOR_NUMBER, Answer, parse_answer, question
 from firmware_sim.faults import FaultLine, parse_fault
 from firmware_sim.hamilton import HamiltonVentilator
 from firmware_sim.patient import Patient
@@ -191,6 +193,19 @@ def test_what_is_not_known_is_told_once_and_units_are_as_set() -> None:
     assert [str(record.value) for record in shown(records, "MDCX_HAMILTON_50_7F")] == ["12"] * 3
     (gap,) = [record for record in records if isinstance(record, Gap)]
     assert gap.detail == "group 42 is not decoded, only kept raw"
+
+
+def test_names_may_come_without_the_number_of_their_question_and_with_four_characters() -> None:
+    for asked in (VENTILATOR_NUMBER, SOFTWARE_VERSION):
+        assert parse_answer(b"\x02V0220\x03\r", asked) == Answer(asked, "V0220")
+        assert parse_answer(b"\x02AV0220\x03\r", asked) == Answer(asked, "AV0220")
+    assert parse_answer(b"\x02\x7dV0220\x03\r", SOFTWARE_VERSION) == Answer(SOFTWARE_VERSION, "V0220")
+
+
+def test_a_sign_in_front_of_a_number_is_none_of_its_digits() -> None:
+    assert [number_or_text(text) for text in ("+5.0", "-2", "007.", "+", "--")] == [
+        Decimal("5.0"), Decimal(-2), Decimal(7), None, None,
+    ]  # fmt: skip
 
 
 def test_options_are_checked() -> None:

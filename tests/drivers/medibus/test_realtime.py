@@ -26,6 +26,7 @@ FAST = st.binary(max_size=40).map(lambda data: bytes(byte | 0x80 for byte in dat
 
 def test_the_configuration_of_the_manual() -> None:
     assert parse_config(OFFER) == (PAW, CO2)
+    assert parse_config(OFFER.replace(b"   16000", b"16000   ")) == (PAW, CO2)
 
 
 @pytest.mark.parametrize(

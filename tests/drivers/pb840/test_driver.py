@@ -64,6 +64,10 @@ class Line:
         return [record for record in self.records if type(record) is kind]
 
 
+def test_a_comma_behind_stx_is_no_field() -> None:
+    assert parse_report(report().rstrip(b"\r").replace(b"\x02", b"\x02,")) == parse_report(report().rstrip(b"\r"))
+
+
 def test_the_form_is_that_of_the_manual() -> None:
     assert report().startswith(b"MISCF,1225,169 ,\x02")
     assert Device(Patient(1), 0.0).report("MISCA", 1.0).startswith(b"MISCA,706,97,\x02")

@@ -109,6 +109,8 @@ def test_a_channel_as_the_ventilator_tells_it() -> None:
     assert told.channel.value(174) == Decimal("17.4")
     other_unit = parse_configuration(b"020;205,+1000E-004,+0000E+000,11,BT,Ppeak;").channel
     assert (other_unit.unit, other_unit.code) == ("kPa", "MDCX_MAQUET_205")
+    bare = parse_configuration(b"020;309,+1000E-004,+0000E+000,20,ST,I:E;").channel
+    assert (bare.gain, bare.unit) == (Decimal("0.1"), "")
     alarm = parse_configuration(b"020;412,----------,----------,--,AL,Apnea;").channel
     assert (alarm.name, str(alarm.value(1)), alarm.code) == ("Apnea", "1", "MDCX_MAQUET_412")
     with pytest.raises(DeviceFault):

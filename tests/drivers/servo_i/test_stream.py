@@ -65,6 +65,11 @@ def test_a_block_of_values_whose_check_is_wrong_gives_none() -> None:
     assert read(block[:-1] + bytes((block[-1] ^ 1,))) == [StreamFault("checksum", 5, False)]
 
 
+def test_the_check_may_leave_out_the_end_of_the_block() -> None:
+    block = closed(b"S\x00\x32")
+    assert read(block[:-1] + bytes((block[-1] ^ 0x7F,))) == [Values("S", (50,))]
+
+
 def test_differences_go_on_after_another_block() -> None:
     first = closed(absolute(100) + b"\x05")
     assert samples(read(first + closed(b"B\x00\x01") + absolute(200) + b"\xff")) == [100, 105, 200, 199]
