@@ -6,17 +6,21 @@ all the others. This module replaces those four things, and ends an association 
 reaches into is named here, once:
 ``DIMSEServiceProvider.receive_primitive``, its ``message`` and ``msg_queue``, ``DIMSEMessage._data_set_file`` (what
 pynetdicom itself writes to when it receives in pieces), ``RequestHandler._create_association``,
-``AssociationSocket.recv``, ``StateMachine.do_action`` and ``socketserver``'s hooks.
+``AssociationSocket.recv`` and ``ready``, the DUL's queues and ``_run_loop_delay``, ``StateMachine.do_action`` and
+``socketserver``'s hooks.
 """
 
 from __future__ import annotations
 
+import contextlib
 import errno
+import queue
+import select
 import socket
 import ssl
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, Final, Protocol, cast
+from typing import Any, Final, Protocol, Self, cast
 
 from pydicom import config
 from pynetdicom import AE, _config
@@ -37,6 +41,9 @@ _config.UNRESTRICTED_STORAGE_SERVICE = True  # every storage class, private ones
 
 config.settings.reading_validation_mode = config.IGNORE  # its warnings quote what a sender wrote
 _MOST_REQUESTS: Final = 8
+_IDLE_S: Final = 0.25
+_MOST_WAKES: Final = 4_096
+_CLOSING: Final = "Sta13"
 
 
 class IncomingDataSet(Protocol):
@@ -149,6 +156,15 @@ class StreamingDimse(DIMSEServiceProvider):
             self._opened = [each for each in self._opened if not each.is_over] + [self._incoming]
             message._data_set_file = cast(Any, _Piecewise(self._incoming))  # noqa: SLF001 - named above
 
+    def get_msg(self, block: bool = False) -> Any:
+        """The next message; where the library would ask again and again, a short wait for it."""
+        if block or not self.dul.to_user_queue.empty():
+            return super().get_msg(block)
+        try:
+            return self.msg_queue.get(timeout=_IDLE_S)
+        except queue.Empty:
+            return None, None
+
     def abandon(self, reason: str) -> None:
         """The association is gone: what was coming will not come whole, and what waits will not be served."""
         self._ended = True
@@ -162,11 +178,59 @@ def data_set_of(request: Any) -> IncomingDataSet | None:
     return piecewise.incoming if isinstance(piecewise, _Piecewise) else None
 
 
+class WakingQueue(queue.Queue[Any]):
+    """Wakes the thread that waits for the connection when there is something else to do for it."""
+
+    wake: Callable[[], object]
+
+    def put(self, item: Any, block: bool = True, timeout: float | None = None) -> None:
+        """As in the base class."""
+        super().put(item, block, timeout)
+        with contextlib.suppress(OSError):  # full, so it wakes already, or the association is over
+            self.wake()
+
+    @classmethod
+    def adopt(cls, other: queue.Queue[Any], wake: Callable[[], object]) -> None:
+        """Make a queue of the library's one of these."""
+        other.__class__ = cls
+        cast(Self, other).wake = wake
+
+
 class BoundedSocket(AssociationSocket):
-    """Refuses a PDU longer than was negotiated before it takes memory, and reads in larger pieces."""
+    """Refuses a PDU longer than was negotiated before it takes memory, reads in larger pieces, and waits for bytes
+    instead of asking for them a thousand times a second.
+    """
 
     pdu_bytes = LIMITS.dicom_pdu_bytes
     fault = ""
+    woken: socket.socket
+
+    def watch(self) -> None:
+        """Wait in ``ready`` from now on, until there are bytes or one of the library's queues has something."""
+        dul = self.assoc.dul
+        self.woken, wake = socket.socketpair()
+        self.woken.setblocking(False)
+        wake.setblocking(False)
+        for each in (dul.event_queue, dul.to_provider_queue):
+            WakingQueue.adopt(each, lambda: wake.send(b"w"))
+        messages = self.assoc.dimse.msg_queue
+        WakingQueue.adopt(dul.to_user_queue, lambda: messages.put((None, None)))  # which means no message
+        dul._run_loop_delay = 0  # noqa: SLF001 - named above
+
+    @property
+    def ready(self) -> bool:
+        """Whether there are bytes to read; waits a while for them when there is nothing else to do."""
+        if super().ready:
+            return True
+        dul, peer = self.assoc.dul, self.socket
+        idle = dul.event_queue.empty() and dul.to_provider_queue.empty()
+        if peer is None or not idle or dul.state_machine.current_state == _CLOSING:
+            return False
+        with contextlib.suppress(OSError, ValueError):  # closed meanwhile: the next look tells
+            select.select([peer, self.woken], [], [], _IDLE_S)
+            while self.woken.recv(_MOST_WAKES):
+                pass
+        return super().ready
 
     def recv(self, nr_bytes: int) -> bytearray:
         """So many bytes, fewer if the peer hangs up. Raises OSError, on which the library ends the connection."""
@@ -255,4 +319,5 @@ class _Handler(RequestHandler):
         cast(AssociationSocket, association.dul.socket).__class__ = BoundedSocket  # a second one would count twice
         association.dul.state_machine.__class__ = SteadyMachine
         association.dimse = cast(RecorderServer, self.server).new_dimse(association)
+        cast(BoundedSocket, association.dul.socket).watch()
         return association
