@@ -85,6 +85,11 @@ class Rack:
         for pump in self._pumps.values():
             pump.known = False
 
+    def tell_again(self) -> None:
+        """Whoever keeps the state forgot it: what did not change is told once more."""
+        for source in self._sources():
+            source.tell_again()
+
     def hurt(self) -> None:
         """Something was lost: what is missing in this round need not be gone."""
         self._round.sound = False

@@ -80,6 +80,11 @@ class Source:
         self._seen.clear()
         self._sound = True
 
+    def tell_again(self) -> None:
+        """The same in the middle of a report: what came of it before this counts as nothing that it left out."""
+        self.tell_anew()
+        self.incomplete()
+
     def report(self, report: Report) -> Iterator[Numeric | Event]:
         """What one block says of it."""
         place = "" if slot_of(report.address) is not None or report.address == SYSTEM else report.address

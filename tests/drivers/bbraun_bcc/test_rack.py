@@ -63,6 +63,20 @@ def test_a_removed_pump_is_withdrawn_once() -> None:
     assert [type(record) for record in again] == [Event]
 
 
+def test_in_a_new_case_a_running_pump_tells_its_drug_settings_and_alarms_again() -> None:
+    line = Line(QUIET)
+    running = pump("11", INRT="1.50", INSOL="Propofol", INA3="1", INM3="1")
+    line.hear(block(*running))
+    assert shown(line.hear(block(*running)), "MDC_DRUG_NAME_LABEL") == []  # it did not change
+    line.hear(block(*running[:1], last=False))
+    line.driver.case_changed({"name": "Doe^Jane"})
+    told = line.hear(block(*running[1:])) + line.hear(block(*running))
+    assert shown(told, "MDC_DRUG_NAME_LABEL") == ["Propofol"]
+    assert len(phases(told, "INA3")) == len(phases(told, "INM3")) == 1
+    assert {quality for _, _, quality in rates(told)} == {Quality.GOOD}  # nothing was withdrawn meanwhile
+    assert shown(line.hear(block(*running)), "MDC_DRUG_NAME_LABEL") == []
+
+
 def test_a_moved_pump_keeps_its_name() -> None:
     line = Line(QUIET)
     line.hear(block(*pump("13", serial="5", INRT="1"), last=False), block(*pump("14", serial="6", INRT="2")))
