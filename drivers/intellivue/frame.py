@@ -26,7 +26,8 @@ LONGEST_FRAME_BYTES = _MAX_CONTENT_BYTES + 2
 _BEGIN, _END, _ESCAPE = 0xC0, 0xC1, 0x7D
 _FLAGS = re.compile(rb"[\xc0\xc1]")
 _SPECIAL = re.compile(rb"[\xc0\xc1\x7d]")
-_ESCAPED = re.compile(rb"\x7d([\xe0\xe1\x5d])")
+_ESCAPED = re.compile(rb"\x7d([^\x7d])", re.DOTALL)
+"""As in HDLC a sender may escape more than it must; the check value tells whether it is right."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -81,3 +81,9 @@ def test_an_endless_frame_is_held_within_bounds() -> None:
 def test_check_values_of_the_guide() -> None:
     assert crc16_x25(bytes.fromhex("3a71")).to_bytes(2, "little") == bytes.fromhex("9b26")
     assert crc16_x25(bytes.fromhex("3a91")).to_bytes(2, "little") == bytes.fromhex("95c1")
+
+
+def test_a_byte_that_need_not_be_escaped_may_be() -> None:
+    whole = framed(b"\x11abc")
+    assert whole.count(b"\x11") == 2  # the header's and the message's
+    assert Deframer().feed(whole.replace(b"\x11", b"\x7d\x31")) == [b"\x11abc"]

@@ -64,6 +64,10 @@ class Line:
         return [record for record in self.records if type(record) is kind]
 
 
+def test_a_rate_is_a_rate_in_either_report() -> None:
+    assert {field_of("MISCA", 10).unit, field_of("MISCF", 13).unit} == {"/min"}
+
+
 def test_a_comma_behind_stx_is_no_field() -> None:
     assert parse_report(report().rstrip(b"\r").replace(b"\x02", b"\x02,")) == parse_report(report().rstrip(b"\r"))
 
