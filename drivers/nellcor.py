@@ -28,14 +28,20 @@ from ledger.records import DeviceTime, EventKind, Identity, Numeric, Quality, Se
 _LONGEST_LINE_BYTES: Final = 256
 _SAT, _RATE, _AMPLITUDE = "MDC_PULS_OXIM_SAT_O2", "MDC_PULS_OXIM_PULS_RATE", "MDCX_NELLCOR_PA"
 _HEADER: Final = re.compile(
-    rb"(?P<model>N[A-Z]{0,2}-?\d{3}\w?) +VERSION +(?P<version>[\d.]{1,20}) +CRC: ?(?P<crc>\w{1,8}) +"
-    rb"SpO2 +Limit: ?(?P<sat>\d{1,3}-\d{1,3})% +PR +Limit: ?(?P<rate>\d{1,3}-\d{1,3})BPM\b.*",
+    rb"(?P<model>N[A-Z]{0,2}-?\d{3}\w?) +VERSION +(?P<version>[\d.]{1,20}) +CRC:? *(?P<crc>\w{1,8}) +"
+    rb"%?SpO2 +Limit: *(?P<sat>\d{1,3} *- *\d{1,3}) *% *PR +Limit: *(?P<rate>\d{1,3} *- *\d{1,3}) *BPM\b.*",
     re.IGNORECASE,
 )
+"""Low limits are printed to the width of high ones, with blanks."""
+_MODES: Final = re.compile(
+    rb"(?P<patient>[A-Z]{2,12}) +(?P<satseconds>\d{1,3})SAT-S(?: +SPO2 +RESP +MODE: *(?P<response>\w{1,12}))?.*",
+    re.IGNORECASE,
+)
+_INFO: Final = re.compile(rb"N[A-Z]{0,2}-?\d{3}\w? +VERSION +[\d.]{1,20} +INFO\b.*", re.IGNORECASE)
 _COLUMNS: Final = re.compile(rb"TIME +%SPO2 +BPM +PA\b.*", re.IGNORECASE)
 _DATA: Final = re.compile(
-    rb"(\d\d-[A-Z]{3}-\d\d +\d\d:\d\d:\d\d) +(\d{1,3}|---) ?(\*?) +(\d{1,3}|---) ?(\*?) +(\d{1,3}|---)"
-    rb"((?: +[A-Z]{2}){0,12})",
+    rb"(\d{1,2}-[A-Z]{3}-\d\d +\d{1,2}:\d\d:\d\d) +(\d{1,3}|-{1,3}) ?(\*?) +(\d{1,3}|-{1,3}) ?(\*?) +(\d{1,3}|-{1,3})"
+    rb" ?(\*?)((?: +[A-Z]{2}){0,12})",
     re.IGNORECASE,
 )
 _STATUS: Final[dict[str, tuple[EventKind, str, str]]] = {
@@ -73,6 +79,15 @@ class NellcorHeader:
 
 
 @dataclass(frozen=True, slots=True)
+class NellcorModes:
+    """The second line of a page on N-595 and later: limits for whom, SatSeconds, response; empty if not printed."""
+
+    patient: str
+    sat_seconds: Decimal
+    response: str
+
+
+@dataclass(frozen=True, slots=True)
 class NellcorLine:
     """One line of values by code (None: dashes) and two-letter status codes; ``outside``: codes beyond their limits."""
 
@@ -83,11 +98,15 @@ class NellcorLine:
     column_ends: tuple[int, ...]
 
 
-def parse_line(line: bytes) -> NellcorHeader | NellcorLine | None:
-    """Take a line apart; None for the column headings. Raises DeviceFault ``nellcor.line``."""
+def parse_line(line: bytes) -> NellcorHeader | NellcorModes | NellcorLine | None:
+    """Take a line apart; None for headings that tell nothing. Raises DeviceFault ``nellcor.line``."""
     text = line.strip()
-    if _COLUMNS.fullmatch(text):
+    if not text or _COLUMNS.fullmatch(text) or _INFO.fullmatch(text):
         return None
+    if (match := _MODES.fullmatch(text)) is not None:
+        patient, response = (match[name] or b"" for name in ("patient", "response"))
+        sat_seconds = Decimal(match["satseconds"].decode("ascii"))
+        return NellcorModes(patient.decode("ascii").upper(), sat_seconds, response.decode("ascii").upper())
     if (match := _HEADER.fullmatch(text)) is not None:
         limits = [tuple(map(Decimal, match[name].decode("ascii").split("-"))) for name in ("sat", "rate")]
         (sat_low, sat_high), (rate_low, rate_high) = limits
@@ -96,12 +115,14 @@ def parse_line(line: bytes) -> NellcorHeader | NellcorLine | None:
     if (match := _DATA.fullmatch(text)) is None:
         raise DeviceFault("nellcor.line", "not a line of a Nellcor oximeter", "set its data port to ASCII")
     shown = {_SAT: match[2], _RATE: match[4], _AMPLITUDE: match[6]}
-    values = {code: None if digits == b"---" else Decimal(digits.decode("ascii")) for code, digits in shown.items()}
+    values = {
+        code: None if digits.startswith(b"-") else Decimal(digits.decode("ascii")) for code, digits in shown.items()
+    }
     for code, value in values.items():
         if value is not None and value > _HIGHEST[code]:
             raise DeviceFault("nellcor.line", f"{code} is beyond {_HIGHEST[code]}")
-    outside = frozenset(code for code, mark in ((_SAT, match[3]), (_RATE, match[5])) if mark)
-    status = tuple(match[7].decode("ascii").upper().split())
+    outside = frozenset(code for code, mark in ((_SAT, match[3]), (_RATE, match[5]), (_AMPLITUDE, match[7])) if mark)
+    status = tuple(match[8].decode("ascii").upper().split())
     return NellcorLine(_clock(match[1]), values, outside, status, (match.end(2), match.end(4), match.end(6)))
 
 
@@ -116,7 +137,7 @@ def _clock(text: bytes) -> int:
 def recognise(data: bytes) -> Heard | None:
     """Whole lines of a Nellcor oximeter in these bytes, and the model if a header is among them."""
     heard, model = 0, ""
-    for line in re.split(rb"[\r\n]+", data):
+    for line in filter(bytes.strip, re.split(rb"[\r\n]+", data)):
         try:
             told = parse_line(line)
         except DeviceFault:
@@ -149,7 +170,7 @@ class Nellcor(LineDevice):
         self._shown = ShownValues()
         self._conditions = Conditions()
         self._silence.follow(self._shown, self._conditions)
-        self._limits: dict[str, Decimal] = {}
+        self._settings: dict[str, Decimal | str] = {}
         self._shapes = ShapeGuard()
 
     def read(self, session: LineSession, line: bytes, now: Now) -> None:
@@ -157,6 +178,8 @@ class Nellcor(LineDevice):
         told = parse_line(line)
         if isinstance(told, NellcorHeader):
             self._header(session, told, now)
+        elif isinstance(told, NellcorModes):
+            self._modes(told, now)
         elif told is not None:
             self._values(session, told, now)
 
@@ -166,11 +189,19 @@ class Nellcor(LineDevice):
         low_high = zip(("LOW", "HIGH") * 2, (*told.saturation_limits, *told.rate_limits), ("%", "%", "/min", "/min"),
                        ("SPO2", "SPO2", "PR", "PR"), strict=True)  # fmt: skip
         for end, limit, unit, name in low_high:
-            code = f"MDCX_NELLCOR_{name}_LIMIT_{end}"
-            if self._limits.get(code) != limit:
-                self._limits[code] = limit
-                self.emit(Setting(at_ns=now.utc_ns, quality=Quality.UNCHECKED, code=code, value=limit, unit=unit,
-                                  device_code=f"{name} Limit {end.lower()}"))  # fmt: skip
+            self._set(f"MDCX_NELLCOR_{name}_LIMIT_{end}", limit, unit, f"{name} Limit {end.lower()}", now)
+
+    def _modes(self, told: NellcorModes, now: Now) -> None:
+        self._set("MDCX_NELLCOR_PATIENT_TYPE", told.patient, "", "limits for", now)
+        self._set("MDCX_NELLCOR_SATSECONDS", told.sat_seconds, "", "SAT-S", now)
+        if told.response:
+            self._set("MDCX_NELLCOR_SPO2_RESPONSE", told.response, "", "SPO2 RESP MODE", now)
+
+    def _set(self, code: str, value: Decimal | str, unit: str, device_code: str, now: Now) -> None:
+        if self._settings.get(code) != value:
+            self._settings[code] = value
+            self.emit(Setting(at_ns=now.utc_ns, quality=Quality.UNCHECKED, code=code, value=value, unit=unit,
+                              device_code=device_code))  # fmt: skip
 
     def _values(self, session: LineSession, told: NellcorLine, now: Now) -> None:
         if not self._shapes.trusts(told.column_ends):
@@ -196,7 +227,7 @@ def _conditions(told: NellcorLine) -> Iterator[Condition]:
         kind, source, text = _STATUS.get(code, _UNKNOWN_STATUS)
         yield Condition(code, kind, "unknown", f"MDCX_NELLCOR_{code}", source, text, code, silence=silence)
     for outside in sorted(told.outside):
-        name = "SpO2" if outside == _SAT else "BPM"
+        name = {_SAT: "SpO2", _RATE: "BPM"}.get(outside, "PA")
         code = f"MDCX_NELLCOR_{name.upper()}_OUTSIDE_LIMITS"
         yield Condition(f"{name}*", "physiological_alarm", "unknown", code, outside, f"{name} outside its limits",
                         f"{name}*", silence=silence)  # fmt: skip

@@ -15,6 +15,7 @@ from drivers.checksums import xor8
 HEADER: Final = 0x85
 _ESCAPE: Final = 0x80
 _ESCAPED: Final = {0x00: 0x80, 0x05: 0x85}
+_WAVE, _WAVE_LENGTH = 0, 5
 _MOST_JUNK_BYTES: Final = 1_024
 LONGEST_FRAME_BYTES: Final = 1 + 2 * (1 + 255 + 1)
 
@@ -105,7 +106,14 @@ class Deframer:
         length = self._plain[0]
         if length == 0:
             return self._give_up()
-        return self._end() if len(self._plain) == length + 2 else []
+        if len(self._plain) < length + 2 or (len(self._plain) == length + 2 and self._is_padded_wave()):
+            return []
+        return self._end()
+
+    def _is_padded_wave(self) -> bool:
+        """Some samples come with a zero too many before their check, so OpenICE has found."""
+        plain = self._plain
+        return plain[1] == _WAVE and plain[0] == _WAVE_LENGTH and not plain[-1] and xor8(plain[:-1]) != 0
 
     def _give_up(self) -> list[Frame | Fault]:
         """What comes until the next 85 belongs to nothing, and is told with this."""
@@ -121,4 +129,4 @@ class Deframer:
         self._plain.clear()
         if xor8(plain[:-1]) != plain[-1]:
             return [Fault("checksum", wire_bytes)]
-        return [Frame(plain[1], plain[2:-1], wire_bytes)]
+        return [Frame(plain[1], plain[2 : plain[0] + 1], wire_bytes)]

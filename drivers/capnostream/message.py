@@ -80,8 +80,8 @@ class DeviceId:
 
 def parse_sample(payload: bytes) -> Sample:
     """Raises DeviceFault ``capnostream.length``."""
-    if len(payload) != _WAVE_BYTES:
-        raise DeviceFault("capnostream.length", "a waveform message of another length")
+    if len(payload) < _WAVE_BYTES:
+        raise DeviceFault("capnostream.length", "a waveform message that is too short")
     return Sample(payload[0], payload[1] << 8 | payload[2], FastStatus(payload[3]))
 
 

@@ -130,7 +130,7 @@ def _parse(content: bytes) -> Reply | Fault:
     if len(content) < _LEAST_CONTENT_BYTES:
         return Fault("framing", wire_bytes)
     body, check = content[:-2], content[-2:]
-    if check != b"%02X" % complement8(body):
+    if check.upper() != b"%02X" % complement8(body):
         return Fault("checksum", wire_bytes, is_frame=True)
     match = _CONTENT.fullmatch(body)
     if match is None:

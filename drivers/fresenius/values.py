@@ -25,7 +25,9 @@ _CONDITIONS: Final = {"a": "MDCX_FRESENIUS_ALARM", "e": "MDCX_FRESENIUS_ERROR"}
 
 REFUSALS: Final = {
     "01": "unknown command", "02": "not in this mode", "03": "not in this state", "04": "syntax error",
-    "05": "operating mode not authorised", "06": "operating mode already active", "08": "parameter out of limits",
+    "05": "operating mode not authorised", "06": "operating mode already active",
+    "07": "new operating mode not in this mode", "08": "parameter out of limits",
+    "09": "new operating mode not in this state",
     "0A": "identifier not used", "0B": "identifier incorrect", "0C": "message too long",
     "0D": "the session with the base is not open", "0E": "the module cannot be reached", "12": "an alarm is present",
     "1E": "the session with the module is not open", "20": "not authorised at this port",

@@ -63,12 +63,12 @@ class Packet:
 
 def is_frame_2(frame: bytes) -> bool:
     """Whether these 5 bytes have the form of a frame of format 2."""
-    return frame[0] == 1 and frame[1] >= 0x80 and frame[3] < 0x80 and sum8(frame[:4]) == frame[4]
+    return frame[0] == 1 and frame[1] >= 0x80 and sum8(frame[:4]) == frame[4]
 
 
 def is_frame_7(frame: bytes) -> bool:
     """Whether these 5 bytes have the form of a frame of format 7."""
-    return frame[0] >= 0x80 and frame[3] < 0x80 and sum8(frame[:4]) == frame[4]
+    return frame[0] >= 0x80 and sum8(frame[:4]) == frame[4]
 
 
 def parse_frame(frame: bytes, data_format: DataFormat) -> Frame:
@@ -95,4 +95,5 @@ def _rate(high: int, low: int) -> Decimal | None:
 
 
 def _saturation(byte: int) -> Decimal | None:
-    return None if byte == _NO_SATURATION else Decimal(byte)
+    value = byte & 0x7F
+    return None if value == _NO_SATURATION else Decimal(value)

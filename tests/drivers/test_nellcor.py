@@ -47,6 +47,31 @@ def test_the_manual_s_header_and_line() -> None:
     assert told.time_s == 910_879_205
 
 
+def test_limits_are_padded_with_blanks_as_an_n_595_prints_them() -> None:
+    header = b"NPB-595   VERSION 1.0.0.0  CRC:A1B2  SpO2 Limit: 85- 99%   PR Limit:  40- 99BPM"
+    told = parse_line(header)
+    assert isinstance(told, NellcorHeader)
+    assert (told.saturation_limits, told.rate_limits) == ((Decimal(85), Decimal(99)), (Decimal(40), Decimal(99)))
+
+
+def test_the_second_line_of_a_page_tells_settings_and_the_instrument_s_information_is_no_fault() -> None:
+    bench = Bench()
+    records = bench.line(b"                    ADULT            25SAT-S   SPO2 RESP MODE: NORMAL")
+    assert {r.code: r.value for r in records if isinstance(r, Setting)} == {
+        "MDCX_NELLCOR_PATIENT_TYPE": "ADULT",
+        "MDCX_NELLCOR_SATSECONDS": Decimal(25),
+        "MDCX_NELLCOR_SPO2_RESPONSE": "NORMAL",
+    }
+    assert bench.line(b"          ADULT            25SAT-S   SPO2 RESP MODE: NORMAL") == []
+    assert bench.line(b"NPB-595   VERSION 1.0.0.0   INFO   CRC:A1B2  SEC:1 2/3") == []
+
+
+def test_a_date_without_its_zero_and_a_marked_amplitude() -> None:
+    told = parse_line(b" 2-NOV-98  9:00:05    100    120     50* ")
+    assert isinstance(told, NellcorLine)
+    assert (list(told.values.values()), told.outside) == ([100, 120, 50], {"MDCX_NELLCOR_PA"})
+
+
 def test_identity_and_limits_are_told_once_and_when_they_change() -> None:
     bench = Bench()
     records = bench.line(HEADER)

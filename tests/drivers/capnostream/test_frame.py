@@ -54,6 +54,20 @@ def test_byte_by_byte_is_all_at_once(noise: bytes) -> None:
     assert whole.feed(noise) == [item for byte in noise for item in single.feed(bytes((byte,)))]
 
 
+def test_a_sample_with_a_zero_too_many_before_its_check_counts() -> None:
+    frame = encode(0, bytes((7, 12, 34, 0)))
+    padded = frame[:-1] + b"\0" + frame[-1:]
+    items = Deframer().feed(padded + frame)
+    assert [(item.code, item.payload) for item in items if isinstance(item, Frame)] == [(0, bytes((7, 12, 34, 0)))] * 2
+    assert len(items) == 2
+    wrong = Deframer().feed(frame[:-1] + b"\0" + bytes((frame[-1] ^ 1,)) + frame)
+    assert [item.cause if isinstance(item, Fault) else item.code for item in wrong] == ["checksum", 0]
+
+
+def test_a_longer_sample_of_a_later_revision_counts() -> None:
+    assert parse_sample(bytes((7, 12, 34, 0, 9))) == parse_sample(bytes((7, 12, 34, 0)))
+
+
 def test_a_fault_costs_one_frame() -> None:
     good = encode(0, b"\x01\x02\x03\x04")
     hurt = bytearray(good)

@@ -55,6 +55,14 @@ def test_the_line_is_asked_whether_it_is_alive_even_within_a_message() -> None:
     ]
 
 
+def test_a_check_in_small_letters_is_right_too() -> None:
+    frame = encode("1", "LE;dr")
+    assert frame.endswith(b"2C\x03")
+    reply, small = Deframer().feed(encode("1", "C;d0064") + encode("1", "C;d006C").replace(b"CC\x03", b"cc\x03"))
+    assert isinstance(reply, Reply)
+    assert isinstance(small, Reply)
+
+
 def test_a_fault_costs_one_message() -> None:
     good = encode("1", "C;d0064")
     assert Deframer().feed(good[:6] + good + good.replace(b"64", b"65", 1) + b"\x02" + b"x" * 121 + good) == [
