@@ -29,7 +29,10 @@ _LONGEST_LINE_BYTES: Final = 512
 _MOST_KEYS: Final = 48
 _HEAD: Final = re.compile(rb"(\d\d/\d\d/\d\d \d\d:\d\d:\d\d) (\S.*)")
 _FIELD: Final = re.compile(rb"([A-Z][A-Z0-9]{0,15})=(?:([+-]?\d{1,8}(?:\.\d{1,4})?)|\+?-{1,8}(?:\.-{1,4})?)%?")
-_WORD: Final = re.compile(rb"(ALARM|EXC\d?)=([0-9A-F]{3,8})")
+_OTHER: Final = re.compile(rb"([A-Z][A-Z0-9]{0,15})=([!-~]{0,24})")
+"""A field that other boards or later software may have."""
+
+_WORD: Final = re.compile(rb"(ALARM|EXC\d?)=([0-9A-Fa-f]{3,8})")
 _IS_WORD: Final = re.compile(r"ALARM|EXC\d?")
 _SERIAL: Final = re.compile(rb"SN=([0-9A-Za-z-]{1,20})")
 _TREND: Final = re.compile(rb"SpO2=|PR=")
@@ -90,12 +93,13 @@ class MasimoConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_o
 class MasimoLine:
     """One line taken apart: the clock's seconds, the serial number, values by key, and the words of bits by key.
 
-    A value None is shown as dashes. ``shape``: the fields in their order, each with its width.
+    A value None is shown as dashes, one of a field that is not known may be text.
+    ``shape``: the fields in their order, each with its width.
     """
 
     time_s: int
     serial: str
-    values: dict[str, Decimal | None]
+    values: dict[str, Decimal | str | None]
     words: dict[str, int]
     shape: tuple[tuple[str, int], ...]
 
@@ -108,11 +112,11 @@ def parse_line(line: bytes) -> MasimoLine:
     if _TREND.search(line):
         raise DeviceFault("masimo.trend", "a stored trend or ASCII 2 was sent, not live values", "set ASCII 1")
     time_s = _clock(head[1])
-    serial, values, words = "", dict[str, Decimal | None](), dict[str, int]()
+    serial, values, words = "", dict[str, Decimal | str | None](), dict[str, int]()
     shape: list[tuple[str, int]] = []
     for token in head[2].split():
-        if token == b"#":
-            continue  # stands where a field has a meaning of its own on some boards
+        if b"=" not in token and token.isascii():
+            continue  # such as #, which stands where a field has a meaning of its own on some boards
         shape.append((token.partition(b"=")[0].decode("ascii", "replace"), len(token.rstrip(b"%"))))
         if (match := _SERIAL.fullmatch(token)) is not None:
             serial = match[1].decode("ascii").strip("-")
@@ -136,9 +140,13 @@ def _clock(text: bytes) -> int:
         raise DeviceFault("masimo.line", "a date that is none") from None
 
 
-def _value(token: bytes) -> tuple[str, Decimal | None]:
+def _value(token: bytes) -> tuple[str, Decimal | str | None]:
     match = _FIELD.fullmatch(token)
     if match is None:
+        other = _OTHER.fullmatch(token)
+        key = "" if other is None else other[1].decode("ascii")
+        if other is not None and key not in _SHOWN and _IS_WORD.fullmatch(key) is None:
+            return key, other[2].decode("ascii") or None
         raise DeviceFault("masimo.line", "a field that is none of the format's")
     key, digits = match[1].decode("ascii"), match[2]
     if digits is None:

@@ -13,7 +13,15 @@ from typing import ClassVar, Final
 import msgspec
 
 from drivers.alaris.frame import LONGEST_LINE_BYTES, Reply, encode, parse_line, split_line
-from drivers.alaris.values import alarm_flag, alarms, infusion_settings, measured, serial_of, slow_settings
+from drivers.alaris.values import (
+    alarm_flag,
+    alarms,
+    infusion_settings,
+    measured,
+    other_answer,
+    serial_of,
+    slow_settings,
+)
 from drivers.conditions import Condition, Conditions
 from drivers.contract import Heard, Now, Sendable, Spec, Transport
 from drivers.line_device import LineDevice, LineSession
@@ -36,6 +44,7 @@ _ANSWER_NS: Final = S_NS // 2
 _SLOWLY_NS: Final = 10 * S_NS
 _MOST_MISSED: Final = 3
 _MOST_ALARMS_AT_ONCE: Final = 16
+_MOST_SETTINGS: Final = 64
 
 
 class AlarisAsenaConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -208,7 +217,10 @@ class AlarisAsena(LineDevice):
         elif reply.word in ("SYRINGE_STATUS", "INF_VTBI", "INF_RATE_MAX_SYRINGE"):
             self._tell_settings(list(slow_settings(reply, now)))
         else:
-            raise DeviceFault("alaris.word", f"an answer that is not known: {reply.word}")
+            other = other_answer(reply, now)
+            if len(self._settings) >= _MOST_SETTINGS and other.code not in self._settings:
+                raise DeviceFault("alaris.word", f"more kinds of answers than the protocol has: {reply.word}")
+            self._tell_settings([other])
 
     def _infusion(self, session: LineSession, reply: Reply, now: Now) -> None:
         numerics: list[Numeric] = list(measured(reply, now))

@@ -14,9 +14,9 @@ from drivers.checksums import crc16_ccitt_false
 from ledger.errors import DeviceFault
 
 LONGEST_LINE_BYTES: Final = 512
-_LINE: Final = re.compile(rb"!([\x20-\x7e]{1,480})\|([0-9A-Fa-f]{4})")
-_WORD: Final = re.compile(r"[A-Z][A-Z_]{1,31}")
-_NUMBER: Final = re.compile(r" *(\d{1,7}(?:\.\d{1,4})?) *")
+_LINE: Final = re.compile(rb"!([\x20-\x7e\x80-\xff]{1,480})\|([0-9A-Fa-f]{4})")
+_WORD: Final = re.compile(r"[A-Z][A-Z0-9_]{1,31}")
+_NUMBER: Final = re.compile(r" *([+-]?\d{1,7}(?:\.\d{0,4})?) *")
 _CLOCK: Final = re.compile(r"(\d{1,3}):([0-5]\d):([0-5]\d)")
 _MOST_HOURS: Final = re.compile(r"(\d{1,3})\+")
 
@@ -51,7 +51,7 @@ def parse_line(line: bytes) -> Reply:
         raise DeviceFault("alaris.line", "not a line of the protocol")
     if crc16_ccitt_false(match[1]) != int(match[2], 16):
         raise DeviceFault("alaris.crc", "a line whose check value is wrong")
-    word, *fields = match[1].decode("ascii").split("^")
+    word, *fields = match[1].decode("latin-1").split("^")
     if _WORD.fullmatch(word) is None:
         raise DeviceFault("alaris.line", "a line without a word of the protocol")
     return Reply(word, tuple(fields))
@@ -69,7 +69,7 @@ def number_of(field: str) -> Decimal | None:
 
 def seconds_of(field: str) -> tuple[Decimal | None, bool]:
     """A time that is left, in seconds, and whether it is more than that; None: not known. Raises DeviceFault."""
-    if not field.strip(" -"):
+    if not field.strip(" -:"):
         return None, False
     if (match := _CLOCK.fullmatch(field.strip())) is not None:
         hours, minutes, seconds = map(int, match.groups())

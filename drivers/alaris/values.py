@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from decimal import Decimal
 from typing import Final
 
 from drivers.alaris.frame import Reply, number_of, seconds_of
@@ -36,11 +35,15 @@ def measured(infusion: Reply, now: Now) -> Iterator[Numeric]:
         ("volume infused", "MDC_VOL_INFUS_ACTUAL_TOTAL", fields[6], fields[7]),
         ("pressure", "MDCX_ALARIS_PRESSURE", fields[8], fields[9]),
     ):
-        yield _numeric(name, code, number_of(value), unit, now)
-    left, more = seconds_of(fields[10])
+        yield _numeric(name, code, value, unit, now)
+    try:
+        left, more = seconds_of(fields[10])
+        lacking = Quality.UNAVAILABLE
+    except DeviceFault:  # one field that is not known costs no other
+        left, more, lacking = None, False, Quality.INVALID
     yield Numeric(
         at_ns=now.utc_ns,
-        quality=Quality.UNAVAILABLE if left is None else Quality.OVER_RANGE if more else Quality.GOOD,
+        quality=lacking if left is None else Quality.OVER_RANGE if more else Quality.GOOD,
         code="MDC_TIME_PD_REMAIN",
         value=left,
         unit="s",
@@ -79,6 +82,12 @@ def slow_settings(reply: Reply, now: Now) -> Iterator[Setting]:
         yield _setting("highest rate", "MDCX_ALARIS_RATE_MAX_SYRINGE", fields[0], fields[1], now)
 
 
+def other_answer(reply: Reply, now: Now) -> Setting:
+    """An answer that is not known here, as its text."""
+    return Setting(at_ns=now.utc_ns, code=f"MDCX_ALARIS_{reply.word}", value="^".join(reply.fields) or None, unit="",
+                   device_code=reply.word)  # fmt: skip
+
+
 def alarm_flag(infusion: Reply) -> Iterator[Condition]:
     """What INF says of alarms: a letter, or a dash for none."""
     letter = infusion.fields[1].strip()
@@ -107,14 +116,18 @@ def _need(reply: Reply, fields: int) -> None:
         raise DeviceFault("alaris.field", f"an answer to {reply.word} with too few fields")
 
 
-def _numeric(name: str, code: str, value: Decimal | None, unit: str, now: Now) -> Numeric:
+def _numeric(name: str, code: str, text: str, unit: str, now: Now) -> Numeric:
     known = _UNITS.get(unit.strip())
-    quality = Quality.UNAVAILABLE if value is None else Quality.GOOD if known is not None else Quality.QUESTIONABLE
+    try:
+        value, lacking = number_of(text), Quality.UNAVAILABLE
+    except DeviceFault:
+        value, lacking = None, Quality.INVALID
+    quality = lacking if value is None else Quality.GOOD if known is not None else Quality.QUESTIONABLE
     return Numeric(at_ns=now.utc_ns, quality=quality, code=code, value=value, unit=known or "",
                    device_code=name if known is not None else f"{name} [{unit.strip()}]")  # fmt: skip
 
 
 def _setting(name: str, code: str, value: str, unit: str, now: Now) -> Setting:
-    told = _numeric(name, code, number_of(value), unit, now)
+    told = _numeric(name, code, value, unit, now)
     return Setting(at_ns=told.at_ns, quality=told.quality, code=told.code, value=told.value, unit=told.unit,
                    device_code=told.device_code)  # fmt: skip

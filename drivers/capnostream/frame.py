@@ -113,7 +113,7 @@ class Deframer:
     def _is_padded_wave(self) -> bool:
         """Some samples come with a zero too many before their check, so OpenICE has found."""
         plain = self._plain
-        return plain[1] == _WAVE and plain[0] == _WAVE_LENGTH and not plain[-1] and xor8(plain[:-1]) != 0
+        return plain[1] == _WAVE and plain[0] == _WAVE_LENGTH and not plain[-1] and xor8(bytes(plain[:-1])) != 0
 
     def _give_up(self) -> list[Frame | Fault]:
         """What comes until the next 85 belongs to nothing, and is told with this."""

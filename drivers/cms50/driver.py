@@ -43,6 +43,7 @@ _HELD_NS: Final = S_NS // 5
 _WAVE_SAMPLES: Final = 30
 _VALUES_NS: Final = 1 * S_NS
 _IN_A_ROW: Final = 4
+_DOUBTFUL: Final = frozenset(("searching", "searching_too_long", "finger_out", "probe_error", "probe_off"))
 _LONGEST_BYTES: Final = _WAVE_SAMPLES * 2 * NEW_FRAME_BYTES
 
 
@@ -251,7 +252,7 @@ class Cms50(ByteDevice):
         )
 
     def _values(self, beat: Beat, now: Now) -> None:
-        doubt = Quality.QUESTIONABLE if beat.flags & {"searching", "finger_out", "probe_error"} else Quality.GOOD
+        doubt = Quality.QUESTIONABLE if beat.flags & _DOUBTFUL else Quality.GOOD
         for name, code, value, unit in (
             ("SpO2", "MDC_PULS_OXIM_SAT_O2", beat.saturation, "%"),
             ("PR", "MDC_PULS_OXIM_PULS_RATE", beat.pulse_rate, "/min"),
@@ -268,5 +269,5 @@ class Cms50(ByteDevice):
 
 
 def _condition(flag: str) -> Condition:
-    kind: Literal["technical_alarm", "advisory"] = "technical_alarm" if flag == "probe_error" else "advisory"
+    kind: Literal["technical_alarm", "advisory"] = "technical_alarm" if flag.startswith("probe") else "advisory"
     return Condition(flag, kind, "unknown", f"MDCX_CONTEC_{flag.upper()}", "", FLAGS[flag], flag)

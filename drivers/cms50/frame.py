@@ -36,6 +36,8 @@ FLAGS: Final = {
     "saturation_drop": "saturation dropping",
     "probe_error": "probe error",
     "searching": "searching for the pulse",
+    "searching_too_long": "searching for the pulse for too long",
+    "probe_off": "finger out or probe error",
 }
 
 
@@ -85,11 +87,15 @@ def parse_new(frame: bytes) -> Beat | None:
     data = [byte & 0x7F | (high >> at & 1) << 7 for at, byte in enumerate(frame[2:])]
     rate, saturation, index = data[3], data[4], data[5] | data[6] << 8
     shown = saturation not in (0, _NO_SATURATION)
+    bits = (
+        ("searching_too_long", data[0] & 0x10), ("saturation_drop", data[0] & 0x20), ("probe_off", data[0] & 0x80),
+        ("searching", data[1] & 0x80),
+    )  # fmt: skip
     return Beat(
         sample=data[1] & 0x7F,
         pulse_rate=rate if rate not in (0, _NO_RATE) else None,
         saturation=saturation if shown else None,
         perfusion_index=index if index != _NO_INDEX and shown else None,
         strength=data[0] & 0x0F,
-        flags=frozenset(),
+        flags=frozenset(name for name, bit in bits if bit),
     )

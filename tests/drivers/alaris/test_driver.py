@@ -126,6 +126,21 @@ def test_a_volume_that_is_not_to_be_infused_is_none() -> None:
     assert told["VTBI"] == (None, Quality.UNAVAILABLE)
 
 
+def test_an_answer_that_is_not_known_is_kept_as_it_is() -> None:
+    (setting,) = Bench().hear(b"!COMMS_RESPONSE_MAX^4000^ms|DFDF\r")
+    assert isinstance(setting, Setting)
+    assert (setting.code, setting.value) == ("MDCX_ALARIS_COMMS_RESPONSE_MAX", "4000^ms")
+
+
+@pytest.mark.parametrize("left", ["--:--:--", ">24h", "KVO"])
+def test_a_time_left_that_is_none_costs_no_other_value(left: str) -> None:
+    records = Bench().hear(encode(f"INF^8002-51733^-^INF^5.00^ml/h^^0.969^ml^-1.50^mmHg^{left}^EVENT^214725"))
+    values = {record.code: record.value for record in records if isinstance(record, Numeric)}
+    assert values["MDC_FLOW_FLUID_PUMP"] == Decimal("5.00")
+    assert values["MDCX_ALARIS_PRESSURE"] == Decimal("-1.50")
+    assert values["MDC_TIME_PD_REMAIN"] is None
+
+
 def test_a_wrong_check_value_is_a_gap_and_no_value() -> None:
     bench = Bench()
     assert not bench.hear(HELD.replace(b"0.969", b"0.968"))

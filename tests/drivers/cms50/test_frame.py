@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -14,6 +15,17 @@ def test_a_recorded_frame_of_firmware_7() -> None:
     assert beat is not None
     assert (beat.pulse_rate, beat.saturation, beat.perfusion_index) == (65, 97, None)
     assert (beat.sample, beat.strength) == (0x33, 5)
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "flag"),
+    [(0x10, 0, "searching_too_long"), (0x20, 0, "saturation_drop"), (0x80, 0, "probe_off"), (0, 0x80, "searching")],
+)
+def test_what_firmware_7_says_beside_its_values(first: int, second: int, flag: str) -> None:
+    high = 0x80 | first >> 7 | second >> 6
+    beat = parse_new(bytes((1, high, 0x85 | first, 0xB3 | second, 0x96, 0xC1, 0xE1, 0xFF, 0xFF)))
+    assert beat is not None
+    assert (beat.flags, beat.sample, beat.strength) == ({flag}, 0x33, 5)
 
 
 def test_no_values() -> None:

@@ -56,11 +56,10 @@ def test_the_line_is_asked_whether_it_is_alive_even_within_a_message() -> None:
 
 
 def test_a_check_in_small_letters_is_right_too() -> None:
-    frame = encode("1", "LE;dr")
-    assert frame.endswith(b"2C\x03")
-    reply, small = Deframer().feed(encode("1", "C;d0064") + encode("1", "C;d006C").replace(b"CC\x03", b"cc\x03"))
+    frames = (encode("1", f"C;d{rate:04X}") for rate in range(256))
+    frame = next(frame for frame in frames if chr(frame[-2]).isalpha())
+    (reply,) = Deframer().feed(frame[:-3] + frame[-3:].lower())
     assert isinstance(reply, Reply)
-    assert isinstance(small, Reply)
 
 
 def test_a_fault_costs_one_message() -> None:
