@@ -69,7 +69,8 @@ def test_the_second_line_of_a_page_tells_settings_and_the_instrument_s_informati
 def test_a_date_without_its_zero_and_a_marked_amplitude() -> None:
     told = parse_line(b" 2-NOV-98  9:00:05    100    120     50* ")
     assert isinstance(told, NellcorLine)
-    assert (list(told.values.values()), told.outside) == ([100, 120, 50], {"MDCX_NELLCOR_PA"})
+    assert list(told.values.values()) == [100, 120, 50]
+    assert told.outside == {"MDCX_NELLCOR_PA"}
 
 
 def test_identity_and_limits_are_told_once_and_when_they_change() -> None:

@@ -50,7 +50,8 @@ def test_a_reserved_byte_may_be_anything_and_reserved_bits_do_not_count() -> Non
         assert is_frame_7(bytes((0x81, 1, 2, data, (0x84 + data) % 256)))
         assert is_frame_2(bytes((1, 0x81, 2, data, (0x84 + data) % 256)))
     packet = parse_packet(bytes((0x80, 0x80 | 72, 0x80 | 97, *[0x80] * 22)))
-    assert [(r.name, r.value) for r in packet.readings if r.name in ("HR", "SpO2")] == [("HR", 72), ("SpO2", 97)]
+    values = {reading.name: reading.value for reading in packet.readings}
+    assert (values["HR"], values["SpO2"]) == (Decimal(72), Decimal(97))
 
 
 def test_rates_have_nine_bits_and_no_value_has_its_number() -> None:
