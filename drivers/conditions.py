@@ -58,6 +58,10 @@ class Conditions:
         events = (self._event(condition, "change", now, None) for condition in active)
         return [replace(event, quality=event.quality | Quality.UNAVAILABLE) for event in events]
 
+    def tell_again(self) -> None:
+        """Whoever keeps the state forgot it: those that still are active with the next ``update`` are told then."""
+        self._untold = True
+
     def again(self, now: Now, device_time: DeviceTime | None = None) -> list[Event]:
         """Those that are active, told once more: after a new connection nobody need look further back."""
         return [self._event(condition, "continue", now, device_time) for condition in self._active.values()]

@@ -58,6 +58,11 @@ class ActiveLists:
         """The device fell silent: whether they are still active nobody can tell until their next list."""
         return [event for active in self._active.values() for event in active.silent(now)]
 
+    def tell_again(self) -> None:
+        """With its next list each page tells what is active though it did not change."""
+        for active in self._active.values():
+            active.tell_again()
+
     def _update(self, page: str, active: Iterable[Condition], now: Now) -> list[Event]:
         return self._active.setdefault(page, Conditions()).update(active, now)
 

@@ -24,22 +24,29 @@ _LOW, _HIGH = "25", "26"
 class Values:
     """The last value of each page and code. Bounded: a page has 256 codes."""
 
-    __slots__ = ("_kept", "_shown")
+    __slots__ = ("_again", "_kept", "_shown")
 
     def __init__(self) -> None:
         self._shown: dict[str, ShownValues] = {}
         self._kept: dict[str, dict[str, Numeric]] = {}
+        self._again: set[str] = set()
 
     def take(self, page: str, values: Sequence[tuple[str, str]], now: Now, *, x: bool) -> Iterator[Numeric]:
         """Records of one list, whole: what is not in it is not valid now."""
         shown = self._shown.setdefault(page, ShownValues())
         before, after = self._kept.get(page, {}), {}
+        all_of_it = page in _MEASURED or page in self._again
+        self._again.discard(page)
         for code, text in values:
             numeric = after[code] = _numeric(page, code, text, now, x=x)
-            if page in _MEASURED or code not in before or _told(before[code]) != _told(numeric):
+            if all_of_it or code not in before or _told(before[code]) != _told(numeric):
                 yield from shown.show(code, numeric)
         self._kept[page] = after
         yield from shown.withdraw(now.utc_ns, lambda code: code not in after)
+
+    def tell_again(self) -> None:
+        """With its next list each page tells limits and settings though they did not change."""
+        self._again.update(self._kept)
 
     def silent(self, now: Now) -> Iterator[Numeric]:
         """The device fell silent: what it measured does not hold; limits and settings stay."""

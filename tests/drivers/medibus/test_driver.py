@@ -284,6 +284,19 @@ def test_settings_and_limits_are_told_when_they_change() -> None:
     ]
 
 
+def test_in_a_new_case_settings_limits_and_alarms_are_told_again() -> None:
+    line = identified()
+    lists = [response(body) for body in (b")0B  5.0", b"&7D 27 ", b"'" + bytes((0x30 + 30,)) + b"10PAW HIGH    ")]
+    line.hear(*lists)
+    line.records.clear()
+    line.hear(*lists)
+    assert not line.records
+    line.driver.case_changed(None)
+    line.hear(*lists, *lists)
+    assert [r.value for r in line.of(Setting) if isinstance(r, Setting)] == [Decimal("5.0"), Decimal(27)]
+    assert [(r.alarm_id, r.phase) for r in line.of(Event) if isinstance(r, Event)] == [("27:10", "continue")]
+
+
 def test_a_medibus_x_device_means_something_else_by_some_codes() -> None:
     line = Line()
     line.hear(response(ICC))
