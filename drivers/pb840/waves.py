@@ -19,9 +19,9 @@ _INTERVAL_NS: Final = S_NS // RATE_HZ
 _BLOCK: Final = 12
 _SILENT_NS: Final = 1 * S_NS
 _SCALE: Final = 0.01
-_START: Final = re.compile(rb"BS, ?S:(\d{1,6}),?")
+_START: Final = re.compile(rb"BS, *S: *(\d{1,6}) *,?")
 _END: Final = re.compile(rb"BE,?")
-_SAMPLE: Final = re.compile(rb"(-?\d{1,3})\.(\d\d), ?(-?\d{1,3})\.(\d\d),?")
+_SAMPLE: Final = re.compile(rb"([-+]?\d{1,3})\.(\d\d) *, *([-+]?\d{1,3})\.(\d\d) *,?")
 _WAVES: Final = (("flow", "MDC_FLOW_AWAY", "L/min"), ("pressure", "MDC_PRESS_AWAY", "cm[H2O]"))
 
 

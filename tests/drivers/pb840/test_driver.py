@@ -68,6 +68,12 @@ def test_a_rate_is_a_rate_in_either_report() -> None:
     assert {field_of("MISCA", 10).unit, field_of("MISCF", 13).unit} == {"/min"}
 
 
+@pytest.mark.parametrize("line", [b"  -0.42,   5.10", b"-0.42 ,5.10,", b"-0.42, +5.10"])
+def test_blanks_and_signs_in_a_line_of_waves_are_padding(line: bytes) -> None:
+    assert parse_wave_line(line) == Sample(-42, 510)
+    assert parse_wave_line(b"BS,  S: 017 ,") == BreathStart(17)
+
+
 def test_a_comma_behind_stx_is_no_field() -> None:
     assert parse_report(report().rstrip(b"\r").replace(b"\x02", b"\x02,")) == parse_report(report().rstrip(b"\r"))
 
