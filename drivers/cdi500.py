@@ -35,14 +35,14 @@ _DAY_S: Final = 86_400
 class _Parameter:
     name: str
     code: str
-    unit: str
+    unit: str | None
     channel: str
 
 
 _PARAMETERS: Final = (
     _Parameter("pH", "MDC_CONC_PH_ART", "[pH]", "arterial"),
-    _Parameter("pCO2", "MDC_CONC_PCO2_ART", "", "arterial"),
-    _Parameter("pO2", "MDC_CONC_PO2_ART", "", "arterial"),
+    _Parameter("pCO2", "MDC_CONC_PCO2_ART", None, "arterial"),
+    _Parameter("pO2", "MDC_CONC_PO2_ART", None, "arterial"),
     _Parameter("temperature", "MDC_TEMP_ART", "Cel", "arterial"),
     _Parameter("SO2", "MDC_SAT_O2_ART", "%", "arterial"),
     _Parameter("HCO3", "MDC_CONC_HCO3_GEN", "mmol/L", "arterial"),
@@ -50,8 +50,8 @@ _PARAMETERS: Final = (
     _Parameter("K", "MDC_CONC_K_GEN", "mmol/L", ""),
     _Parameter("VO2", "MDC_SAT_O2_CONSUMP", "mL/min", ""),
     _Parameter("pH", "MDC_CONC_PH_VEN", "[pH]", "venous"),
-    _Parameter("pCO2", "MDC_CONC_PCO2_VEN", "", "venous"),
-    _Parameter("pO2", "MDC_CONC_PO2_VEN", "", "venous"),
+    _Parameter("pCO2", "MDC_CONC_PCO2_VEN", None, "venous"),
+    _Parameter("pO2", "MDC_CONC_PO2_VEN", None, "venous"),
     _Parameter("temperature", "MDC_TEMP_VEN", "Cel", "venous"),
     _Parameter("SO2", "MDC_SAT_O2_VEN", "%", "venous"),
     _Parameter("HCO3", "MDC_CONC_HCO3_GEN", "mmol/L", "venous"),
@@ -91,7 +91,7 @@ def parse_line(line: bytes) -> CdiLine:
     except ValueError:  # not ASCII, or fewer than two fields
         raise DeviceFault("cdi500.line", "not a line of a CDI 500") from None
     begun = _HEAD.fullmatch(head)
-    if begun is None or _TAIL.fullmatch(tail) is None or len(fields) != len(_PARAMETERS):
+    if begun is None or _TAIL.fullmatch(tail) is None or len(fields) < len(_PARAMETERS):
         raise DeviceFault(
             "cdi500.line", f"a line with {len(fields)} of {len(_PARAMETERS)} fields, or with another head"
         )
@@ -100,10 +100,12 @@ def parse_line(line: bytes) -> CdiLine:
     for text in fields:
         match = _FIELD.fullmatch(text)
         number = int(match["code"], 16) if match is not None else -1
-        if match is None or number not in range(len(_PARAMETERS)) or number in found:
+        if match is None or number in found:
             raise DeviceFault("cdi500.line", "a field without a code of its own")
         value = _VALUE.fullmatch(match["value"])
         found[number] = match["status"], Decimal(value[1]) if value is not None else None
+    if not found.keys() >= set(range(len(_PARAMETERS))):
+        raise DeviceFault("cdi500.line", "a line without a field that every line has")
     if day_s >= _DAY_S:
         raise DeviceFault("cdi500.line", "a time that is none")
     return CdiLine(begun["serial"].strip(), day_s, found)
@@ -152,7 +154,7 @@ class Cdi500(LineDevice):
         # A time of day without a date: kept as such, and no offset can be told from it.
         time = DeviceTime(told.day_s * S_NS, "local", S_NS)
         for number, (_, value) in sorted(told.fields.items()):
-            parameter = _PARAMETERS[number]
+            parameter = _parameter(number)
             quality = Quality.UNCHECKED | (Quality.UNAVAILABLE if value is None else Quality.GOOD)
             numeric = Numeric(
                 at_ns=now.utc_ns,
@@ -160,8 +162,8 @@ class Cdi500(LineDevice):
                 quality=quality,
                 code=parameter.code,
                 value=value,
-                unit=parameter.unit or self._pressure_unit,
-                device_code=f"{number:02X} {parameter.name}",
+                unit=self._pressure_unit if parameter.unit is None else parameter.unit,
+                device_code=f"{number:02X} {parameter.name}".strip(),
                 channel=parameter.channel,
             )
             for record in self._shown.show(f"{number:02X}", numeric):
@@ -170,10 +172,16 @@ class Cdi500(LineDevice):
             self.emit(event)
 
 
+def _parameter(number: int) -> _Parameter:
+    """What a later monitor may tell beyond those known is kept under its number."""
+    known = number < len(_PARAMETERS)
+    return _PARAMETERS[number] if known else _Parameter("", f"MDCX_TERUMO_{number:02X}", "", "")
+
+
 def _conditions(told: CdiLine) -> Iterator[Condition]:
     """Status characters have no published meaning: kept as they are, from their start to their end."""
     for number, (status, _) in sorted(told.fields.items()):
         if status not in _CALM:
             device_code = f"{number:02X}.{status.strip()}"
             code = f"MDCX_TERUMO_STATUS_{number:02X}"
-            yield Condition(device_code, "advisory", "unknown", code, _PARAMETERS[number].code, "", device_code)
+            yield Condition(device_code, "advisory", "unknown", code, _parameter(number).code, "", device_code)

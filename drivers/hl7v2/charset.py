@@ -34,6 +34,21 @@ _CODECS: Final = {
     "BIG-5": "big5",
     "UNICODE UTF-8": "utf-8",
     "UTF-8": "utf-8",
+    # Not of table 0211, but sent:
+    "UTF8": "utf-8",
+    "UNICODE": "utf-8",
+    "ISO IR192": "utf-8",
+    "ISO_IR 192": "utf-8",
+    "ISO IR100": "iso8859-1",
+    "ISO_IR 100": "iso8859-1",
+    "8859-1": "iso8859-1",
+    "ISO8859-1": "iso8859-1",
+    "ISO-8859-1": "iso8859-1",
+    "8859-15": "iso8859-15",
+    "ISO8859-15": "iso8859-15",
+    "ISO-8859-15": "iso8859-15",
+    "WINDOWS-1252": "cp1252",
+    "GB18030": "gb18030",
 }
 _RAW: Final = "latin-1"
 """Gives every byte a character and back: ids and numbers stay readable, texts do not."""

@@ -27,6 +27,8 @@ _IDENTITIES = 1_024
 _MEASURED = 4_096
 _TEXT_TYPES = frozenset({"ST", "TX", "FT", "ID", "IS", "DT", "TM", "DTM", "TS", "EI"})
 _CODED_TYPES = frozenset({"CWE", "CNE", "CE", "CF"})
+_COMPOSITE_TYPES = frozenset("AD CK CN CP CQ CX DLN DR EIP HD MO PL PN PPN RI RP SCV TN XAD XCN XON XPN XTN".split())
+"""Of several components, kept as they are written."""
 _SET_METHODS = frozenset({"MSET", "ASET"})
 _RATE = "MDC_ATTR_SAMP_RATE"
 _WAVE_FACETS = frozenset({_RATE, "MDC_ATTR_DATA_RANGE"})
@@ -179,7 +181,7 @@ def _value(obx: Obx) -> Decimal | str | None:
     if kind in _CODED_TYPES:
         words = [datatypes.coded(part, obx.marks).value for part in er7.repetitions(raw, obx.marks)]
         return ", ".join(words) or None
-    if kind in _TEXT_TYPES or not kind:
+    if kind in _TEXT_TYPES or kind in _COMPOSITE_TYPES or not kind:
         return er7.unescape(raw, obx.marks).strip() or None
     return None
 

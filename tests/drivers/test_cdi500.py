@@ -54,6 +54,13 @@ def test_every_parameter_has_its_code_unit_and_side() -> None:
     assert values["00 pH"].device_time.value_ns // S_NS == 12 * 3600 + 34 * 60 + 56
 
 
+def test_a_parameter_of_a_later_monitor_is_kept_under_its_number() -> None:
+    records = Bench().line(line_of([*VALUES, "5.5"]))
+    values = {record.device_code: record for record in records if isinstance(record, Numeric)}
+    assert len(values) == 19
+    assert (values["12"].code, values["12"].value, values["12"].unit) == ("MDCX_TERUMO_12", Decimal("5.5"), "")
+
+
 def test_kilopascals_where_the_monitor_is_set_to_them() -> None:
     records = Bench(Cdi500Config(pressure_unit="kPa")).line(line_of(VALUES))
     assert {r.unit for r in records if isinstance(r, Numeric) and "pO2" in r.device_code} == {"kPa"}

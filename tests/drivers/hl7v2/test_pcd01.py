@@ -60,6 +60,8 @@ def test_a_numeric_with_all_its_parts() -> None:
         ("CNE", "^pump-status-infusing", "pump-status-infusing"),
         ("NR", "90^100", "90 to 100"),
         ("DTM", "20260101", "20260101"),
+        ("XCN", "7^M\\T\\N", "7^M&N"),
+        ("CX", "0815^^^WARD", "0815^^^WARD"),
         ("", "text", "text"),
     ],
 )
