@@ -27,7 +27,8 @@ _IDENTITIES = 1_024
 _MEASURED = 4_096
 _TEXT_TYPES = frozenset({"ST", "TX", "FT", "ID", "IS", "DT", "TM", "DTM", "TS", "EI"})
 _CODED_TYPES = frozenset({"CWE", "CNE", "CE", "CF"})
-_COMPOSITE_TYPES = frozenset("AD CK CN CP CQ CX DLN DR EIP HD MO PL PN PPN RI RP SCV TN XAD XCN XON XPN XTN".split())
+_COMPOSITE_TYPES = frozenset({"AD", "CK", "CN", "CP", "CQ", "CX", "DLN", "DR", "EIP", "HD", "MO", "PL", "PN", "PPN",
+                              "RI", "RP", "SCV", "TN", "XAD", "XCN", "XON", "XPN", "XTN"})  # fmt: skip
 """Of several components, kept as they are written."""
 _SET_METHODS = frozenset({"MSET", "ASET"})
 _RATE = "MDC_ATTR_SAMP_RATE"
