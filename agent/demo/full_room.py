@@ -110,7 +110,7 @@ FULL_ROOM: Final = (
     ),
     RoomDevice(
         HOSPITAL, "the hospital's systems (HL7): who is operated on, what is ordered, laboratory", "hl7", Plug.MLLP,
-        ("hospital", "--story", "operation", "--room", "OR^2^1^SIM"),
+        ("hospital", "--story", "operation", "--quicker", "4", "--room", "OR^2^1^SIM"),
         options={"beds": [{"match": "OR^2", "feed": "room"}]}, devices=0,
     ),
 )  # fmt: skip
