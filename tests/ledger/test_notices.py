@@ -54,7 +54,7 @@ def test_unknown_kinds_are_refused(value: Any) -> None:
 @pytest.mark.parametrize(
     "value",
     [
-        [2, 2, bytes(16)],
+        [2, 3, bytes(16)],
         [4, 3, bytes(16)],
         [1, bytes(16), [1], None, []],
         [1, bytes(16), [b""] * 65, None, []],
