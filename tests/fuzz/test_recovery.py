@@ -15,9 +15,9 @@ from tests.captures.conversation import Conversation, Plan, driver_of
 from tests.captures.make import plans
 from tests.fuzz.mutations import mutated
 
-BAD_FROM_S, BAD_UNTIL_S = 8.0, 14.0
-LAST_S = 30.0
-RUN_S = BAD_UNTIL_S + 30.0 + LAST_S
+BAD_FROM_S, BAD_UNTIL_S = 8.0, 12.0
+LAST_S = 15.0
+RUN_S = BAD_UNTIL_S + 20.0 + LAST_S
 DRIVERS = sorted({plan.header.driver for plan in plans() if plan.device is not None} & BUILT_IN.keys())
 
 

@@ -293,7 +293,7 @@ class CosignatureBook:
         self.sizes[sender, message.log] = max(held, message.size)
 
 
-@pytest.mark.parametrize("seed", [*range(4), *(pytest.param(seed, marks=pytest.mark.slow) for seed in range(4, 30))])
+@pytest.mark.parametrize("seed", [*range(8), *(pytest.param(seed, marks=pytest.mark.soak) for seed in range(8, 30))])
 def test_bad_weather_never_splits_a_log_or_stops_a_writer_and_heals(seed: int) -> None:
     cluster = Cluster(3 + seed % 3, seed)
     weather = Weather(cluster, seed)

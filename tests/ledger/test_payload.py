@@ -8,7 +8,7 @@ from decimal import Decimal
 import msgpack
 import pytest
 import zstandard
-from hypothesis import example, given
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from ledger.errors import OurFault, VerificationFailed
@@ -39,6 +39,7 @@ def raw_of(size: int) -> Raw:
     return Raw(at_ns=AT_NS, link=LinkId(1), direction="<", data=bytes(size), pieces=((0, size),))
 
 
+@settings(max_examples=40)
 @given(record_strategies.groups)
 def test_records_come_back_from_the_sealed_form(groups: dict[str, list[Record]]) -> None:
     expected = {feed: tuple(records) for feed, records in groups.items()}
@@ -48,6 +49,7 @@ def test_records_come_back_from_the_sealed_form(groups: dict[str, list[Record]])
     assert len(payload) % LIMITS.payload_pad_bytes == 0
 
 
+@settings(max_examples=40)
 @given(record_strategies.groups)
 def test_one_content_has_one_form(groups: dict[str, list[Record]]) -> None:
     plain = encode_records(groups)
@@ -55,6 +57,7 @@ def test_one_content_has_one_form(groups: dict[str, list[Record]]) -> None:
     assert encode_records(dict(reversed(groups.items()))) == plain
 
 
+@settings(max_examples=40)
 @given(record_strategies.groups)
 def test_records_encoded_one_by_one_make_the_bytes_of_all_their_rows(groups: dict[str, list[Record]]) -> None:
     assert encode_records(groups) == pack({feed: rows_of(groups[feed]) for feed in sorted(groups)})
@@ -74,6 +77,7 @@ def test_any_bytes_either_are_the_canonical_form_or_are_refused(plain: bytes) ->
     assert encode_records(groups) == plain
 
 
+@settings(max_examples=40)
 @given(record_strategies.groups, st.data())
 def test_a_changed_payload_is_refused_or_reads_as_what_it_says(
     groups: dict[str, list[Record]], data: st.DataObject

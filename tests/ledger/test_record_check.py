@@ -35,6 +35,7 @@ def agree(plain: bytes) -> None:
         assert holds_keyframe(plain) is any(type(record) is Keyframe for record in groups.get("", ()))
 
 
+@settings(max_examples=40)
 @given(record_strategies.groups)
 def test_what_is_written_is_accepted(groups: dict[str, list[Record]]) -> None:
     agree(encode_records(groups))
@@ -53,7 +54,7 @@ def test_every_record_type_is_checked_at_once(record_type: type[Record], data: s
     assert holds_keyframe(plain) is (record_type is Keyframe)
 
 
-@settings(max_examples=150)
+@settings(max_examples=80)
 @given(record_strategies.groups.filter(bool), st.data())
 def test_changed_bytes_are_judged_as_the_decoder_judges_them(
     groups: dict[str, list[Record]], data: st.DataObject
@@ -64,6 +65,7 @@ def test_changed_bytes_are_judged_as_the_decoder_judges_them(
     agree(bytes(plain))
 
 
+@settings(max_examples=40)
 @given(record_strategies.groups.filter(bool), st.data())
 def test_longer_and_shorter_bytes_are_judged_as_the_decoder_judges_them(
     groups: dict[str, list[Record]], data: st.DataObject

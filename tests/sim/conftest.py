@@ -7,7 +7,7 @@ import os
 import pytest
 
 DEFAULT_SEEDS = 200
-SHARDS = 8
+SHARDS = 20  # many small ones: files of many tests begin early, and so no long one is left for the end
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
