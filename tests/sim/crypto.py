@@ -1,6 +1,7 @@
 """Signatures for the simulation: keyed hashes behind PyNaCl's three functions, fifty times as quick as Ed25519.
 
-The rules only ask whether a signature verifies; nobody in the simulation forges one. Everything above stays real.
+The rules only ask whether a signature verifies; nobody in the simulation forges one. Everything above stays real. What
+all boxes are sent alike is decoded once for all of them: messages are frozen.
 """
 
 from __future__ import annotations
@@ -8,11 +9,13 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import lru_cache
 
 import pytest
 from nacl.exceptions import BadSignatureError
 
-from ledger import signing
+from ledger import member, signing
+from ledger.messages import decode_message
 
 
 class HashedSignatures:
@@ -40,4 +43,5 @@ def quick_signatures() -> Iterator[None]:
     """Within this, keys are made and signatures checked by hashing."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(signing, "bindings", HashedSignatures)
+        patch.setattr(member, "decode_message", lru_cache(maxsize=1_024)(decode_message))
         yield
