@@ -119,6 +119,8 @@ class Limits:
     keyframes_kept: int = 12
     # DICOM (docs/drivers/dicom.md)
     dicom_associations: int = 16
+    dicom_connections: int = 64
+    dicom_request_ns: int = 10 * S_NS
     dicom_pdu_bytes: int = 256 * KIB
     dicom_message_bytes: int = 1 * MIB
     dicom_head_bytes: int = 64 * KIB

@@ -12,7 +12,7 @@ import itertools
 import logging
 import threading
 from collections.abc import Iterator
-from concurrent.futures import Future
+from concurrent.futures import CancelledError, Future
 from concurrent.futures import TimeoutError as NoAnswer
 from dataclasses import dataclass, field
 from typing import Any, Final
@@ -163,7 +163,8 @@ class DicomListener:
         ae.maximum_associations = limits.dicom_associations
         ae.maximum_pdu_size = limits.dicom_pdu_bytes
         ae.network_timeout = limits.dicom_idle_ns / S_NS
-        ae.acse_timeout = ae.dimse_timeout = limits.dicom_answer_ns / S_NS
+        ae.acse_timeout = limits.dicom_request_ns / S_NS
+        ae.dimse_timeout = limits.dicom_answer_ns / S_NS
         ae.require_called_aet = True
         return RecorderServer(
             ae, (self.config.host, self.config.port), self.config.ae_title, [build_context(Verification)],
@@ -173,9 +174,9 @@ class DicomListener:
                 (evt.EVT_RELEASED, self._on_end, ["released"]), (evt.EVT_ABORTED, self._on_end, ["aborted"]),
                 (evt.EVT_CONN_CLOSE, self._on_end, ["the connection closed"]),
             ],
-            admit=self._admits, tls=self._tls, tls_refused=self._tell_refused,
+            admit=self._admits, tls=self._tls, refused=self._tell_refused,
             new_dimse=lambda association: StreamingDimse(association, self._begin, limits.dicom_message_bytes),
-            handshake_s=limits.dicom_answer_ns / S_NS,
+            handshake_s=limits.dicom_request_ns / S_NS, connections=limits.dicom_connections,
         )  # fmt: skip
 
     # ---- on the library's threads
@@ -257,7 +258,7 @@ class DicomListener:
         self._on_loop(self._deliver_object, opened, number, data_set, received, answer)
         try:
             _, _, status, *rest = answer.result(self._limits.dicom_answer_ns / S_NS).decode().split(" ")
-        except (NoAnswer, asyncio.CancelledError):
+        except (NoAnswer, CancelledError):
             event.assoc.abort()  # neither success nor failure is true: the sender will ask again
             return CANNOT_UNDERSTAND
         if rest:

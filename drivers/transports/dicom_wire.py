@@ -18,6 +18,7 @@ import queue
 import select
 import socket
 import ssl
+import threading
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Final, Protocol, Self, cast
@@ -275,13 +276,16 @@ class RecorderServer(ThreadedAssociationServer):
         *,
         admit: Callable[[str], bool],
         tls: ssl.SSLContext | None,
-        tls_refused: Callable[[str, str], None],
+        refused: Callable[[str, str], None],
         new_dimse: Callable[[Association], StreamingDimse],
         handshake_s: float,
+        connections: int,
     ) -> None:
         self._admit = admit
         self._tls = tls
-        self._tls_refused = tls_refused
+        self._refused = refused
+        self._connections = connections
+        self._beginning = threading.Semaphore(connections)
         self._handshake_s = handshake_s
         self.new_dimse = new_dimse
         super().__init__(ae, address, ae_title, contexts, None, handlers, _Handler)
@@ -289,11 +293,26 @@ class RecorderServer(ThreadedAssociationServer):
         ae._servers.append(self)  # noqa: SLF001 - where the library's own start_server puts it and shutdown() seeks it
 
     def verify_request(self, request: Any, client_address: Any) -> bool:
-        """Whether this address may connect at all (``socketserver``'s hook)."""
-        return self._admit(str(client_address[0]))
+        """Whether this address may connect at all, and one more may (``socketserver``'s hook).
+
+        The library counts associations only once they ask for one; each connection has threads before that.
+        """
+        host = str(client_address[0])
+        if not self._admit(host):
+            return False
+        if len(self.active_associations) < self._connections and self._beginning.acquire(blocking=False):
+            return True
+        self._refused(host, f"{self._connections} connections are open")
+        return False
 
     def finish_request(self, request: Any, client_address: Any) -> None:
         """On the caller's own thread: TLS first, then the association."""
+        try:
+            self._begin(request, client_address)
+        finally:
+            self._beginning.release()
+
+    def _begin(self, request: Any, client_address: Any) -> None:
         if self._tls is None:
             super().finish_request(request, client_address)
             return
@@ -301,7 +320,7 @@ class RecorderServer(ThreadedAssociationServer):
         try:
             wrapped = self._tls.wrap_socket(request, server_side=True)
         except OSError as fault:
-            self._tls_refused(str(client_address[0]), str(getattr(fault, "reason", None) or fault))
+            self._refused(str(client_address[0]), str(getattr(fault, "reason", None) or fault))
             request.close()
             return
         wrapped.settimeout(self.ae.network_timeout)

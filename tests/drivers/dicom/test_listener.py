@@ -165,3 +165,19 @@ def test_damaged_conversations_harm_nobody_else(tmp_path: Path) -> None:
     """``python -m tests.drivers.dicom.wire_fuzz`` runs more."""
     ends, _ = wire_fuzz.run(60, "suite", tmp_path)
     assert len(ends) > 1
+
+
+def test_callers_who_ask_for_nothing_cost_a_bounded_number_of_threads(tmp_path: Path) -> None:
+    with Provider(tmp_path, limits=replace(LIMITS, dicom_connections=3, dicom_request_ns=2_000 * MS_NS)) as provider:
+        silent = [socket.create_connection(("127.0.0.1", provider.port)) for _ in range(6)]
+        provider.until(lambda: any("3 connections are open" in told for told in provider.told.refused))
+        for connection in silent:
+            connection.close()
+
+        def one_more_is_served() -> bool:
+            association = sender(provider.port)
+            served = bool(association.is_established)
+            association.release() if served else association.abort()
+            return served
+
+        provider.until(one_more_is_served)
