@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import replace
 
 from drivers.contract import Now
-from ledger.records import Numeric, Quality
+from ledger.records import Numeric, Quality, Setting
 
 
 class ShownValues:
@@ -38,8 +38,8 @@ class ShownValues:
             yield numeric
 
     def silent(self, now: Now) -> Iterator[Numeric]:
-        """The device fell silent."""
-        return self.withdraw(now.utc_ns)
+        """The device fell silent. What was set stays as it was set."""
+        return self.withdraw(now.utc_ns, lambda slot: not isinstance(self._last[slot], Setting))
 
     def withdraw(self, at_ns: int, chosen: Callable[[str], bool] | None = None) -> Iterator[Numeric]:
         """The device no longer shows anything at the ``chosen`` places, or at any."""

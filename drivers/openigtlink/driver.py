@@ -31,6 +31,7 @@ from drivers.openigtlink.frame import LONGEST_FRAME_BYTES, Bulk, Deframer, Fault
 from drivers.openigtlink.pace import MessageIds
 from drivers.openigtlink.stream import Stream, device_time
 from drivers.openigtlink.vectors import POINT
+from drivers.openigtlink.words import Words
 from drivers.shown_values import ShownValues
 from ledger.errors import DeviceFault, OurFault
 from ledger.limits import KIB, MS_NS, S_NS
@@ -40,8 +41,8 @@ _FLUSH_NS: Final = 100 * MS_NS
 _ASK_AGAIN_NS: Final = 3 * S_NS
 _MOST_STREAMS: Final = 256
 _MOST_SHOWN: Final = 2_048
-_MOST_TEXTS: Final = 512
-_MOST_TEXT_CHARACTERS: Final = 16 * KIB
+_LOOK_FOR_SILENCE_NS: Final = 5 * S_NS
+_SILENT_CONNECTION_NS: Final = 60 * S_NS
 _MOST_HEX_BYTES: Final = 4 * KIB
 _CLOCK_RESOLUTION_NS: Final = 1 * MS_NS
 _PLAIN_TYPE: Final = re.compile(r"[A-Z0-9_]+")
@@ -69,7 +70,7 @@ class _Session:
     ids_jumped_at: Now | None = None
     streams: dict[tuple[str, str], Stream] = field(default_factory=dict)
     shown: ShownValues = field(default_factory=ShownValues)
-    texts: dict[tuple[str, str, str], str] = field(default_factory=dict)
+    words: Words = field(default_factory=Words)
     troubles: dict[str, Condition] = field(default_factory=dict)
     conditions: Conditions = field(default_factory=Conditions)
     heard_at: Now | None = None
@@ -77,6 +78,7 @@ class _Session:
     flush_due_ns: int | None = None
     status_due_ns: int | None = None
     start_due_ns: int | None = None
+    silence_due_ns: int | None = None
 
 
 def recognise(data: bytes) -> Heard | None:
@@ -86,7 +88,7 @@ def recognise(data: bytes) -> Heard | None:
 
 
 class OpenIgtLink(Outbox):
-    """See the module. What is known of a device ends with its connection."""
+    """See the module. What is known of a device ends with its connection, or once that is silent."""
 
     spec: ClassVar[Spec[OpenIgtLinkConfig]] = Spec(
         name="openigtlink",
@@ -144,7 +146,7 @@ class OpenIgtLink(Outbox):
         session = self._sessions.pop(link, None)
         if session is None:
             return
-        self._flush(session)
+        self._withdraw(session, now)
         begun = session.deframer.abandon()
         if begun is not None:
             self._gaps.add(begun.cause, now, begun.lost_bytes, begun.detail)
@@ -154,6 +156,7 @@ class OpenIgtLink(Outbox):
         """Make waves of what waits, tell gaps, ask again."""
         for session in list(self._sessions.values()):
             self._flush_if_due(session, now)
+            self._withdraw_if_due(session, now)
             if session.status_due_ns is not None and session.status_due_ns <= now.mono_ns:
                 self._ask_status(session, now)
             if session.start_due_ns is not None and session.start_due_ns <= now.mono_ns:
@@ -164,7 +167,7 @@ class OpenIgtLink(Outbox):
         """When ``wake`` is wanted."""
         times = [self._gaps.deadline_ns()]
         for session in self._sessions.values():
-            times += (session.flush_due_ns, session.status_due_ns, session.start_due_ns)
+            times += (session.flush_due_ns, session.status_due_ns, session.start_due_ns, session.silence_due_ns)
         return min((time for time in times if time is not None), default=None)
 
     # Asking ---------------------------------------------------------------------------------------------------
@@ -208,6 +211,12 @@ class OpenIgtLink(Outbox):
             elif outcome is not None:
                 self.emit(outcome)
         session.heard_at = now
+        due_ns = now.mono_ns + _LOOK_FOR_SILENCE_NS
+        if session.silence_due_ns is None or session.silence_due_ns > due_ns:
+            if session.silence_due_ns is None:  # it speaks for the first time, or again
+                for event in session.conditions.update(session.troubles.values(), now):
+                    self.emit(event)
+            session.silence_due_ns = due_ns
 
     def _take(self, session: _Session, frame: Frame, now: Now) -> None:
         missing: int | None = None
@@ -330,25 +339,39 @@ class OpenIgtLink(Outbox):
     def _say(
         self, session: _Session, frame: Frame, code: str, device_code: str, text: str, now: Now, *, always: bool = False
     ) -> None:
-        """Record a text, if it is new or ``always``."""
-        key = (code, frame.device, "" if code == "STATUS" else device_code)
-        told = text if len(text) <= _MOST_TEXT_CHARACTERS else text[:_MOST_TEXT_CHARACTERS] + "…"
-        if not always:
-            if session.texts.get(key) == told:
-                return
-            if key in session.texts or len(session.texts) < _MOST_TEXTS:
-                session.texts[key] = told
-        self.emit(
-            Numeric(
-                at_ns=now.utc_ns,
-                device_time=device_time(frame.told_ns),
-                code=f"MDCX_OPENIGTLINK_{code}",
-                value=told,
-                unit="",
-                device_code="STATUS" if code == "STATUS" else device_code,
-                channel=frame.device,
-            )
-        )
+        for record in session.words.say(frame, code, device_code, text, now, always=always):
+            self.emit(record)
+
+    # Silence --------------------------------------------------------------------------------------------------
+
+    def _withdraw_if_due(self, session: _Session, now: Now) -> None:
+        """Streams that stopped; and everything, once the whole connection is silent."""
+        if session.silence_due_ns is None or session.silence_due_ns > now.mono_ns or session.heard_at is None:
+            return
+        lasting_ns = [session.heard_at.mono_ns + _SILENT_CONNECTION_NS]
+        for stream in session.streams.values():
+            at_ns = stream.silent_at_ns()
+            if at_ns is not None and at_ns <= now.mono_ns:
+                for record in stream.silent(now):
+                    self.emit(record)
+            elif at_ns is not None:
+                lasting_ns.append(at_ns)
+        if max(lasting_ns) <= now.mono_ns:
+            self._withdraw(session, now)
+        else:
+            session.silence_due_ns = min(at_ns for at_ns in lasting_ns if at_ns > now.mono_ns)
+
+    def _withdraw(self, session: _Session, now: Now) -> None:
+        """The connection is silent or gone: nothing of it stands, but what another connection shows of the same."""
+        session.silence_due_ns = None
+        self._flush(session)
+        others = [other for other in self._sessions.values() if other is not session]
+        withdrawn = session.shown.withdraw(now.utc_ns, lambda slot: not any(slot in each.shown for each in others))
+        words = session.words.silent(now, lambda key: any(key in each.words for each in others))
+        alarms = session.conditions.silent(now)
+        marked = (event for event in alarms if not any(event.source in each.troubles for each in others))
+        for record in (*withdrawn, *words, *marked):
+            self.emit(record)
 
     # Records that wait ----------------------------------------------------------------------------------------
 

@@ -21,6 +21,9 @@ from ledger.limits import KIB, S_NS
 from ledger.records import DeviceTime, Numeric, Quality, Record, Wave
 
 _MOST_TRACK_BYTES: Final = 64 * KIB
+_SILENT_NS: Final = 5 * S_NS
+_SILENT_INTERVALS: Final = 3
+_LONGEST_SILENT_NS: Final = 600 * S_NS
 _YEAR_2000_NS: Final = 946_684_800 * S_NS
 
 
@@ -58,6 +61,7 @@ class Stream:
         "_index",
         "_rate",
         "_shown",
+        "_silent_ns",
         "_skipped",
         "_told",
         "_tracks",
@@ -77,6 +81,7 @@ class Stream:
         self._told: set[str] = set()
         self._tracks: dict[str, _Track] = {}
         self._heard_at: Now | None = None
+        self._silent_ns: int | None = None
 
     @property
     def pending(self) -> bool:
@@ -99,6 +104,9 @@ class Stream:
         if by_time and not by_id and not explained:
             detail = f"{self._type} messages paused"
             gaps.add("device_gap", now, None, detail, since=self._heard_at, lost_items=by_time)
+        if self._heard_at is not None:
+            usual_ns = _SILENT_INTERVALS * (now.mono_ns - self._heard_at.mono_ns)
+            self._silent_ns = min(max(_SILENT_NS, usual_ns), _LONGEST_SILENT_NS)
         self._heard_at = now
         self._skipped = max(by_id, by_time)
 
@@ -125,6 +133,18 @@ class Stream:
         """Make records of what waits."""
         for channel in list(self._tracks):
             yield from self._end(channel)
+
+    def silent_at_ns(self) -> int | None:
+        """When it is silent if nothing comes: after three of its intervals, at least 5 s. None: it came but once."""
+        if self._heard_at is None or self._silent_ns is None:
+            return None
+        return self._heard_at.mono_ns + self._silent_ns
+
+    def silent(self, now: Now) -> Iterator[Record]:
+        """Nothing came for too long: what it showed holds no more."""
+        self._silent_ns = None
+        yield from self.flush()
+        yield from self._gone(set(), now)
 
     def _channel(self, name: str) -> str:
         return f"{self._device}/{name}" if name else self._device

@@ -59,6 +59,7 @@ class Alerts:
     _systems: dict[str, str] = field(default_factory=dict)
     _told: dict[str, tuple[Event, _Shown]] = field(default_factory=dict)
     _touched: set[str] = field(default_factory=set)
+    _lost: bool = False
 
     def describe(self, description: Description) -> None:
         """A description came: what it no longer holds is forgotten, and ends at the next ``settle``."""
@@ -107,6 +108,7 @@ class Alerts:
         events: list[Event] = []
         if everything:
             self._touched.update(self._told)
+            self._lost = False
         for handle in sorted(self._touched):
             descriptor = description.descriptors.get(handle)
             condition = self._conditions.get(handle)
@@ -128,6 +130,15 @@ class Alerts:
                 events.append(replace(before[0], at_ns=now.utc_ns, phase="continue"))
         self._touched.clear()
         return events
+
+    def silent(self, now: Now) -> list[Event]:
+        """The device is lost: those that are active are marked, until the next ``settle`` of everything."""
+        told, self._lost = () if self._lost else self._told.values(), True
+        return [
+            replace(event, at_ns=now.utc_ns, device_time=None, phase="change",
+                    quality=event.quality | Quality.UNAVAILABLE)
+            for event, _ in told
+        ]  # fmt: skip
 
     def _shown(self, descriptor: Descriptor, condition: _Condition, mode: Quality) -> _Shown | None:
         signals = [self._signals[handle] for handle in self._signals_of.get(descriptor.handle, ())

@@ -10,6 +10,7 @@ from drivers.sdc.codes import coded, unit_name
 from drivers.sdc.description import Description, Descriptor
 from drivers.sdc.metrics import MOST_TEXT, decimal_of
 from drivers.sdc.xml import Element
+from drivers.shown_values import ShownValues
 from ledger.records import Event, EventKind, Numeric, Quality, Record
 
 OPERATING: Final = {
@@ -36,10 +37,15 @@ _MODES: Final = {"Nml": "normal", "Dmo": "demo", "Srv": "service", "Mtn": "maint
 class Components:
     """Tells when a part of the device changes; that all is on and normal need not be told. Bounded as it is given."""
 
-    __slots__ = ("_last",)
+    __slots__ = ("_last", "_shown")
 
     def __init__(self) -> None:
         self._last: dict[str, str] = {}
+        self._shown = ShownValues()
+
+    def silent(self, now: Now) -> Iterator[Numeric]:
+        """The device is lost: what it told of its batteries holds no more."""
+        return self._shown.silent(now)
 
     def take(
         self, descriptor: Descriptor, state: Element, description: Description, mode: Quality, now: Now
@@ -58,7 +64,8 @@ class Components:
                 _event("mode", f"component/{descriptor.handle}", words, description.sub_of(descriptor.mds), mode, now)
             )
         if descriptor.kind == "Battery":
-            records += _battery(descriptor, state, description, mode, now)
+            for told in _battery(descriptor, state, description, mode, now):
+                records += self._shown.show(f"{told.code} {told.channel}", told)
         return records
 
 

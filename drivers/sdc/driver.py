@@ -75,10 +75,10 @@ class Sdc(Outbox):
                     return
         except DeviceFault as fault:  # of the framing alone: there is no going on
             self._gaps.add("framing", now, len(data), fault.text)
-            self._close(session, fault.text)
+            self._close(session, fault.text, now)
 
     def link_down(self, link: LinkId, reason: str, now: Now) -> None:
-        """The connection is gone; what is shown goes on being known until it is told otherwise."""
+        """The connection is gone, and what was shown with it; alarms are known on, until they are told again."""
         session = self._session
         if session is None or session.link != link:
             return
@@ -86,6 +86,7 @@ class Sdc(Outbox):
             self._gaps.add("framing", now, len(session.deframer), "cut by the end of the connection")
         for gap in self._gaps.take(now, everything=True):
             self.emit(gap)
+        self._lost(now)
         self._session = None
 
     def wake(self, now: Now) -> None:
@@ -96,7 +97,9 @@ class Sdc(Outbox):
         if session is None or session.closing:
             return
         if session.asked is not None and session.answer_due_ns <= now.mono_ns:
-            self._close(session, f"no answer to {session.asked.what} within {session.asked.patience_ns / S_NS:g} s")
+            self._close(
+                session, f"no answer to {session.asked.what} within {session.asked.patience_ns / S_NS:g} s", now
+            )
             return
         self._watch_versions(session, now)
         self._watch_waves(session, now)
@@ -158,7 +161,7 @@ class Sdc(Outbox):
             if refused is not None:
                 refused(session, text, now)
             else:
-                self._close(session, f"the device refused {what}: {text}")
+                self._close(session, f"the device refused {what}: {text}", now)
 
         asked = Asked(what, data, lambda body, now: then(session, body, now), fail, patience_ns)
         session.waiting.append(asked)
@@ -188,14 +191,20 @@ class Sdc(Outbox):
             asked.then(envelope.body, now)
         except DeviceFault as fault:
             self._gaps.add("undecodable", now, len(frame.body), fault.text)
-            self._close(session, f"the device's answer to {asked.what} cannot be used: {fault.text}")
+            self._close(session, f"the device's answer to {asked.what} cannot be used: {fault.text}", now)
 
-    def _close(self, session: Session, reason: str) -> None:
+    def _close(self, session: Session, reason: str, now: Now) -> None:
         if not session.closing:
             session.closing = True
             session.waiting.clear()
             session.let_go()
+            self._lost(now)
             self.close(session.link, reason)
+
+    def _lost(self, now: Now) -> None:
+        """The device does not answer, reports no more, or is not connected: nothing it showed stands as if live."""
+        for record in self._mdib.silent(now):
+            self.emit(record)
 
     # From the first answer to the first value -----------------------------------------------------------------
 
@@ -203,7 +212,9 @@ class Sdc(Outbox):
         metadata = session.metadata = read_metadata(body)
         wanted = session.opened.epr if session.opened is not None else ""
         if wanted and metadata.epr and wanted != metadata.epr:
-            self._close(session, "another device answers at this address: its EPR is not the one that was configured")
+            self._close(
+                session, "another device answers at this address: its EPR is not the one that was configured", now
+            )
             return
         self.emit(Link(at_ns=now.utc_ns, link=session.link, state="identified", peer=metadata.epr or session.peer))
         for service in metadata.services:
@@ -267,7 +278,7 @@ class Sdc(Outbox):
         if mdib is None or body is None or session.metadata is None:
             raise DeviceFault("sdc.bad-mdib", "the answer holds no MDIB")
         if not session.subscriptions:
-            self._close(session, "the device granted no subscription")
+            self._close(session, "the device granted no subscription", now)
             return
         group, before = version_group(mdib if "SequenceId" in mdib.attributes else body), session.group
         if before is not None and not before.continues(group):
@@ -306,7 +317,7 @@ class Sdc(Outbox):
             raise DeviceFault("sdc.bad-report", "a report is empty")
         if body.tag == "SubscriptionEnd":
             status = body.text_of("Status").rpartition("/")[2][:64]
-            self._close(session, f"the device ended the subscription: {status or 'no reason given'}")
+            self._close(session, f"the device ended the subscription: {status or 'no reason given'}", now)
             return
         self._report(session, body, size, now)
 

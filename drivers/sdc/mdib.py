@@ -98,6 +98,10 @@ class Mdib:
         """The MDIB began anew: its states' versions too."""
         self._versions.clear()
 
+    def silent(self, now: Now) -> list[Record]:
+        """The device is lost: what it measured holds no more, and whether its alarms go on nobody can tell."""
+        return [*self._shown.silent(now), *self._components.silent(now), *self._alerts.silent(now)]
+
     def describe(self, mdib: Element, fallback: MdsInfo, now: Now) -> Outcome:
         """The descriptive part of a whole MDIB, and who the device is. Raises DeviceFault ``sdc.bad-mdib``."""
         description = read_description(mdib.first("MdDescription"))

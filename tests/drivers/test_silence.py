@@ -21,8 +21,7 @@ LINK = LinkId(1)
 LONGEST_S = 3_700
 ALARMS = {"physiological_alarm", "technical_alarm", "advisory", "mode"}
 # Messages come when something has changed, so no pause tells anything: hl7, push; dicom measures nothing.
-# The last two do not follow the rule yet.
-WITHOUT = {"dicom", "hl7", "push", "openigtlink", "sdc"}
+WITHOUT = {"dicom", "hl7", "push"}
 
 
 def test_it_waits_its_time_from_what_was_heard_last_and_withdraws_once() -> None:

@@ -80,6 +80,7 @@ def test_a_slow_pose_is_recorded_message_by_message_exactly() -> None:
         bench.hear(message("TRANSFORM", "Tip", matrix(0.1 * place), T0_S + place / 10), place / 10)
     bench.end(4)
     values = bench.of(Numeric, "Tip")
+    assert values.pop().quality == Quality.UNAVAILABLE
     assert len(values) == 30
     assert not bench.of(Wave)
     assert (values[3].code, values[3].unit, values[3].value) == (
@@ -177,7 +178,9 @@ def test_a_tool_out_of_sight_is_withdrawn_and_its_wave_goes_on_where_time_is() -
         bench.hear(message("TDATA", "Tracker", tools(*seen), T0_S + place / 50), place / 50)
     bench.end(3)
     gone = [value for value in bench.of(Numeric, "Tracker/B") if value.value is None]
-    assert [value.quality for value in gone] == [Quality.UNAVAILABLE]
+    assert [(value.quality, round(value.at_ns / S_NS - T0_S)) for value in gone] == [
+        (Quality.UNAVAILABLE, 1), (Quality.UNAVAILABLE, 3),
+    ]  # fmt: skip
     indexes = [
         wave.index + place
         for wave in bench.of(Wave, "Tracker/B") if wave.code.endswith("_TX")
@@ -285,3 +288,77 @@ def test_messages_are_recognised() -> None:
 def test_an_option_out_of_range_is_named(option: str, value: object) -> None:
     with pytest.raises(ValueError, match=option):
         OpenIgtLinkConfig(**{option: value})  # type: ignore[arg-type]
+
+
+# Silence ------------------------------------------------------------------------------------------------------
+
+
+def status(code: int, text: str = "") -> bytes:
+    return struct.pack(">HQ20s", code, 0, b"") + text.encode() + b"\0"
+
+
+def withdrawn(bench: Bench) -> list[tuple[float, str]]:
+    return [
+        (round((value.at_ns - T0_S * S_NS) / S_NS, 1), value.channel)
+        for value in bench.of(Numeric) if value.value is None and value.quality == Quality.UNAVAILABLE
+    ]  # fmt: skip
+
+
+def test_a_stream_that_stops_is_withdrawn_though_others_of_its_connection_go_on() -> None:
+    bench = Bench()
+    for place in range(200):
+        bench.hear(message("TRANSFORM", "Arm", matrix(place), T0_S + place / 10), place / 10)
+        if place < 50:
+            bench.hear(message("SENSOR", "Force", FORCE + bytes(24), T0_S + place / 10), place / 10)
+    assert withdrawn(bench) == [(9.9, "Force")]
+    bench.hear(message("SENSOR", "Force", FORCE + bytes(24), T0_S + 20), 20)
+    assert bench.of(Numeric, "Force")[-1].value is not None
+
+
+def test_a_slow_stream_is_given_three_of_its_intervals() -> None:
+    bench = Bench()
+    for place in range(4):
+        bench.hear(message("POSITION", "Head", struct.pack(">3f", place, 1, 2), T0_S + 10 * place), 10 * place)
+    bench.wait(200)
+    assert withdrawn(bench) == [(60.0, "Head")]
+
+
+def test_what_is_said_once_stands_as_long_as_anything_comes() -> None:
+    bench = Bench()
+    bench.hear(message("TRANSFORM", "ImageToPatient", matrix(1), T0_S), 0)
+    bench.hear(message("STATUS", "Arm", status(14, "by hand"), T0_S), 0)
+    bench.hear(message("STRING", "Note", struct.pack(">HH", 3, 2) + b"hi", T0_S), 0)
+    for place in range(100):
+        bench.hear(message("SENSOR", "Force", FORCE + bytes(24), T0_S + place), place)
+    assert withdrawn(bench) == []
+    bench.wait(300)
+    assert sorted(withdrawn(bench)) == [
+        (104.0, "Force"), (159.0, "Arm"), (159.0, "ImageToPatient"), (159.0, "Note"),
+    ]  # fmt: skip
+    bench.hear(message("SENSOR", "Force", FORCE + bytes(24), T0_S + 300), 300)
+    events = [(event.phase, event.quality) for event in bench.of(Event)]
+    assert events == [("start", Quality.GOOD), ("change", Quality.UNAVAILABLE), ("continue", Quality.GOOD)]
+    bench.end(301)
+    assert [event.phase for event in bench.of(Event)][3:] == ["change"]
+    assert [channel for _, channel in withdrawn(bench)][4:] == ["Force"]
+
+
+def test_a_device_on_a_second_connection_is_not_withdrawn_by_the_end_of_its_first() -> None:
+    bench = Bench()
+    other = LinkId(2)
+    both = message("TRANSFORM", "Arm", matrix(1), T0_S) + message("STATUS", "Arm", status(6), T0_S)
+    bench.hear(both + message("TRANSFORM", "Old", matrix(1), T0_S), 0)
+    bench.driver.link_up(other, "robot:2", now(1))
+    bench.driver.receive(other, both, now(1))
+    bench.end(2)
+    assert withdrawn(bench) == [(2.0, "Old")]
+    assert [event.phase for event in bench.of(Event)] == ["start", "start"]
+
+
+def test_words_are_bounded_and_the_first_are_withdrawn() -> None:
+    bench = Bench()
+    for number in range(600):
+        bench.hear(message("STRING", f"Note{number}", struct.pack(">HH", 3, 2) + b"hi", T0_S), number / 100)
+    assert len(withdrawn(bench)) == 600 - 512
+    bench.end(10)
+    assert len(withdrawn(bench)) == 600

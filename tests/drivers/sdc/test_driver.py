@@ -219,10 +219,16 @@ def test_an_alarm_that_is_there_after_a_new_connection_is_told_again_and_one_tha
     talk = Talk().running(state)
     assert [event.phase for event in talk.take(Event) if isinstance(event, Event)] == ["start"]
     talk.down()
+    (marked,) = talk.take(Event)
+    assert isinstance(marked, Event)
+    assert (marked.phase, marked.quality) == ("change", Quality.UNAVAILABLE)
     talk.asked.clear()
     talk.running(state)
-    assert [event.phase for event in talk.take(Event) if isinstance(event, Event)] == ["continue"]
+    (again,) = talk.take(Event)
+    assert isinstance(again, Event)
+    assert (again.phase, again.quality) == ("continue", Quality.GOOD)
     talk.down()
+    assert [event.phase for event in talk.take(Event) if isinstance(event, Event)] == ["change"]
     talk.running(condition("false", 2).replace("msg:AlertState", "pm:State"))
     assert [event.phase for event in talk.take(Event) if isinstance(event, Event)] == ["end"]
 
@@ -355,6 +361,39 @@ def test_a_device_that_falls_silent_is_asked_and_then_taken_for_gone_within_thre
     assert talk.closed == ["no answer to Renew within 1.5 s"]
     talk.wait(100)
     assert talk.asked == ["Renew"]
+
+
+@pytest.mark.parametrize("how", ["frozen", "unplugged", "forgot", "farewell"])
+def test_once_it_is_lost_nothing_measured_stands_and_what_was_set_does(how: str) -> None:
+    talk = Talk().running(numeric("hr", "70", 1) + numeric("set.peep", "5", 1))
+    talk.take()
+    if how == "frozen":
+        talk.wait(3)
+    elif how == "unplugged":
+        talk.down()
+    elif how == "forgot":
+        talk.wait(1.05)
+        talk.answer("<s:Fault><s:Code><s:Value>s:Sender</s:Value></s:Code></s:Fault>", status=400)
+    else:
+        talk.notify("<wse:SubscriptionEnd><wse:Status>x/SourceShuttingDown</wse:Status></wse:SubscriptionEnd>")
+    withdrawn = [(record.channel, record.value, record.quality) for record in talk.take(Numeric)
+                 if isinstance(record, Numeric)]  # fmt: skip
+    assert withdrawn == [("hr", None, Quality.UNAVAILABLE)]
+    talk.down()
+    assert talk.take(Numeric) == []
+    talk.asked.clear()
+    talk.running(numeric("hr", "70", 1) + numeric("set.peep", "5", 1))
+    assert values(talk) == [("hr", Decimal(70)), ("set.peep", Decimal(5))]
+
+
+def test_a_value_that_does_not_change_stands_while_the_device_answers() -> None:
+    talk = Talk().running(numeric("hr", "70", 1))
+    talk.take()
+    for _ in range(60):
+        talk.wait(1.05)
+        talk.answer(RENEWED)
+    assert talk.closed == []
+    assert talk.take(Numeric) == []
 
 
 def test_a_subscription_is_renewed_after_half_its_time_though_reports_come() -> None:
