@@ -11,6 +11,7 @@ from agent.control import Handler, Reply, Request
 from ledger.errors import BadInput, OperatorFault
 from ledger.limits import LIMITS
 from ledger.objects.assembly import PIECE_BYTES
+from ledger.objects.exchange import Denied
 
 if TYPE_CHECKING:
     from agent.node import Node
@@ -36,10 +37,9 @@ def object_handlers(node: Node) -> Mapping[str, Handler]:
                 while pieces and len(asked) < LIMITS.object_pieces_outstanding:
                     fetching = node.object_keeper.exchange.fetch(peer, sha256, *pieces.popleft())
                     asked.append(asyncio.get_running_loop().create_task(fetching))
-                data = await asked.popleft()
-                if not data:
-                    return
-                await reply(data)
+                await reply(await asked.popleft())
+        except Denied:
+            return
         finally:
             for task in asked:
                 task.cancel()

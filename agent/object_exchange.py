@@ -1,22 +1,21 @@
-"""What boxes say to each other about objects: pieces asked for and given, and each other's word that one is held.
+"""Carries what boxes say to each other about objects (``ledger.objects.exchange``): futures, threads and the wire.
 
-Pieces travel on the connection for bulk. What a peer may have under way here is bounded, and so is what this box asks.
+Pieces travel on the connection for bulk.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections import Counter
 from collections.abc import Callable
 from concurrent.futures import Executor
 from dataclasses import dataclass
 
 from agent.pump import Pump
-from ledger.errors import NoPeer, OrledgerError, PeerFault
+from ledger.errors import NoPeer, OrledgerError
 from ledger.limits import LIMITS, S_NS, Limits
 from ledger.member import Member
 from ledger.messages import AskHoldings, GetObject, Holding, ObjectBody, ObjectPiece, SignedBody, encode_plain
-from ledger.objects.assembly import PIECE_BYTES
+from ledger.objects.exchange import Exchange
 from ledger.objects.folder import ObjectFolder
 
 
@@ -43,9 +42,8 @@ class ObjectExchange:
         self._threads = threads
         self._limits = limits
         self._open = True
-        self._next_id = 0
-        self._asked: dict[int, tuple[str, GetObject, asyncio.Future[bytes]]] = {}
-        self._serving: Counter[str] = Counter()
+        self._exchange = Exchange(limits)
+        self._waiting: dict[int, asyncio.Future[bytes]] = {}
         self.counters = ExchangeCounters()
         self.on_holding: Callable[[str, Holding, bytes], None] = lambda _sender, _holding, _wire: None
         self.on_asked: Callable[[str, tuple[bytes, ...]], None] = lambda _sender, _names: None
@@ -58,11 +56,11 @@ class ObjectExchange:
     # ---- asking ------------------------------------------------------------------------------------------------
 
     async def fetch(self, peer: str, sha256: bytes, first: int, end: int) -> bytes:
-        """Bytes of an object from a peer; empty when it does not hold it. Raises NoPeer when it does not answer."""
-        self._next_id += 1
-        get = GetObject(self._next_id, sha256, first, end)
-        came: asyncio.Future[bytes] = asyncio.get_running_loop().create_future()
-        self._asked[get.request_id] = (peer, get, came)
+        """Bytes of an object from a peer. Raises Denied, NoPeer when it does not answer, PeerFault."""
+        loop = asyncio.get_running_loop()
+        get = self._exchange.ask(peer, sha256, first, end, round(loop.time() * S_NS))
+        came: asyncio.Future[bytes] = loop.create_future()
+        self._waiting[get.request_id] = came
         try:
             if not self.say(peer, get, bulk=True):
                 raise NoPeer("peer.away", f"{peer} cannot be reached", f"orledger status; look at {peer}")
@@ -71,7 +69,8 @@ class ObjectExchange:
         except TimeoutError:
             raise NoPeer("peer.silent", f"{peer} does not answer", f"look at {peer}") from None
         finally:
-            del self._asked[get.request_id]
+            self._exchange.forget(get.request_id)
+            del self._waiting[get.request_id]
 
     def say(self, peer: str, body: SignedBody, *, bulk: bool = False) -> bool:
         """Say something signed to a peer; False when it cannot be reached."""
@@ -95,23 +94,19 @@ class ObjectExchange:
 
     def _on_piece(self, sender: str, piece: ObjectPiece) -> None:
         """What was not asked for, or comes too late, is nobody's."""
-        peer, get, came = self._asked.get(piece.request_id, ("", None, None))
-        if get is None or came is None or came.done() or (peer, get.sha256, get.first) != (
-            sender, piece.sha256, piece.first
-        ):  # fmt: skip
+        get = self._exchange.belongs(sender, piece)
+        came = self._waiting.get(piece.request_id)
+        if get is None or came is None or came.done():
             return
-        if piece.data and len(piece.data) != get.end - get.first:
-            came.set_exception(PeerFault("object.short-piece", f"{sender} gave {len(piece.data)} bytes of a piece"))
-            return
-        self.counters.bytes_in += len(piece.data)
-        came.set_result(piece.data)
+        try:
+            came.set_result(Exchange.opened(sender, get, piece))
+        except OrledgerError as fault:
+            came.set_exception(fault)
+        else:
+            self.counters.bytes_in += len(piece.data)
 
     def _on_get(self, sender: str, get: GetObject) -> None:
-        if not 0 < get.end - get.first <= PIECE_BYTES:
-            raise PeerFault("object.range", f"{sender} asks for bytes {get.first} to {get.end} of an object")
-        if self._serving[sender] >= self._limits.object_serves_of_a_peer:
-            raise PeerFault("peer.flood", f"{sender} asks for more pieces of objects than may be under way")
-        self._serving[sender] += 1
+        self._exchange.serve(sender, get)
         reading = asyncio.get_running_loop().run_in_executor(self._threads, self._read, get)
         reading.add_done_callback(lambda read: self._give(sender, get, read))
 
@@ -124,7 +119,7 @@ class ObjectExchange:
             return source.read(get.first, get.end)
 
     def _give(self, sender: str, get: GetObject, read: asyncio.Future[bytes]) -> None:
-        self._serving[sender] -= 1
+        self._exchange.served(sender)
         if read.cancelled() or not self._open:
             return
         fault = read.exception()

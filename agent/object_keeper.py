@@ -18,7 +18,6 @@ from agent.intake import Intake
 from agent.object_exchange import ObjectExchange
 from agent.object_intake import ObjectIntake
 from agent.object_puller import ObjectPuller
-from agent.object_vouching import ObjectVouching
 from agent.pump import Pump
 from ledger.block import decode_signed_header
 from ledger.errors import OrledgerError, PeerFault, StoreFault
@@ -28,6 +27,8 @@ from ledger.limits import S_NS
 from ledger.log import LogId
 from ledger.member import Member
 from ledger.notices import StoredObject
+from ledger.objects.keeping import is_litter, is_unwanted, marks
+from ledger.objects.vouching import ObjectVouching
 from ledger.ops import MarkObject, ObjectState
 from ledger.outbox import Warn
 from ledger.quorum import Level
@@ -71,7 +72,8 @@ class ObjectKeeper:
         self._now = now
         self._threads = ThreadPoolExecutor(_THREADS, "objects")
         self.exchange = ObjectExchange(member, pump, self._folder, self._threads, limits)
-        self.vouching = ObjectVouching(member, pump, store, keyring, self._folder, self.exchange)
+        self.vouching = ObjectVouching(member, store, keyring, self._folder, self.exchange.say)
+        self.exchange.on_holding = self.vouching.on_holding
         self.puller = ObjectPuller(
             member, pump, self._folder, self.exchange, self._threads, now, self._may_take, limits
         )
@@ -188,7 +190,7 @@ class ObjectKeeper:
 
     async def _remove(self, sha256: bytes) -> None:
         """An object that no block wants any more."""
-        if all(row.state is ObjectState.GONE for row in self._store.objects_named(sha256)):
+        if is_unwanted(self._store.objects_named(sha256)):
             self.vouching.forget(sha256)
             await self._on_thread(lambda: self._folder.delete(sha256))
 
@@ -238,9 +240,8 @@ class ObjectKeeper:
     async def _mark(self, row: ObjectRow, state: ObjectState) -> None:
         """Durable when this returns; for every block that names it."""
         sha256 = row.stored.sha256
-        for each in self._store.objects_named(sha256):
-            if each.stored == row.stored and each.state is ObjectState.WANTED:
-                self._member.out.persist(MarkObject(each.log, each.seq, sha256, state))
+        for mark in marks(self._store.objects_named(sha256), row.stored, state):
+            self._member.out.persist(mark)
         self._pump.pump()
         await self._pump.drain()
         self._wanted = [each for each in self._wanted if each.stored != row.stored]
@@ -324,11 +325,13 @@ class ObjectKeeper:
         unreferenced = removed = 0
         for file in list(self._folder.held()):
             state = states.get(file.sha256)
-            if state is None and file.sha256 not in unfinished:
-                late = utc_ns - file.modified_ns > self._limits.object_unreferenced_ns
-                unreferenced, removed = unreferenced + (not late), removed + late
-            if state is ObjectState.GONE or (state is None and file.sha256 not in unfinished and late):
+            if file.sha256 in unfinished:
+                continue
+            if is_litter(state, file.modified_ns, utc_ns, self._limits):
                 self._folder.delete(file.sha256)
+                removed += state is None
+            else:
+                unreferenced += state is None
         for part in list(self._folder.parts()):
             if states.get(part.sha256) is not ObjectState.WANTED and part.sha256 not in self._busy:
                 self._folder.delete_part(part.sha256)

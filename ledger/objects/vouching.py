@@ -7,25 +7,48 @@ is a signed message of its own; it is kept, so that a restart, or an auditor, fi
 from __future__ import annotations
 
 from collections import Counter, OrderedDict, deque
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Protocol
 
-from agent.object_exchange import ObjectExchange
-from agent.pump import Pump
 from ledger.errors import PeerFault
-from ledger.keyring import Keyring
 from ledger.limits import LIMITS
 from ledger.log import LogId
 from ledger.member import Member
-from ledger.messages import AskHoldings, Holding
+from ledger.messages import AskHoldings, Holding, SignedBody
 from ledger.notices import StoredObject
-from ledger.objects import Layout, ObjectFolder, read_header
-from ledger.objects.format import ChunkCipher
+from ledger.objects.format import ChunkCipher, Layout
+from ledger.objects.pull import Folder
+from ledger.objects.sealer import read_header
+from ledger.objects.turns import Wanted
 from ledger.ops import ObjectState, PutHolding
 from ledger.quorum import Level
-from ledger.store import Store
+from ledger.sealing import DataKey
 
 _VOUCHED_REMEMBERED = 8_192
+
+
+class Row(Wanted, Protocol):
+    """Block ``seq`` of ``log`` names an object that is wanted, held or gone."""
+
+    @property
+    def state(self) -> ObjectState: ...
+
+
+class Rows(Protocol):
+    """What is durable of objects: the store's."""
+
+    def objects(self) -> Iterator[Row]: ...
+
+    def objects_named(self, sha256: bytes) -> Sequence[Row]: ...
+
+    def object_holdings(self, sha256: bytes) -> Mapping[str, bytes]: ...
+
+
+class Keys(Protocol):
+    """The keyring."""
+
+    def get(self, key_id: bytes) -> DataKey | None: ...
 
 
 @dataclass(slots=True)
@@ -37,36 +60,30 @@ class OpenObject:
 
 
 class ObjectVouching:
-    """Belongs to the loop, but for ``check`` and ``unvouched``, which read the disk."""
+    """``check`` and ``unvouched`` read the disk, and may run on a thread; ``say`` sends a peer a message."""
 
     def __init__(
-        self, member: Member, pump: Pump, store: Store, keyring: Keyring, folder: ObjectFolder,
-        exchange: ObjectExchange,
-    ) -> None:  # fmt: skip
+        self, member: Member, store: Rows, keyring: Keys, folder: Folder, say: Callable[[str, SignedBody], object]
+    ) -> None:
         self._member = member
-        self._pump = pump
         self._store = store
         self._keyring = keyring
         self._folder = folder
-        self._exchange = exchange
+        self._say = say
         self._open: OrderedDict[bytes, OpenObject] = OrderedDict()
         self._asked_from: Counter[str] = Counter()
         self._vouched: OrderedDict[bytes, int] = OrderedDict()
-        exchange.on_holding = self._on_holding
 
     # ---- our own word ------------------------------------------------------------------------------------------
 
     def vouch(self, sha256: bytes, peers: Iterable[str]) -> bool:
-        """Tell these peers that an object is held here, once that was checked. False without its key, or its file.
-
-        Call once its row is durable, and on the loop; ``check`` before it, on a thread.
-        """
+        """Tell these peers that an object is held here. False while that is not checked, or no durable row says so."""
         sealed_bytes = self._vouched.get(sha256)
-        if sealed_bytes is None:
+        if sealed_bytes is None or not any(row.state is ObjectState.HELD for row in self._store.objects_named(sha256)):
             return False
         word, own = Holding(sha256, sealed_bytes), self._member.own_id
         for peer in peers:
-            self._exchange.say(peer, word)
+            self._say(peer, word)
         if own not in self._store.object_holdings(sha256):
             self._member.out.persist(PutHolding(sha256, own, self._member.sign(word)))
         return True
@@ -84,7 +101,7 @@ class ObjectVouching:
     def check(self, sha256: bytes) -> int | None:
         """The length of a whole object whose key is held and opens its end; None when either is lacking.
 
-        Raises VerificationFailed when the key does not open it, StoreFault. On a thread.
+        Raises VerificationFailed when the key does not open it, StoreFault.
         """
         if self._folder.length(sha256) is None:
             return None
@@ -106,7 +123,7 @@ class ObjectVouching:
     # ---- the words of others -----------------------------------------------------------------------------------
 
     def unvouched(self) -> list[OpenObject]:
-        """The newest objects of this box that not every peer is known to hold. Reads all rows; on a thread."""
+        """The newest objects of this box that not every peer is known to hold. Reads all rows."""
         own = self._member.own_id
         peers = self._peers_of(own)
         found: deque[OpenObject] = deque(maxlen=LIMITS.object_open_vouchers)
@@ -133,7 +150,7 @@ class ObjectVouching:
         if len(self._open) > LIMITS.object_open_vouchers:
             self._open.popitem(last=False)
 
-    def _on_holding(self, sender: str, holding: Holding, wire: bytes) -> None:
+    def on_holding(self, sender: str, holding: Holding, wire: bytes) -> None:
         """Kept when a block that is held here names that object. Raises PeerFault when it is of another length."""
         rows = self._store.objects_named(holding.sha256)
         if not rows or sender in self._store.object_holdings(holding.sha256):
@@ -156,7 +173,7 @@ class ObjectVouching:
                 continue
             first = self._asked_from[peer] % len(names)
             self._asked_from[peer] = first + most
-            self._exchange.say(peer, AskHoldings(tuple((names[first:] + names[:first])[:most])))
+            self._say(peer, AskHoldings(tuple((names[first:] + names[:first])[:most])))
 
     def holders(self, log: LogId, sha256: bytes) -> list[str]:
         """The peers of the box that recorded an object whose word on it is kept here."""
