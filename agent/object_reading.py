@@ -74,8 +74,10 @@ class ObjectsReport:
 class ObjectReader:
     """Over an open ``Reader``, whose store and keys it uses."""
 
-    def __init__(self, reader: Reader, data_dir: Path) -> None:
+    def __init__(self, reader: Reader, data_dir: Path, beside: ObjectFolder | None = None) -> None:
+        """``beside``: where else objects may lie, sealed, for this reading."""
         self._reader = reader
+        self._beside = beside
         self.folder = ObjectFolder(BoxFolder(data_dir).objects)
 
     def entries(self, box: str | None = None) -> Iterator[ObjectEntry]:
@@ -144,18 +146,26 @@ class ObjectReader:
 
     def content(self, entry: ObjectEntry) -> Iterator[bytes]:
         """The content, proved chunk by chunk. Raises StoreFault ``objects.absent``, NoPeer ``restore.no-key``,
-        VerificationFailed.
+        VerificationFailed, ``object.size`` at its end when the record says another length.
         """
+        size = 0
         with self._source(entry.row) as source:
             key_id = read_header(source).key_id
             key = self._reader.key_for(key_id)
             if key is None:
                 text = f"the key of object {entry.row.stored.sha256.hex()[:16]} is not held here, or was erased"
                 raise self._reader.key_fault or NoPeer("restore.no-key", text, "ask a box that holds its case")
-            yield from open_content(source, key)
+            for content in open_content(source, key):
+                size += len(content)
+                yield content
+        if entry.record is not None and entry.record.size != size:
+            text = f"the record says {entry.record.size:,} bytes, there are {size:,}"
+            raise VerificationFailed("object.size", text, "orledger verify")
 
     def _source(self, row: ObjectRow) -> ObjectFile:
         try:
+            if self._beside is not None and self.folder.length(row.stored.sha256) is None:
+                return self._beside.source(row.stored.sha256)
             return self.folder.source(row.stored.sha256)
         except StoreFault as fault:
             if fault.id != "objects.absent":

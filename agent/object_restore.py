@@ -87,11 +87,12 @@ class ObjectRestore:
     def run(self, box: str, progress: Callable[[int, int], None] = lambda _done, _total: None) -> ObjectsRestored:
         """Fetch all that lacks. Raises StoreFault when the folder cannot be written."""
         rows = [row for row in self._store.objects() if row.log.box == box and row.state is not ObjectState.GONE]
-        wanted = {row.stored.sha256: row for row in rows if row.state is ObjectState.WANTED and self._is_meant(row)}
-        self.done.had = len({row.stored.sha256 for row in rows if row.state is ObjectState.HELD})
+        held = {row.stored.sha256 for row in rows if row.state is ObjectState.HELD and self._is_whole(row)}
+        wanted = {row.stored.sha256: row for row in rows if row.stored.sha256 not in held and self._is_meant(row)}
+        self.done.had = len(held)
         total = sum(row.stored.sealed_bytes for row in wanted.values())
         for row in wanted.values():
-            if self._one(row):
+            if self.fetch(row):
                 self._store.commit([
                     MarkObject(each.log, each.seq, each.stored.sha256, ObjectState.HELD)
                     for each in rows if each.stored == row.stored
@@ -103,11 +104,16 @@ class ObjectRestore:
             progress(self.done.sealed_bytes, total)
         return self.done
 
+    def _is_whole(self, row: ObjectRow) -> bool:
+        """A file that a person or a failed proof took away is fetched anew."""
+        return self._folder.length(row.stored.sha256) == row.stored.sealed_bytes
+
     def _is_meant(self, row: ObjectRow) -> bool:
         block = self._store.block(row.log, row.seq)
         return block is not None and bool(block.payload)
 
-    def _one(self, row: ObjectRow) -> bool:
+    def fetch(self, row: ObjectRow) -> bool:
+        """Whether somebody gave it, proved, into the folder. Raises StoreFault when that cannot be written."""
         try:
             assembly = Assembly(row.stored)
         except PeerFault as fault:

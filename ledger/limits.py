@@ -127,6 +127,9 @@ class Limits:
     dicom_waveform_bytes: int = 4 * MIB
     dicom_answer_ns: int = 30 * S_NS
     dicom_idle_ns: int = 300 * S_NS
+    dicom_stored_ns: int = 120 * S_NS
+    dicom_send_tries: int = 3
+    dicom_send_retry_ns: int = 1 * S_NS
     # objects (docs/objects.md)
     object_bytes: int = 64 << 30
     object_notice_entries: int = 128

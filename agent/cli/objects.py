@@ -13,7 +13,7 @@ import click
 
 from agent.cli.context import Settings, common_options, document, json_text, pass_settings
 from agent.cli.data_dir import data_dir_of, data_dir_option
-from ledger.errors import OperatorFault, VerificationFailed
+from ledger.errors import OperatorFault
 
 if TYPE_CHECKING:
     from agent.object_reading import ObjectEntry, ObjectReader
@@ -118,8 +118,6 @@ def _write(objects: ObjectReader, entry: ObjectEntry, file: BinaryIO) -> int:
     for content in objects.content(entry):
         file.write(content)
         size += len(content)
-    if entry.record is not None and entry.record.size != size:
-        raise VerificationFailed("object.size", f"the record says {entry.record.size:,} bytes, there are {size:,}")
     return size
 
 

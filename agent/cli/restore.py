@@ -6,15 +6,29 @@ import sys
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from agent.cli.context import Settings, common_options, document, json_text, pass_settings
 from agent.cli.data_dir import data_dir_of, data_dir_option
-from agent.cli.restore_box import box_command
+from agent.cli.delivery import (
+    DeliveryOptions,
+    chosen_document,
+    deliver,
+    delivery_document,
+    delivery_lines,
+    delivery_options,
+    exit_code,
+    work_folder,
+)
+from agent.cli.restore_box import box_command, restore_box
+from agent.cli.restore_selection import parse_selection
 from agent.cli.status_text import duration
 from ledger.errors import StoreFault
+
+if TYPE_CHECKING:
+    from agent.object_delivery import Way
 
 _RESTORE_TIMEOUT_S = 30.0
 _SHOWN_VALUES = 40
@@ -33,21 +47,23 @@ command.add_command(box_command)
 @click.option(
     "--out", type=click.Path(path_type=Path), required=True, metavar="DIR", help="New folder, or to go on in."
 )
+@click.option("--objects", is_flag=True, help="Fetch the case's objects too: images, videos, documents.")
+@delivery_options
 @common_options
 @pass_settings
-@click.pass_context
-def case(context: click.Context, settings: Settings, *, case_id: str, out: Path) -> int:
+def case(settings: Settings, *, case_id: str, out: Path, delivery: DeliveryOptions) -> int:
     """Rebuild one case in DIR, found by the beginning of its id: 'restore box --case' of the box that recorded it.
 
-    What there is of it then: orledger case show ID --patient --data-dir DIR; orledger records --data-dir DIR.
+    With --objects-to or --objects-to-ae its objects are handed on; the same command goes on where it was. What there
+    is of it then: orledger case show ID --patient --data-dir DIR; orledger records --data-dir DIR.
     """
     from agent.case_history import find_case, known_cases
     from agent.reading import open_reader
 
     with open_reader(data_dir_of(settings, None)) as reader:
         found = find_case(known_cases(reader), case_id)
-    code: int = context.invoke(box_command, box=found.box, out=out, case=found.case_id.hex())
-    return code
+    selection = parse_selection(None, None, found.case_id.hex())
+    return restore_box(settings, found.box, out, selection, every_signature=False, delivery=delivery)
 
 
 @command.command("manifest")
@@ -82,22 +98,27 @@ def manifest(settings: Settings, *, out: Path, data_dir: Path | None) -> int:
 @click.option(
     "--to", "target", metavar="TARGET", help="'-' (standard output), a file, or mllp://HOST:PORT. Default: shown here."
 )
+@delivery_options
 @common_options
 @pass_settings
-def now(settings: Settings, *, box: str, target: str | None) -> int:
+def now(settings: Settings, *, box: str, target: str | None, delivery: DeliveryOptions) -> int:
     """Restore BOX's latest verified state from its peers.
 
     The story goes to standard error when the state goes to standard output. These are last recorded values, not live.
+    With --objects-to or --objects-to-ae the images that the state names are handed on after it.
     """
+    work = work_folder(box) if delivery.is_asked else None
+    ways = delivery.ways(settings, work) if work is not None else []
     client = settings.client(_RESTORE_TIMEOUT_S)
     began = time.perf_counter()
     restored: Mapping[str, Any] = client.ask("restore", box=box)
     elapsed_ms = (time.perf_counter() - began) * 1e3
     delivered = _deliver(settings, restored, target)
     if settings.json:
+        code, handed = (0, {}) if work is None else _hand_on(settings, restored, ways, work)
         if target != "-":
-            click.echo(json_text({**restored, "v": 1, "elapsed_ms": elapsed_ms, "delivered": delivered}))
-        return 0
+            click.echo(json_text({**restored, "v": 1, "elapsed_ms": elapsed_ms, "delivered": delivered, **handed}))
+        return code
     for line in story(restored, elapsed_ms, delivered):
         click.echo(line, err=target == "-")
     if target is None:
@@ -105,7 +126,37 @@ def now(settings: Settings, *, box: str, target: str | None) -> int:
         if restored["tail"] is not None:
             click.echo(f"\nNOT VOUCHED FOR, {restored['tail']['log']} block {restored['tail']['block']:,}:")
             _show_values(restored["tail"]["state"])
-    return 0
+    return 0 if work is None else _hand_on(settings, restored, ways, work)[0]
+
+
+def _hand_on(
+    settings: Settings, restored: Mapping[str, Any], ways: Sequence[Way], work: Path
+) -> tuple[int, dict[str, object]]:
+    """The objects that the state names: from this box's folder, else from its peers. Exit code, and more for JSON."""
+    from agent.object_reading import ObjectReader
+    from agent.object_restore import ObjectsBySocket
+    from agent.outgoing import of_state
+    from agent.reading import open_reader
+    from ledger.objects import ObjectFolder
+
+    own, beside = settings.configuration().box, ObjectFolder.open(work / "objects")
+    client, data_dir = settings.client(_RESTORE_TIMEOUT_S), data_dir_of(settings, None)
+    with open_reader(data_dir) as reader:
+        peers = [ObjectsBySocket(each.id, client) for each in reader.manifest.peers_of(own.id)]
+        objects = ObjectReader(reader, data_dir, beside)
+        chosen = of_state(restored["state"], objects, reader.store, beside, peers)
+        deliveries = deliver(settings, ways, chosen)
+    for held in beside.held():
+        beside.delete(held.sha256)
+    if not settings.json:
+        click.echo("")
+        for line in delivery_lines(deliveries, chosen):
+            click.echo(line)
+    handed: dict[str, object] = {
+        "deliveries": [delivery_document(each) for each in deliveries],
+        "not_here": chosen_document(chosen),
+    }
+    return exit_code(deliveries, chosen), handed
 
 
 def story(restored: Mapping[str, Any], elapsed_ms: float, delivered: str) -> list[str]:

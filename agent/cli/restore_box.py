@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -13,12 +13,15 @@ from typing import TYPE_CHECKING
 import click
 
 from agent.cli.context import Settings, common_options, document, json_text, pass_settings
+from agent.cli.delivery import DeliveryOptions, deliver, delivery_options, exit_code
 from agent.cli.restore_box_text import Outcome, summary_document, summary_lines
 from agent.cli.restore_selection import nothing_meant, parse_selection
 from ledger.errors import AgentUnreachable, NoPeer, OperatorFault, VerificationFailed
 
 if TYPE_CHECKING:
+    from agent.object_delivery import Delivery, Way
     from agent.object_restore import ObjectsRestored
+    from agent.outgoing import Chosen
     from agent.reading import Reader
     from agent.rebuild_sources import Source
     from agent.rebuild_summary import Summary
@@ -46,34 +49,51 @@ _FETCH_TIMEOUT_S = 30.0
 @click.option("--case", metavar="ID", help="Payloads only of this case: its id, 32 hexadecimal digits.")
 @click.option("--objects", is_flag=True, help="Fetch the objects too: images, videos, documents.")
 @click.option("--every-signature", is_flag=True, help="In the audit check each signature; links prove the same.")
+@delivery_options
 @common_options
 @pass_settings
 def box_command(
     settings: Settings, *, box: str, out: Path, from_: str | None, to: str | None, case: str | None,
-    objects: bool, every_signature: bool,
+    every_signature: bool, delivery: DeliveryOptions,
 ) -> int:  # fmt: skip
     """Rebuild all logs of BOX in DIR: from this box's own store and from every peer at once.
 
     With --from, --to or --case the payloads of that part alone, and every header of the logs it lies in. Killed or cut
     off, the same command goes on where it was; without these options it fetches what they left out. Exit code 0 when
-    all is there and proves itself, 76 when something is bad, 69 when something is missing or nothing fits.
+    all is there and proves itself, 76 when something is bad, 69 when something is missing or nothing fits, 65 when a
+    receiver did not take an object.
     """
+    selection = parse_selection(from_, to, case)
+    return restore_box(settings, box, out, selection, every_signature=every_signature, delivery=delivery)
+
+
+def restore_box(
+    settings: Settings, box: str, out: Path, selection: Selection, *, every_signature: bool, delivery: DeliveryOptions
+) -> int:
+    """The exit code, once all of it is told."""
+    from agent.outgoing import Chosen
     from agent.reading import open_reader
 
-    selection = parse_selection(from_, to, case)
+    ways = delivery.ways(settings, out)
     os.nice(_NICE)
     began = time.perf_counter()
     with open_reader(Path(settings.configuration().box.data_dir)) as reader:
         known = [each.id for each in reader.manifest.boxes]
         if box not in known:
             raise OperatorFault("box.unknown", f"{box!r} is no box of this site", f"one of: {', '.join(known)}")
-        work = _Work(settings, reader, box, out, selection, every_signature=every_signature, objects=objects)
+        work = _Work(
+            settings, reader, box, out, selection, every_signature=every_signature, objects=delivery.wants_objects
+        )
         summary, report = work.run()
     if not summary.meant and not summary.missing and report.is_good:
         raise nothing_meant(box, selection, summary, out)
     recorded = _record(settings, summary, report, work.asked)
+    chosen, deliveries = _hand_on(settings, box, out, selection, ways) if ways else (Chosen(), [])
     seconds = time.perf_counter() - began
-    done = Outcome(box, out, selection, summary, report, work.asked, recorded, work.fetched_s, seconds, work.objects)
+    done = Outcome(
+        box, out, selection, summary, report, work.asked, recorded, work.fetched_s, seconds, work.objects,
+        tuple(deliveries), chosen,
+    )  # fmt: skip
     if settings.json:
         click.echo(json_text(summary_document(done)))
     else:
@@ -81,7 +101,27 @@ def box_command(
     if not report.is_good:
         return VerificationFailed.exit_code
     lacks = summary.missing or (work.objects is not None and work.objects.missing)
-    return NoPeer.exit_code if lacks else 0
+    return exit_code(deliveries, chosen) or (NoPeer.exit_code if lacks else 0)
+
+
+def _hand_on(
+    settings: Settings, box: str, out: Path, selection: Selection, ways: Sequence[Way]
+) -> tuple[Chosen, list[Delivery]]:
+    """The selected objects of the rebuilt folder; one that proves damaged is removed, to be fetched anew next time."""
+    from agent.object_reading import ObjectReader
+    from agent.outgoing import of_selection
+    from agent.reading import open_reader
+    from ledger.errors import StoreFault
+
+    with open_reader(out) as reader:
+        objects = ObjectReader(reader, out)
+        chosen = of_selection(objects, box, selection)
+        deliveries = deliver(settings, ways, chosen)
+        for handed in (each for every in deliveries for each in every.failed):
+            fault = handed.fault
+            if isinstance(fault, VerificationFailed) or (isinstance(fault, StoreFault) and fault.id == "store.corrupt"):
+                objects.folder.delete(handed.sha256)
+    return chosen, deliveries
 
 
 class _Work:

@@ -7,13 +7,16 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from agent.cli.context import document
+from agent.cli.delivery import delivery_document, delivery_lines
 from agent.cli.restore_selection import selection_document, selection_options, selection_text
 from agent.cli.status_text import duration
 from ledger.record_json import utc_text
 from ledger.selection import Selection
 
 if TYPE_CHECKING:
+    from agent.object_delivery import Delivery
     from agent.object_restore import ObjectsRestored
+    from agent.outgoing import Chosen
     from agent.rebuild_summary import Summary
     from ledger.audit import AuditReport
 
@@ -32,6 +35,8 @@ class Outcome:
     fetched_s: float
     seconds: float
     objects: ObjectsRestored | None = None
+    deliveries: tuple[Delivery, ...] = ()
+    chosen: Chosen | None = None
 
 
 def summary_document(done: Outcome) -> dict[str, object]:
@@ -78,6 +83,7 @@ def summary_document(done: Outcome) -> dict[str, object]:
             "findings": [finding.what for finding in report.all_findings()],
         },
         objects=None if done.objects is None else _objects_document(done.objects),
+        deliveries=[delivery_document(each) for each in done.deliveries],
         recorded_in_block=done.recorded,
         fetch_s=round(done.fetched_s, 3),
         audit_s=round(report.seconds, 3),
@@ -132,6 +138,7 @@ def summary_lines(done: Outcome) -> list[str]:
         f"{verdict}"
     )
     lines += _object_lines(done.objects)
+    lines += delivery_lines(done.deliveries, done.chosen) if done.chosen is not None else []
     said = (
         f" (recorded in block {done.recorded:,})"
         if done.recorded is not None

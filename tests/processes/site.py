@@ -6,6 +6,7 @@ Nothing here sleeps for a fixed time as proof: ``until`` polls with a deadline.
 from __future__ import annotations
 
 import contextlib
+import io
 import logging
 import os
 import random
@@ -15,11 +16,13 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Literal, Self, TypeVar
 
 from agent.box_files import BoxFolder
+from agent.cli.main import main
 from agent.config import read
 from agent.control_client import ControlClient
 from agent.init_site import SiteBox, SiteFile, init_site
@@ -203,6 +206,13 @@ class Box(Process):
 
         return until(f"{self.id} records {blocks} more blocks", ahead)
 
+    def say(self, *arguments: str) -> Said:
+        """A command line run in this process: starting one takes longer than most of them do."""
+        out, errors = io.StringIO(), io.StringIO()
+        with contextlib.redirect_stdout(out), contextlib.redirect_stderr(errors):
+            code = main(["--config", str(self.config), *arguments])
+        return Said(code, out.getvalue(), errors.getvalue())
+
     def cli(self, *arguments: str) -> subprocess.CompletedProcess[str]:
         """``orledger --config … arguments``."""
         return orledger("--config", str(self.config), *arguments)
@@ -211,6 +221,15 @@ class Box(Process):
 def _is_well(status: dict[str, Any]) -> bool:
     alerts = {alert["id"] for alert in status["alerts"]} - {"clock.unsynchronised"}
     return not alerts and status["log"]["peers_holding"] == status["log"]["peers"]
+
+
+@dataclass(frozen=True)
+class Said:
+    """What a command line gave."""
+
+    returncode: int
+    stdout: str
+    stderr: str
 
 
 _AGENT = (sys.executable, "-m", "agent")

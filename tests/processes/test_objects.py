@@ -3,19 +3,15 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
-import io
 import json
 import os
 import threading
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from agent.cli.main import main
 from agent.config import read
 from agent.node import Node
 from ledger.records import Object
@@ -72,19 +68,7 @@ def recorded(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[LabSite
         yield site, objects
 
 
-@dataclass
-class Said:
-    returncode: int
-    stdout: str
-    stderr: str
-
-
-def _say(box: Box, *arguments: str) -> Said:
-    """A command line run in this process: starting one takes longer than all it does."""
-    out, errors = io.StringIO(), io.StringIO()
-    with contextlib.redirect_stdout(out), contextlib.redirect_stderr(errors):
-        code = main(["--config", str(box.config), *arguments])
-    return Said(code, out.getvalue(), errors.getvalue())
+_say = Box.say
 
 
 def _listed(box: Box, *more: str) -> list[dict[str, Any]]:

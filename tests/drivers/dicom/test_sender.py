@@ -1,0 +1,110 @@
+from __future__ import annotations
+
+import contextlib
+import struct
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from pynetdicom.dimse_messages import C_STORE_RSP
+from pynetdicom.dimse_primitives import C_STORE
+from pynetdicom.pdu import P_DATA_TF
+
+from drivers.transports.dicom_file import file_head
+from drivers.transports.dicom_sender import DicomSender, DicomTarget
+from drivers.transports.dicom_wire import StoreCommand
+from ledger.errors import DeviceFault, VerificationFailed
+from ledger.limits import LIMITS
+
+COMMAND = StoreCommand("1.2.840.10008.5.1.4.1.1.2", "1.2.3", "1.2.840.10008.1.2.1")
+
+
+def response(message_id: int, status: int) -> bytes:
+    answer = C_STORE()
+    answer.MessageIDBeingRespondedTo, answer.Status = message_id, status
+    answer.AffectedSOPClassUID, answer.AffectedSOPInstanceUID = COMMAND.sop_class, COMMAND.sop_instance
+    message = C_STORE_RSP()
+    message.primitive_to_message(answer)
+    (primitive,) = message.encode_msg(1, 16_384)
+    pdu = P_DATA_TF()
+    pdu.from_primitive(primitive)
+    return pdu.encode()
+
+
+class Wire:
+    """A connection that remembers what was sent and answers with what it was given."""
+
+    def __init__(self, answer: bytes) -> None:
+        self.sent = bytearray()
+        self._answer = answer
+
+    def sendall(self, data: Any) -> None:
+        self.sent += data
+
+    def recv(self, count: int) -> bytes:
+        given, self._answer = self._answer[:count], self._answer[count:]
+        return given
+
+    def settimeout(self, _seconds: float) -> None: ...
+
+    def close(self) -> None: ...
+
+
+def sender(wire: Wire, fragment_bytes: int = 64) -> DicomSender:
+    made = DicomSender(DicomTarget("PACS", "h", 104, "ME"), wire, LIMITS)  # type: ignore[arg-type]
+    made._accepted = {(COMMAND.sop_class, COMMAND.transfer_syntax): 1}
+    made._fragment_bytes = fragment_bytes
+    return made
+
+
+def fragments(sent: bytes) -> list[tuple[int, bytes]]:
+    """(control header, fragment) of each PDU, its lengths checked."""
+    found, at = [], 0
+    while at < len(sent):
+        kind, length, item, context, control = struct.unpack_from(">BxIIBB", sent, at)
+        assert (kind, context, item) == (4, 1, length - 4)
+        found.append((control, bytes(sent[at + 12 : at + 6 + length])))
+        at += 6 + length
+    return found
+
+
+@settings(max_examples=30)
+@given(st.lists(st.binary(max_size=300), max_size=8), st.sampled_from([2, 64, 128]))
+def test_any_pieces_arrive_whole_in_fragments_that_fit(pieces: list[bytes], fragment_bytes: int) -> None:
+    wire = Wire(response(1, 0xB007))
+    assert sender(wire, fragment_bytes).store(COMMAND, pieces).status == 0xB007
+    data = [(control, fragment) for control, fragment in fragments(bytes(wire.sent)) if not control & 1]
+    assert b"".join(fragment for _, fragment in data) == b"".join(pieces)
+    assert [control for control, _ in data] == [0] * (len(data) - 1) + [2]
+    assert all(len(fragment) == fragment_bytes for _, fragment in data[:-1])
+
+
+def test_what_fails_on_the_way_never_gets_its_last_fragment() -> None:
+    def broken() -> Any:
+        yield bytes(64)
+        raise VerificationFailed("object.unsealable", "damaged")
+
+    wire = Wire(response(1, 0))
+    with pytest.raises(VerificationFailed):
+        sender(wire).store(COMMAND, broken())
+    assert wire.sent[-10] == 7  # A-ABORT
+    assert all(control != 2 for control, _ in fragments(bytes(wire.sent[:-10])))
+
+
+@settings(max_examples=50)
+@given(st.binary(max_size=60) | st.binary(max_size=40).map(lambda body: response(1, 0)[:40] + body))
+def test_whatever_is_answered_ends_in_an_answer_or_a_fault(answer: bytes) -> None:
+    with contextlib.suppress(DeviceFault):
+        assert sender(Wire(answer)).store(COMMAND, [b"x"]).status < 1 << 16
+
+
+def test_another_messages_answer_is_none() -> None:
+    with pytest.raises(DeviceFault, match="no C-STORE response"):
+        sender(Wire(response(7, 0))).store(COMMAND, [b"x"])
+
+
+@given(st.binary(max_size=400) | st.binary(max_size=100).map(lambda body: bytes(128) + b"DICM" + body))
+def test_whatever_a_file_begins_with_it_is_dicom_or_not(beginning: bytes) -> None:
+    head = file_head(beginning)
+    assert head is None or head.data_set_at <= len(beginning)
