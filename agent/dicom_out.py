@@ -72,7 +72,9 @@ class ToAe:
     ) -> None:  # fmt: skip
         self._target = target
         self._journal = journal
-        self._connect: Connect = connect or (lambda contexts: DicomSender.connect(target, contexts, limits))
+        self._connect: Connect = connect or (
+            lambda contexts: DicomSender.connect(target, contexts, time.monotonic, limits)
+        )
         self._sleep = sleep
         self._limits = limits
         self._total = self._passed = 0

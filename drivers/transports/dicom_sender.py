@@ -11,8 +11,7 @@ from __future__ import annotations
 import socket
 import ssl
 import struct
-import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from io import BytesIO
 from pathlib import Path
@@ -105,9 +104,12 @@ def client_tls(tls: SenderTls) -> ssl.SSLContext:
 class DicomSender:
     """One association. Every method raises DeviceFault when the receiver, or the way to it, fails; then it is over."""
 
-    def __init__(self, target: DicomTarget, connection: socket.socket, limits: Limits) -> None:
+    def __init__(
+        self, target: DicomTarget, connection: socket.socket, monotonic_s: Callable[[], float], limits: Limits
+    ) -> None:
         self._target = target
         self._connection = connection
+        self._monotonic_s = monotonic_s
         self._limits = limits
         self._accepted: dict[tuple[str, str], int] = {}
         self._refused: dict[tuple[str, str], str] = {}
@@ -115,7 +117,10 @@ class DicomSender:
         self._message_id = 0
 
     @classmethod
-    def connect(cls, target: DicomTarget, contexts: Sequence[tuple[str, str]], limits: Limits = LIMITS) -> Self:
+    def connect(
+        cls, target: DicomTarget, contexts: Sequence[tuple[str, str]], monotonic_s: Callable[[], float],
+        limits: Limits = LIMITS,
+    ) -> Self:  # fmt: skip
         """Associate, proposing each (SOP class, transfer syntax) alone in a presentation context, at most 128."""
         context = None if target.tls is None else client_tls(target.tls)
         timeout_s = limits.dicom_request_ns / S_NS
@@ -130,7 +135,7 @@ class DicomSender:
             tune(connection)
             if context is not None and target.tls is not None:
                 connection = context.wrap_socket(connection, server_hostname=target.tls.server_name or target.host)
-            sender = cls(target, connection, limits)
+            sender = cls(target, connection, monotonic_s, limits)
             sender._associate(contexts)
         except ssl.SSLError as fault:
             connection.close()
@@ -301,9 +306,8 @@ class DicomSender:
 
     # ---- PDUs
 
-    @staticmethod
-    def _deadline(wait_ns: int) -> float:
-        return time.monotonic() + wait_ns / S_NS
+    def _deadline(self, wait_ns: int) -> float:
+        return self._monotonic_s() + wait_ns / S_NS
 
     def _read_pdu(self, deadline: float) -> tuple[int, bytes]:
         kind, length = _PDU_HEADER.unpack(header := self._read(_PDU_HEADER.size, deadline))
@@ -314,7 +318,7 @@ class DicomSender:
     def _read(self, count: int, deadline: float) -> bytes:
         data = b""
         while len(data) < count:
-            left_s = deadline - time.monotonic()
+            left_s = deadline - self._monotonic_s()
             if left_s <= 0:
                 raise TimeoutError
             self._connection.settimeout(left_s)

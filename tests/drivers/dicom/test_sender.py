@@ -52,7 +52,7 @@ class Wire:
 
 
 def sender(wire: Wire, fragment_bytes: int = 64) -> DicomSender:
-    made = DicomSender(DicomTarget("PACS", "h", 104, "ME"), wire, LIMITS)  # type: ignore[arg-type]
+    made = DicomSender(DicomTarget("PACS", "h", 104, "ME"), wire, lambda: 0.0, LIMITS)  # type: ignore[arg-type]
     made._accepted = {(COMMAND.sop_class, COMMAND.transfer_syntax): 1}
     made._fragment_bytes = fragment_bytes
     return made
