@@ -196,10 +196,14 @@ class SdcSection(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class DicomPeerSection(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """A modality or archive that may store: its AE title, and the addresses or networks it may come from."""
+    """A modality or archive that may store: its AE title, and the addresses or networks it may come from.
+
+    ``report_to``: "host:port" where it waits for reports on storage commitment.
+    """
 
     ae_title: str
     allow: tuple[str, ...]
+    report_to: str | None = None
 
 
 class DicomTlsSection(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -211,12 +215,18 @@ class DicomTlsSection(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class DicomSection(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """A DICOM storage provider: address and port, the AE title it is called by, who may store, TLS or not."""
+    """A DICOM storage provider: address and port, the AE title it is called by, who may store, TLS or not.
+
+    ``commitment_wait_s``: what is not witnessed so long after commitment was asked for is reported as failed;
+    ``report_wait_s``: how long that report is tried.
+    """
 
     listen: str
     peers: tuple[DicomPeerSection, ...]
     ae_title: str = "ORLEDGER"
     tls: DicomTlsSection | None = None
+    commitment_wait_s: int = 24 * 3_600
+    report_wait_s: int = 72 * 3_600
 
 
 class FeedSection(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

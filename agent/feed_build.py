@@ -13,6 +13,7 @@ from agent.intake import Intake
 from agent.object_intake import ObjectIntake
 from drivers.contract import Driver
 from drivers.transports.addresses import TcpConfig, UdpConfig
+from drivers.transports.commitment_service import CommitmentService
 from drivers.transports.dicom_config import DicomConfig
 from drivers.transports.links import Clock, LinkTransport
 from drivers.transports.mllp_listener import MllpListener
@@ -27,11 +28,11 @@ from ledger.errors import OurFault
 
 def build_feed(
     setup: FeedSetup, intake: Intake, now: Clock, schedule: Schedule, *, keep_raw: bool = True,
-    objects: ObjectIntake | None = None,
+    objects: ObjectIntake | None = None, commitments: CommitmentService | None = None,
 ) -> Feed:  # fmt: skip
     """The feed, not yet started. Its driver is made anew from ``setup.options`` whenever it fails."""
     new_driver = cast(Callable[[msgspec.Struct], Driver], setup.driver)  # every driver is made from its options
-    transport = _transport(setup.transport, now, objects)
+    transport = _transport(setup.transport, now, objects, commitments)
     may_record = objects.may_be_recorded if objects is not None else None
     return Feed(
         setup.name, lambda: new_driver(setup.options), transport, intake, now, schedule, keep_raw=keep_raw,
@@ -39,13 +40,15 @@ def build_feed(
     )  # fmt: skip
 
 
-def _transport(config: TransportConfig, now: Clock, objects: ObjectIntake | None) -> LinkTransport:
+def _transport(
+    config: TransportConfig, now: Clock, objects: ObjectIntake | None, commitments: CommitmentService | None
+) -> LinkTransport:  # fmt: skip
     if isinstance(config, DicomConfig):
         from drivers.transports.dicom_listener import DicomListener  # noqa: PLC0415 - half a second that few rooms need
 
         if objects is None:
             raise OurFault("feed.objects", "a DICOM feed without an object store")
-        return DicomListener(config, objects, now)
+        return DicomListener(config, objects, now, commitments=commitments)
     if isinstance(config, SerialConfig):
         return SerialPort(config, now)
     if isinstance(config, TcpConfig):

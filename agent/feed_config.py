@@ -39,8 +39,10 @@ from drivers.transports.sdc_config import SdcLinkConfig, SdcTlsFiles
 from drivers.transports.serial_port import SerialConfig, SerialLine
 from drivers.transports.tls_listener import TlsConfig
 from drivers.urls import is_url
+from ledger.limits import S_NS
 
 _LONGEST_TOPIC: Final = 128
+_LONGEST_WAIT_S: Final = 30 * 86_400
 _THIS_MACHINE: Final = frozenset(("127.0.0.1", "::1", "localhost"))
 Lookup = Callable[[str], type[Driver]]
 TransportConfig = (
@@ -184,12 +186,18 @@ def _dicom(section: DicomSection, spot: str) -> DicomConfig:
     tls = None
     if section.tls is not None:
         tls = DicomTls(Path(section.tls.certificate), Path(section.tls.key), Path(section.tls.client_ca))
-    return DicomConfig(host, port, title, peers, tls)
+    waits_ns = {}
+    for key in ("commitment_wait_s", "report_wait_s"):
+        if not 1 <= getattr(section, key) <= _LONGEST_WAIT_S:
+            raise fault(f"{spot}.{key}", f"must be 1 to {_LONGEST_WAIT_S}", "give seconds; a day has 86400")
+        waits_ns[f"{key.removesuffix('_s')}_ns"] = getattr(section, key) * S_NS
+    return DicomConfig(host, port, title, peers, tls, **waits_ns)
 
 
 def _dicom_peer(peer: DicomPeerSection, spot: str) -> DicomPeer:
     networks = at_spot(f"{spot}.allow", networks_of, peer.allow)
-    return DicomPeer(_ae_title(peer.ae_title, f"{spot}.ae_title"), networks)
+    report_to = None if peer.report_to is None else host_port(peer.report_to, f"{spot}.report_to")
+    return DicomPeer(_ae_title(peer.ae_title, f"{spot}.ae_title"), networks, report_to)
 
 
 def _ae_title(title: str, spot: str) -> str:

@@ -56,7 +56,7 @@ class _Families(Collector):
     sample: Sample
 
     def collect(self) -> Iterable[Metric]:
-        for part in (_box, _log, _durations, _peers, _refusals, _feeds, _disk_and_clock, _objects, _alerts, _drills):
+        for part in _PARTS:
             yield from part(self.sample)
 
     def describe(self) -> Iterable[Metric]:
@@ -247,6 +247,19 @@ def _objects(sample: Sample) -> Iterator[Metric]:
         yield from _counter(f"objects_{name}_total", meaning, sample.object_counts[name])
 
 
+def _commitments(sample: Sample) -> Iterator[Metric]:
+    open_ = sample.status.commitments
+    if open_ is not None:
+        counts = {"undecided": open_.undecided, "unreported": open_.unreported}
+        yield from _gauges("commitments", "Storage commitments that are open.", "state", counts)
+        meaning = "Since the oldest that is open was asked for."
+        yield from _gauge("commitments_oldest_age_seconds", meaning, open_.oldest_age_s or 0.0)
+    told = "Storage commitments whose report was acknowledged."
+    yield from _counter("commitments_acknowledged_total", told, sample.commitment_counts["acknowledged"])
+    lost = "Storage commitments whose asker was never told."
+    yield from _counter("commitments_given_up_total", lost, sample.commitment_counts["given_up"])
+
+
 def _alerts(sample: Sample) -> Iterator[Metric]:
     counts: dict[str, float | None] = dict.fromkeys(SEVERITIES, 0)
     active = GaugeMetricFamily("orledger_alert_active", "Active alerts of one id.", labels=["id", "severity"])
@@ -275,3 +288,8 @@ def _drills(sample: Sample) -> Iterator[Metric]:
         "restore_drill_failed", "1 when the peer's last restore drill failed.", "peer",
         {row.box: row.failed for row in rows},
     )  # fmt: skip
+
+
+_PARTS = (
+    _box, _log, _durations, _peers, _refusals, _feeds, _disk_and_clock, _objects, _commitments, _alerts, _drills,
+)  # fmt: skip

@@ -53,6 +53,7 @@ class Sample:
     drills: Sequence[Drilled]
     lacking: Mapping[str, Lacking]
     object_counts: Mapping[str, int]
+    commitment_counts: Mapping[str, int]
 
 
 def take_sample(node: Node) -> Sample:
@@ -87,6 +88,7 @@ def take_sample(node: Node) -> Sample:
         drills=tuple(node.drills.rows()),
         lacking=lacking(node.member),
         object_counts=_object_counts(node),
+        commitment_counts=_commitment_counts(node),
     )
 
 
@@ -114,6 +116,12 @@ def _object_counts(node: Node) -> dict[str, int]:
         "sent_bytes": keeper.exchange.counters.bytes_out,
         "swept": keeper.survey.litter,
     }
+
+
+def _commitment_counts(node: Node) -> dict[str, int]:
+    """Since the start, by the name of the family."""
+    counts = node.commitments.counts()
+    return {"acknowledged": counts.acknowledged, "given_up": counts.given_up}
 
 
 def _links(node: Node) -> dict[tuple[str, str], LinkCounters]:

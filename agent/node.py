@@ -20,6 +20,7 @@ from agent.case_desk import CaseDesk
 from agent.catching_up import CatchingUp
 from agent.clock import StallDetector, read_now, read_pair, read_quality, tick_phase_ns
 from agent.commands import handlers
+from agent.commitment_desk import CommitmentDesk
 from agent.config import Configuration
 from agent.control import ControlServer
 from agent.disk import (
@@ -40,6 +41,7 @@ from agent.feed_build import build_feed
 from agent.feed_config import feed_setups
 from agent.garbage import Garbage
 from agent.housekeeping import Housekeeping
+from agent.instances import Instances
 from agent.intake import Intake
 from agent.live_key import Live, LiveKey
 from agent.mender import Mender
@@ -60,6 +62,7 @@ from ledger.errors import ConfigurationFault, OrledgerError, OurFault
 from ledger.instant import Now
 from ledger.lacking import lacking
 from ledger.limits import LIMITS, S_NS
+from ledger.local_secret import LocalSecret
 from ledger.manifest import Manifest
 from ledger.member import Member
 from ledger.notices import Notice
@@ -127,7 +130,7 @@ class Node:
         self.housekeeping = Housekeeping(
             self.store, self.keyring, self.member, self.pump, self.alerts, configuration.store, read_now, read_quality
         )
-        self.objects, self.object_keeper = self._open_objects(folder)
+        self.objects, self.object_keeper, self.commitments = self._open_objects(folder)
         self.network = Network(self)
         self.failover = Failover(self)
         self.drills = Drills(self)
@@ -148,8 +151,8 @@ class Node:
         self._stalls = StallDetector()
         self._garbage = Garbage()
 
-    def _open_objects(self, folder: BoxFolder) -> tuple[ObjectIntake, ObjectKeeper]:
-        """What is too large for a block: its way in, and who keeps it."""
+    def _open_objects(self, folder: BoxFolder) -> tuple[ObjectIntake, ObjectKeeper, CommitmentDesk]:
+        """What is too large for a block: its way in, who keeps it, and who promises others that it is kept."""
         self._key_of_now = LiveKey(self._live_key)
         objects = ObjectIntake(
             ObjectFolder.open(folder.objects), self._key_of_now, self.housekeeping.reserve_bytes // 2
@@ -159,7 +162,14 @@ class Node:
         )
         self.recorder.objects_named = keeper.named
         self.housekeeping.on_pruned = keeper.pruned
-        return objects, keeper
+        secret = LocalSecret(self.identity.ring_key)
+        instances = Instances(self.store, self.keyring, keeper.vouching, secret, self.configuration.box.id)
+        self.recorder.labels_of = instances.labels
+        desk = CommitmentDesk(
+            self.store, secret, self.member, self.pump, self.recorder,
+            instances=instances, alerts=self.alerts, now=read_now,
+        )  # fmt: skip
+        return objects, keeper, desk
 
     def _case_desk(self, resumed: CaseChange | None) -> CaseDesk:
         """With the case that was open when the process before this one ended."""
@@ -210,7 +220,10 @@ class Node:
     async def _record(self, stop: asyncio.Event, *, control_runs: bool) -> None:
         loop = asyncio.get_running_loop()
         for setup in self._setups:
-            feed = build_feed(setup, self.intake, read_now, loop_schedule(loop), objects=self.objects)
+            feed = build_feed(
+                setup, self.intake, read_now, loop_schedule(loop), objects=self.objects,
+                commitments=self.commitments.for_feed(setup.name),
+            )  # fmt: skip
             self.feeds.append(feed)
             feed.start()
         self._tell_feeds(None if self.desk.cases.current is None else self.desk.cases.current.facts)
@@ -223,6 +236,7 @@ class Node:
             await self.network.start()
             self.housekeeping.start()
             self.object_keeper.start()
+            self.commitments.start()
             self.drills.start()
             self.page.start()
             self._garbage.settle(self.now())
@@ -293,6 +307,7 @@ class Node:
         for feed in self.feeds:
             await feed.stop()
         await self.housekeeping.stop()
+        await self.commitments.stop()
         await self.object_keeper.stop()
         if self._failure is None and self.recording:
             self._tick(time.perf_counter_ns())

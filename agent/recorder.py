@@ -14,7 +14,7 @@ from ledger.instant import Now
 from ledger.limits import LIMITS
 from ledger.member import Member
 from ledger.notices import CaseBoundary, Notice, StoredObject, StoredObjects
-from ledger.ops import MarkObject, ObjectState
+from ledger.ops import LabelObject, MarkObject, ObjectState
 from ledger.payload import CODEC_ZSTD, EncodedRecord, encode_record, payload_of
 from ledger.records import CaseChange, Gap, Keyframe, Object, Record
 from ledger.state import LEDGER_FEED, RoomState, encode_state
@@ -39,6 +39,7 @@ class Recorder:
     def __init__(self, member: Member, state: RoomState, quality: Callable[[], ClockQuality]) -> None:
         self.state = state
         self.objects_named: Callable[[Sequence[bytes]], tuple[StoredObject, ...]] = _none
+        self.labels_of: Callable[[Sequence[Object]], Sequence[LabelObject]] = _no_labels
         self._member = member
         self._quality = quality
         self._steps = StepDetector()
@@ -127,8 +128,8 @@ class Recorder:
     def _seal(
         self, now: Now, groups: Mapping[str, Sequence[EncodedRecord]], *, keyframe: bool, notices: tuple[Notice, ...]
     ) -> Block:
-        named = [record.sha256 for group in groups.values() for record, *_ in group if isinstance(record, Object)]
-        objects = self.objects_named(named) if named else ()
+        naming = [record for group in groups.values() for record, *_ in group if isinstance(record, Object)]
+        objects = self.objects_named([record.sha256 for record in naming]) if naming else ()
         if objects:
             notices = (*notices, StoredObjects(objects))
         opened = self._opened or now
@@ -146,6 +147,8 @@ class Recorder:
         )
         for each in objects:  # in the transaction of the block: nobody has to ask whether the file is there
             self._member.out.persist(MarkObject(block.log, block.seq, each.sha256, ObjectState.HELD))
+        for label in self.labels_of(naming) if objects else ():
+            self._member.out.persist(label)
         self._opened = now
         self._closings.append(now.mono_ns)
         self._idle_due_ns = now.mono_ns + LIMITS.idle_block_ns
@@ -154,4 +157,9 @@ class Recorder:
 
 def _none(_names: Sequence[bytes]) -> tuple[StoredObject, ...]:
     """No objects are taken in."""
+    return ()
+
+
+def _no_labels(_records: Sequence[Object]) -> Sequence[LabelObject]:
+    """Nobody looks for objects by what is in them."""
     return ()

@@ -116,6 +116,16 @@ class Objects(msgspec.Struct, frozen=True, kw_only=True):
     own: dict[str, int]
 
 
+class Commitments(msgspec.Struct, frozen=True, kw_only=True):
+    """Storage commitments (DICOM) that are open: ``undecided`` wait until the group holds their instances,
+    ``unreported`` until their asker was told. ``oldest_age_s``: since the oldest was asked for, None without any.
+    """
+
+    undecided: int
+    unreported: int
+    oldest_age_s: float | None
+
+
 class Drill(msgspec.Struct, frozen=True):
     """Restore drills of one peer: the last success (UTC, None for never) and its age, and ``good`` or what went wrong
     the last time (empty: none yet). ``took_ms``: how long the last success took.
@@ -156,6 +166,7 @@ class StatusDocument(msgspec.Struct, frozen=True, kw_only=True):
     clock: Clock
     drills: tuple[Drill, ...] = ()
     objects: Objects | None = None
+    commitments: Commitments | None = None
     catching_up: tuple[CatchingUp, ...] = ()
 
 

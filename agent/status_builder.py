@@ -9,7 +9,21 @@ from typing import TYPE_CHECKING, Literal
 
 from agent.clock import read_quality
 from agent.disk_health import wear_percent
-from agent.status import Alert, Case, CatchingUp, Clock, Disk, Drill, Feed, Log, Objects, Peer, StatusDocument, judged
+from agent.status import (
+    Alert,
+    Case,
+    CatchingUp,
+    Clock,
+    Commitments,
+    Disk,
+    Drill,
+    Feed,
+    Log,
+    Objects,
+    Peer,
+    StatusDocument,
+    judged,
+)
 from ledger.block import ClockState
 from ledger.limits import S_NS
 from ledger.quorum import Level
@@ -62,6 +76,7 @@ def build_status(node: Node) -> StatusDocument:
         clock=_clock(),
         drills=tuple(_drills(node, utc_ns)),
         objects=_objects(node),
+        commitments=_commitments(node, utc_ns),
         catching_up=tuple(
             CatchingUp(box, behind.lacking.headers, behind.lacking.payloads, behind.left_s)
             for box, behind in node.catching_up.boxes().items()
@@ -156,6 +171,12 @@ def _objects(node: Node) -> Objects | None:
         wanted_bytes=totals.wanted[1],
         own={_LEVELS[level]: count for level, count in survey.own_levels.items()},
     )
+
+
+def _commitments(node: Node, utc_ns: int) -> Commitments:
+    counts = node.commitments.counts()
+    oldest_s = None if counts.oldest_ns is None else max(0.0, (utc_ns - counts.oldest_ns) / S_NS)
+    return Commitments(undecided=counts.undecided, unreported=counts.unreported, oldest_age_s=oldest_s)
 
 
 def _drills(node: Node, utc_ns: int) -> list[Drill]:

@@ -130,6 +130,15 @@ class Limits:
     dicom_stored_ns: int = 120 * S_NS
     dicom_send_tries: int = 3
     dicom_send_retry_ns: int = 1 * S_NS
+    commitments: int = 1_024
+    commitment_instances: int = 8_192
+    commitments_instances: int = 65_536
+    commitment_look_ns: int = 1 * S_NS
+    commitment_instances_looked_up: int = 2_048
+    commitment_reports: int = 2
+    commitment_retry_min_ns: int = 5 * S_NS
+    commitment_retry_max_ns: int = 600 * S_NS
+    commitment_patience_ns: int = 600 * S_NS
     # objects (docs/objects.md)
     object_bytes: int = 64 << 30
     object_notice_entries: int = 128

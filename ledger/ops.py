@@ -183,7 +183,24 @@ class PutHolding:
     value: bytes
 
 
+@dataclass(frozen=True, slots=True)
+class LabelObject:
+    """An object that a block names can be found by ``label`` (a keyed hash) until it goes; ``value`` is opaque here."""
+
+    sha256: bytes
+    label: bytes
+    value: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class PutPending:
+    """What this box promised somebody outside and has not done yet (sealed, opaque here); None: it is done."""
+
+    key: bytes
+    value: bytes | None
+
+
 Op = (
     OpenLog | AppendBlock | FillPayload | ReplaceBlock | PrunePayloads | DropBlocks | PutDerived | PutPromise | PutSelf
-    | PutManifest | PutCase | PutTomb | PutProof | MarkObject | PutHolding
+    | PutManifest | PutCase | PutTomb | PutProof | MarkObject | PutHolding | LabelObject | PutPending
 )  # fmt: skip

@@ -6,7 +6,20 @@ from collections.abc import Sequence
 from datetime import UTC, datetime
 from itertools import zip_longest
 
-from agent.status import Alert, Case, CatchingUp, Clock, Disk, Drill, Feed, Log, Objects, Peer, StatusDocument
+from agent.status import (
+    Alert,
+    Case,
+    CatchingUp,
+    Clock,
+    Commitments,
+    Disk,
+    Drill,
+    Feed,
+    Log,
+    Objects,
+    Peer,
+    StatusDocument,
+)
 
 Line = list[tuple[str, str]]
 """Spans of text, each with a rich style ("" for none)."""
@@ -115,6 +128,8 @@ def _peers(status: StatusDocument) -> list[Line]:
     beside = [_disk(status.disk), f"clock {status.clock.state} {_error(status.clock)}"]
     if status.objects is not None and (status.objects.held or status.objects.wanted):
         beside.append(_objects(status.objects))
+    if status.commitments is not None and status.commitments.oldest_age_s is not None:
+        beside.append(_commitments(status.commitments))
     if status.drills:
         beside.append(_drills(status.drills))
     if not _needing(status.alerts):
@@ -144,6 +159,12 @@ def _objects(objects: Objects) -> str:
         text += f", {objects.wanted:,} to come, {_size(objects.wanted_bytes)}"
     alone = objects.own.get("local", 0)
     return text + (f"; {alone:,} of this room's here only" if alone else "")
+
+
+def _commitments(open_: Commitments) -> str:
+    waits = {"for the group": open_.undecided, "to be reported": open_.unreported}
+    text = ", ".join(f"{count:,} {what}" for what, count in waits.items() if count)
+    return f"commitments {text}; oldest {duration(open_.oldest_age_s or 0.0)}"
 
 
 def _size(count: int) -> str:

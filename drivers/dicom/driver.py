@@ -1,13 +1,15 @@
 """The driver ``dicom``: what modalities store becomes objects; success is said only for what is durable.
 
 The transport has the object durable before its message comes here; the record that names it is emitted here, and the
-answer waits for that record's block.
+answer waits for that record's block. Of storage commitment the same: the request is durable before it comes here, and
+whoever keeps it tells when there is something to report.
 """
 
 from __future__ import annotations
 
 import re
 from collections import OrderedDict, deque
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -16,11 +18,13 @@ import msgspec
 from drivers.contract import Message, Now, Outbox, Sendable, Spec, Ticket, Transport
 from drivers.dicom.waveform import WAVEFORMS, Unreadable, waves
 from ledger.limits import LIMITS
-from ledger.records import Gap, LinkId
+from ledger.records import Event, Gap, LinkId
 
 _SUCCESS = "0000"
 _OUT_OF_RESOURCES = "A700"
 _NOT_AN_OBJECT = "C000"
+_PROCESSING_FAILURE = "0110"
+_COMMITMENT = "MDCX_DICOM_STORAGE_COMMITMENT"
 
 
 class DicomOptions(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -29,7 +33,7 @@ class DicomOptions(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_o
 
 @dataclass(frozen=True, slots=True)
 class _Promise:
-    """A success that waits for ``ticket`` to be durable."""
+    """A success that waits for ``ticket`` to be durable. ``instance`` is empty where it is not of a C-STORE."""
 
     ticket: Ticket
     link: LinkId
@@ -38,7 +42,7 @@ class _Promise:
 
 
 class Dicom(Outbox):
-    """Storage and verification service class provider (PS3.4 B and A)."""
+    """Storage, storage commitment and verification service class provider (PS3.4 B, J and A)."""
 
     spec: ClassVar[Spec[DicomOptions]] = Spec(
         name="dicom",
@@ -50,11 +54,20 @@ class Dicom(Outbox):
                 re.compile(rb"C-STORE-RSP \d{1,20} [0-9A-F]{4}( discard)?"),
                 "the status of one instance received (DICOM C-STORE-RSP)",
             ),
+            Sendable(
+                re.compile(rb"N-ACTION-RSP \d{1,20} [0-9A-F]{4}"),
+                "whether a request for storage commitment is taken (DICOM N-ACTION-RSP)",
+            ),
+            Sendable(
+                re.compile(rb"N-EVENT-REPORT \d{1,20} [12] [0-9.]{1,64}"),
+                "to who asked for storage commitment: which instances the group holds, and which not (DICOM"
+                " N-EVENT-REPORT)",
+            ),
         ),
         silence_s=0.0,
         keeps_raw=True,
-        records=frozenset({"object", "wave", "gap"}),
-        source="DICOM PS3.4 annexes A, B; PS3.7; PS3.8; PS3.10",
+        records=frozenset({"object", "wave", "gap", "event"}),
+        source="DICOM PS3.4 annexes A, B, J; PS3.7; PS3.8; PS3.10",
         longest_frame_bytes=1,
     )
 
@@ -81,6 +94,14 @@ class Dicom(Outbox):
             self._store(link, data, now)
         elif data.kind == "C-STORE-ABANDONED":
             self._abandoned(data, now)
+        elif data.kind == "N-ACTION":
+            self._asked(link, data.meta, now)
+        elif data.kind == "COMMITMENT-DECIDED":
+            meta = data.meta
+            told = f"N-EVENT-REPORT {meta.get('id', '0')} {meta.get('event_type')} {meta.get('transaction')}"
+            self.send(link, told.encode())
+        elif data.kind == "N-EVENT-REPORT-RSP":
+            self._reported(data.meta, now)
         else:
             self.close(link, "a message of a kind that this driver does not know")
 
@@ -92,8 +113,12 @@ class Dicom(Outbox):
                 kept.append(promise)
                 continue
             self._stored.pop(promise.instance, None)
-            if promise.link in self._links:
+            if promise.link not in self._links:
+                continue
+            if promise.instance:
                 self._answer(promise.link, promise.request, _OUT_OF_RESOURCES)
+            else:
+                self.send(promise.link, f"N-ACTION-RSP {promise.request} {_PROCESSING_FAILURE}".encode())
         self._promises = kept
 
     def _store(self, link: LinkId, message: Message, now: Now) -> None:
@@ -130,6 +155,37 @@ class Dicom(Outbox):
 
     def _answer(self, link: LinkId, request: str, status: str, after: Ticket | None = None) -> None:
         self.send(link, f"C-STORE-RSP {request} {status}".encode(), after)
+
+    def _asked(self, link: LinkId, meta: Mapping[str, str], now: Now) -> None:
+        """Storage commitment is asked for, and taken or not; taken only once it is recorded here too."""
+        request, status = meta.get("id", "0"), meta.get("status", _PROCESSING_FAILURE)
+        taken = status == _SUCCESS
+        what = "asked for" if taken else f"refused, status {status}: {meta.get('comment', '')}"
+        ticket = self._event(meta, now, f"storage commitment {what}; {meta.get('instances', '0')} instances")
+        if taken:
+            self._promises.append(_Promise(ticket, link, request, ""))
+        self.send(link, f"N-ACTION-RSP {request} {status}".encode(), ticket if taken else None)
+
+    def _reported(self, meta: Mapping[str, str], now: Now) -> None:
+        counts = f"{meta.get('committed', '0')} instances committed, {meta.get('failed', '0')} failed"
+        status = meta.get("status", "")
+        answer = "acknowledged" if status == _SUCCESS else f"not acknowledged, {status}"
+        self._event(meta, now, f"storage commitment reported, {answer}; {counts}")
+
+    def _event(self, meta: Mapping[str, str], now: Now, text: str) -> Ticket:
+        transaction = meta.get("transaction", "")
+        return self.emit(
+            Event(
+                at_ns=now.utc_ns,
+                kind="marker",
+                alarm_id=f"storage commitment {transaction}",
+                phase="once",
+                priority="none",
+                code=_COMMITMENT,
+                source=meta.get("asker", ""),
+                text=text,
+            )
+        )
 
     def _abandoned(self, message: Message, now: Now) -> None:
         length = message.meta.get("bytes", "")

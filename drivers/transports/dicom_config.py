@@ -8,14 +8,18 @@ from pathlib import Path
 
 from drivers.transports.addresses import Network, is_within
 from ledger.errors import ConfigurationFault
+from ledger.limits import S_NS
 
 
 @dataclass(frozen=True, slots=True)
 class DicomPeer:
-    """A modality or archive that may connect: its AE title, and the addresses it may come from."""
+    """A modality or archive that may connect: its AE title, and the addresses it may come from. ``report_to``: host
+    and port where it waits for reports on storage commitment; None: only on associations that it opens.
+    """
 
     ae_title: str
     networks: tuple[Network, ...]
+    report_to: tuple[str, int] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,13 +33,23 @@ class DicomTls:
 
 @dataclass(frozen=True, slots=True)
 class DicomConfig:
-    """Where to listen under which AE title; nobody may connect when ``peers`` is empty."""
+    """Where to listen under which AE title; nobody may connect when ``peers`` is empty. ``commitment_wait_ns``: what is
+    not witnessed so long after commitment was asked for is reported as failed; ``report_wait_ns``: how long a report is
+    tried.
+    """
 
     host: str
     port: int
     ae_title: str
     peers: tuple[DicomPeer, ...]
     tls: DicomTls | None = None
+    commitment_wait_ns: int = 24 * 3_600 * S_NS
+    report_wait_ns: int = 72 * 3_600 * S_NS
+
+    def report_to(self, ae_title: str) -> tuple[str, int] | None:
+        """Where the peer of this AE title waits for reports, if it is known."""
+        known = (peer.report_to for peer in self.peers if peer.ae_title == ae_title)
+        return next((address for address in known if address is not None), None)
 
     def admits_address(self, host: str) -> bool:
         """Whether any peer may come from this numeric address."""
@@ -48,7 +62,17 @@ class DicomConfig:
 
 def server_tls(tls: DicomTls) -> ssl.SSLContext:
     """TLS 1.2 or newer, a client certificate demanded (PS3.15 B.9, BCP 195). Raises ConfigurationFault."""
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    return _with_files(ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER), tls)
+
+
+def client_tls(tls: DicomTls) -> ssl.SSLContext:
+    """The same where this box connects. The certificate alone says who answers: modalities have no names in a DNS."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    context.check_hostname = False
+    return _with_files(context, tls)
+
+
+def _with_files(context: ssl.SSLContext, tls: DicomTls) -> ssl.SSLContext:
     context.minimum_version = ssl.TLSVersion.TLSv1_2
     context.verify_mode = ssl.CERT_REQUIRED
     try:

@@ -11,21 +11,25 @@ import functools
 import itertools
 import logging
 import threading
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from concurrent.futures import CancelledError, Future
 from concurrent.futures import TimeoutError as NoAnswer
-from dataclasses import dataclass, field
 from typing import Any, Final
 
 from pynetdicom import AE, evt
 from pynetdicom.association import Association
+from pynetdicom.events import EventHandlerType
 from pynetdicom.presentation import build_context
 from pynetdicom.sop_class import Verification  # type: ignore[attr-defined]
 
 from drivers.contract import Message, Now
 from drivers.dicom.waveform import WAVEFORMS
+from drivers.transports.commitment_service import CommitmentService
+from drivers.transports.dicom_association import Opened
+from drivers.transports.dicom_commitments import Commitments
 from drivers.transports.dicom_config import DicomConfig, server_tls
 from drivers.transports.dicom_data_set import DataSet, Received
+from drivers.transports.dicom_reports import Caller
 from drivers.transports.dicom_wire import BoundedSocket, RecorderServer, StoreCommand, StreamingDimse, data_set_of
 from drivers.transports.links import Backoff, Clock, LinkEvents
 from drivers.transports.object_sink import ObjectSink
@@ -44,24 +48,16 @@ _STATUS_OF: Final = {
 }  # fmt: skip
 
 
-@dataclass(slots=True)
-class _Open:
-    """An association: what the driver knows as a link, and the request that waits for its answer."""
-
-    association: Association
-    peer: str
-    link: LinkId
-    waiting: dict[str, Future[bytes]] = field(default_factory=dict)
-
-
 class DicomListener:
-    """The ``LinkTransport`` for DICOM senders. ``send`` takes ``C-STORE-RSP <id> <status> [discard]``."""
+    """The ``LinkTransport`` for DICOM senders. ``send`` takes ``C-STORE-RSP <id> <status> [discard]``,
+    ``N-ACTION-RSP <id> <status>`` and ``N-EVENT-REPORT <id> <event type> <transaction>``.
+    """
 
     listens = True
 
     def __init__(
         self, config: DicomConfig, sink: ObjectSink, now: Clock, links: Iterator[int] | None = None,
-        limits: Limits = LIMITS,
+        limits: Limits = LIMITS, commitments: CommitmentService | None = None,
     ) -> None:  # fmt: skip
         self.config = config
         self._sink = sink
@@ -73,11 +69,15 @@ class DicomListener:
         self._loop: asyncio.AbstractEventLoop | None = None
         self._task: asyncio.Task[None] | None = None
         self._server: RecorderServer | None = None
-        self._open: dict[LinkId, _Open] = {}
-        self._of: dict[Association, _Open] = {}
+        self._open: dict[LinkId, Opened] = {}
+        self._of: dict[Association, Opened] = {}
         self._requests = itertools.count(1)
         self._may_read = threading.Event()
         self._may_read.set()
+        self._commitments: Commitments | None = None
+        if commitments is not None:
+            caller = Caller(config, self._new_dimse, self._life(), limits)
+            self._commitments = Commitments(commitments, config, self, caller, self._requests, limits)
 
     # ---- LinkTransport, on the loop
 
@@ -96,6 +96,8 @@ class DicomListener:
         self._events = events
         self._loop = asyncio.get_running_loop()
         self._task = self._loop.create_task(self._bind(), name="dicom-listen")
+        if self._commitments is not None:
+            self._commitments.start()
 
     async def stop(self) -> None:
         """Stop listening and abort every association."""
@@ -104,6 +106,8 @@ class DicomListener:
             self._task.cancel()
             await asyncio.wait([self._task])
         self._may_read.set()
+        if self._commitments is not None:
+            self._commitments.stop()
         for opened in list(self._open.values()):
             self._end(opened)
         if self._server is not None:
@@ -111,7 +115,7 @@ class DicomListener:
             self._server = None
 
     def send(self, link: LinkId, data: bytes) -> bool:
-        """Answer the request that the driver was given."""
+        """Answer the request that the driver was given, or let the report leave that it was told of."""
         opened = self._open.get(link)
         if opened is None:
             return False
@@ -136,9 +140,8 @@ class DicomListener:
         else:
             self._may_read.clear()
 
-    def _end(self, opened: _Open) -> None:
-        for answer in opened.waiting.values():
-            answer.cancel()
+    def _end(self, opened: Opened) -> None:
+        opened.forget()
         threading.Thread(target=opened.association.abort, name="dicom-abort", daemon=True).start()
 
     async def _bind(self) -> None:
@@ -158,7 +161,10 @@ class DicomListener:
                 return
 
     def _listen(self) -> RecorderServer:
-        limits = self._limits
+        limits, contexts, handlers = self._limits, [build_context(Verification)], self._life()
+        if self._commitments is not None:
+            contexts.append(self._commitments.context)
+            handlers += self._commitments.handlers
         ae = AE(self.config.ae_title)
         ae.maximum_associations = limits.dicom_associations
         ae.maximum_pdu_size = limits.dicom_pdu_bytes
@@ -167,21 +173,40 @@ class DicomListener:
         ae.dimse_timeout = limits.dicom_answer_ns / S_NS
         ae.require_called_aet = True
         return RecorderServer(
-            ae, (self.config.host, self.config.port), self.config.ae_title, [build_context(Verification)],
+            ae, (self.config.host, self.config.port), self.config.ae_title, contexts,
             [
                 (evt.EVT_REQUESTED, self._on_requested), (evt.EVT_REJECTED, self._on_rejected),
-                (evt.EVT_ESTABLISHED, self._on_established), (evt.EVT_C_STORE, self._on_store),
-                (evt.EVT_RELEASED, self._on_end, ["released"]), (evt.EVT_ABORTED, self._on_end, ["aborted"]),
-                (evt.EVT_CONN_CLOSE, self._on_end, ["the connection closed"]),
+                (evt.EVT_C_STORE, self._on_store), *handlers,
             ],
-            admit=self._admits, tls=self._tls, refused=self._tell_refused,
-            new_dimse=lambda association: StreamingDimse(association, self._begin, limits.dicom_message_bytes),
+            admit=self._admits, tls=self._tls, refused=self._tell_refused, new_dimse=self._new_dimse,
             handshake_s=limits.dicom_request_ns / S_NS, connections=limits.dicom_connections,
         )  # fmt: skip
 
+    def _life(self) -> list[EventHandlerType]:
+        """What tells of an association's beginning and end."""
+        return [
+            (evt.EVT_ESTABLISHED, self._on_established), (evt.EVT_RELEASED, self._on_end, ["released"]),
+            (evt.EVT_ABORTED, self._on_end, ["aborted"]),
+            (evt.EVT_CONN_CLOSE, self._on_end, ["the connection closed"]),
+        ]  # fmt: skip
+
+    def _new_dimse(self, association: Association) -> StreamingDimse:
+        return StreamingDimse(association, self._begin, self._limits.dicom_message_bytes)
+
+    # ---- Associations, for storage commitment
+
+    def of(self, association: Association) -> Opened | None:
+        """On any thread; None once it ended."""
+        return self._of.get(association)
+
+    def known(self) -> Collection[Opened]:
+        """Those that the driver knows, the newest last; on the loop."""
+        return self._open.values()
+
     # ---- on the library's threads
 
-    def _on_loop(self, call: Any, *arguments: object) -> None:
+    def on_loop(self, call: Any, *arguments: object) -> None:
+        """Call this on the loop; on any thread."""
         loop = self._loop
         if loop is not None and not loop.is_closed():
             loop.call_soon_threadsafe(call, *arguments)
@@ -193,7 +218,7 @@ class DicomListener:
         return False
 
     def _tell_refused(self, host: str, reason: str) -> None:
-        self._on_loop(self._refused, host, reason)
+        self.on_loop(self._refused, host, reason)
 
     def _on_requested(self, event: evt.Event) -> None:
         requestor = event.assoc.requestor
@@ -213,11 +238,11 @@ class DicomListener:
         self._tell_refused(str(requestor.address), why)
 
     def _on_established(self, event: evt.Event) -> None:
-        requestor = event.assoc.requestor
-        peer = f"{requestor.ae_title}@{requestor.address}:{requestor.port}"
-        opened = _Open(event.assoc, peer, LinkId(next(self._links)))
+        other = event.assoc.requestor if event.assoc.is_acceptor else event.assoc.acceptor
+        peer = f"{other.ae_title}@{other.address}:{other.port}"
+        opened = Opened(event.assoc, peer, LinkId(next(self._links)))
         self._of[event.assoc] = opened
-        self._on_loop(self._up, opened)
+        self.on_loop(self._up, opened)
 
     def _on_end(self, event: evt.Event, how: str) -> None:
         dimse, wire = event.assoc.dimse, event.assoc.dul.socket
@@ -227,7 +252,7 @@ class DicomListener:
             dimse.abandon(reason)  # while it is still known whose it was
         opened = self._of.pop(event.assoc, None)
         if opened is not None:
-            self._on_loop(self._down, opened, reason)
+            self.on_loop(self._down, opened, reason)
 
     def _begin(self, association: Association, command: StoreCommand) -> DataSet:
         limits = self._limits
@@ -243,7 +268,7 @@ class DicomListener:
         opened = self._of.get(association)
         if opened is not None:
             meta = {**data_set.command.meta(), "reason": reason, "bytes": str(data_set.length)}
-            self._on_loop(self._deliver, opened, Message("C-STORE-ABANDONED", meta))
+            self.on_loop(self.deliver, opened, Message("C-STORE-ABANDONED", meta))
 
     def _on_store(self, event: evt.Event) -> int:
         opened, data_set = self._of.get(event.assoc), data_set_of(event.request)
@@ -255,7 +280,7 @@ class DicomListener:
             data_set.abandon(fault.text)
             return _STATUS_OF.get(fault.id, CANNOT_UNDERSTAND)
         number, answer = str(next(self._requests)), Future[bytes]()
-        self._on_loop(self._deliver_object, opened, number, data_set, received, answer)
+        self.on_loop(self._deliver_object, opened, number, data_set, received, answer)
         try:
             _, _, status, *rest = answer.result(self._limits.dicom_answer_ns / S_NS).decode().split(" ")
         except (NoAnswer, CancelledError):
@@ -271,23 +296,27 @@ class DicomListener:
         if self._events is not None:
             self._events.on_refused(peer, reason, self._now())
 
-    def _up(self, opened: _Open) -> None:
+    def _up(self, opened: Opened) -> None:
         if self._events is not None:
             self._open[opened.link] = opened
             self._events.on_up(opened.link, opened.peer, self._now())
+            if self._commitments is not None:
+                self._commitments.up(opened)
 
-    def _down(self, opened: _Open, reason: str) -> None:
-        for answer in opened.waiting.values():
-            answer.cancel()
+    def _down(self, opened: Opened, reason: str) -> None:
+        opened.forget()
+        if self._commitments is not None:
+            self._commitments.begin(opened)
         if self._open.pop(opened.link, None) is not None and self._events is not None:
             self._events.on_down(opened.link, reason, self._now())
 
-    def _deliver(self, opened: _Open, message: Message) -> None:
+    def deliver(self, opened: Opened, message: Message) -> None:
+        """To the driver, as long as it knows the association; on the loop."""
         if self._events is not None and opened.link in self._open:
             self._events.on_message(opened.link, message, self._now())
 
     def _deliver_object(
-        self, opened: _Open, number: str, data_set: DataSet, received: Received, answer: Future[bytes]
+        self, opened: Opened, number: str, data_set: DataSet, received: Received, answer: Future[bytes]
     ) -> None:
         if self._events is None or opened.link not in self._open:
             answer.set_result(f"C-STORE-RSP {number} {OUT_OF_RESOURCES:X} discard".encode())
@@ -295,7 +324,7 @@ class DicomListener:
         opened.waiting[number] = answer
         at: Now = self._now()
         meta = {
-            **data_set.command.meta(), **received.identifiers, "ae_title": opened.peer.partition("@")[0],
+            **data_set.command.meta(), **received.identifiers, "ae_title": opened.title,
             "data_set_sha256": received.data_set_sha256.hex(), "data_set_bytes": str(received.data_set_bytes),
         }  # fmt: skip
         stored = Object(

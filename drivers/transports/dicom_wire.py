@@ -4,8 +4,9 @@ pynetdicom keeps a data set in memory or, received in pieces, in a plain tempora
 its peer names; it collects garbage of the whole process every half minute; and one caller's TLS handshake holds up
 all the others. This module replaces those four things, and ends an association that confuses the library. What it
 reaches into is named here, once:
-``DIMSEServiceProvider.receive_primitive``, its ``message`` and ``msg_queue``, ``DIMSEMessage._data_set_file`` (what
-pynetdicom itself writes to when it receives in pieces), ``RequestHandler._create_association``,
+``DIMSEServiceProvider.receive_primitive`` and ``send_msg``, its ``message`` and ``msg_queue``,
+``DIMSEMessage._data_set_file`` (what pynetdicom itself writes to when it receives in pieces),
+``RequestHandler._create_association``, ``AE._create_socket``, ``AssociationSocket.connect`` (``dicom_reports``),
 ``AssociationSocket.recv`` and ``ready``, the DUL's queues and ``_run_loop_delay``, ``StateMachine.do_action`` and
 ``socketserver``'s hooks.
 """
@@ -20,6 +21,8 @@ import socket
 import ssl
 import threading
 from collections.abc import Callable
+from concurrent.futures import CancelledError, Future
+from concurrent.futures import TimeoutError as NoAnswer
 from dataclasses import dataclass
 from typing import Any, Final, Protocol, Self, cast
 
@@ -28,6 +31,7 @@ from pynetdicom import AE, _config
 from pynetdicom.association import Association
 from pynetdicom.dimse import DIMSEServiceProvider
 from pynetdicom.dimse_messages import C_STORE_RQ
+from pynetdicom.dimse_primitives import N_EVENT_REPORT
 from pynetdicom.events import EventHandlerType
 from pynetdicom.fsm import StateMachine
 from pynetdicom.pdu_primitives import P_DATA
@@ -101,7 +105,11 @@ class _Piecewise:
 
 
 class StreamingDimse(DIMSEServiceProvider):
-    """Hands data sets of C-STORE on as they come; every other message is bounded by ``message_bytes``."""
+    """Hands data sets of C-STORE on as they come; every other message is bounded by ``message_bytes``.
+
+    The library lets nothing else happen on an association while it waits for an answer to a request of its own, and
+    aborts it when the peer asks for something meanwhile. ``ask`` waits beside all that.
+    """
 
     def __init__(self, association: Association, open_data_set: OpenDataSet, message_bytes: int) -> None:
         super().__init__(association)
@@ -111,7 +119,30 @@ class StreamingDimse(DIMSEServiceProvider):
         self._incoming: IncomingDataSet | None = None
         self._opened: list[IncomingDataSet] = []
         self._ended = False
+        self._sending = threading.Lock()  # fragments of two messages must not alternate
+        self._asked: dict[int, Future[int]] = {}
         self.fault = ""
+
+    def send_msg(self, primitive: Any, context_id: int) -> None:
+        """As in the base class, but one message at a time: more than one thread may have something to say."""
+        with self._sending:
+            super().send_msg(primitive, context_id)
+
+    def ask(self, request: N_EVENT_REPORT, context_id: int, answer_s: float) -> int:
+        """The status with which the peer answers. Blocks. Raises DeviceFault when it does not answer."""
+        number = cast(int, request.MessageID)
+        answer = self._asked[number] = Future[int]()
+        try:
+            if self._ended:
+                raise DeviceFault("dicom.report", "the association ended")
+            self.send_msg(request, context_id)
+            return answer.result(answer_s)
+        except NoAnswer:
+            raise DeviceFault("dicom.report", f"no answer to a report within {answer_s:g} s") from None
+        except CancelledError:
+            raise DeviceFault("dicom.report", "the association ended before a report was answered") from None
+        finally:
+            self._asked.pop(number, None)
 
     def receive_primitive(self, primitive: P_DATA) -> None:
         """More of a message. One that cannot be borne ends the association by A-ABORT, as an invalid PDU would."""
@@ -160,17 +191,29 @@ class StreamingDimse(DIMSEServiceProvider):
     def get_msg(self, block: bool = False) -> Any:
         """The next message; where the library would ask again and again, a short wait for it."""
         if block or not self.dul.to_user_queue.empty():
-            return super().get_msg(block)
+            return self._or_answer(super().get_msg(block))
         try:
-            return self.msg_queue.get(timeout=_IDLE_S)
+            return self._or_answer(self.msg_queue.get(timeout=_IDLE_S))
         except queue.Empty:
             return None, None
+
+    def _or_answer(self, item: Any) -> Any:
+        """An answer is for who asked, not for the library."""
+        _, message = item
+        if not isinstance(message, N_EVENT_REPORT) or not message.is_valid_response:
+            return item
+        answer = self._asked.pop(cast(int, message.MessageIDBeingRespondedTo), None)
+        if answer is not None and not answer.done():
+            answer.set_result(cast(int, message.Status))
+        return None, None
 
     def abandon(self, reason: str) -> None:
         """The association is gone: what was coming will not come whole, and what waits will not be served."""
         self._ended = True
         for each in self._opened:
             each.abandon(reason)
+        for answer in list(self._asked.values()):
+            answer.cancel()
 
 
 def data_set_of(request: Any) -> IncomingDataSet | None:

@@ -16,6 +16,7 @@ from ledger.ops import (
     DropBlocks,
     FillPayload,
     KeyframeRow,
+    LabelObject,
     MarkObject,
     Op,
     OpenLog,
@@ -24,6 +25,7 @@ from ledger.ops import (
     PutDerived,
     PutHolding,
     PutManifest,
+    PutPending,
     PutPromise,
     PutProof,
     PutSelf,
@@ -88,11 +90,17 @@ class Batch:
                 self._objects.mark(self._lid(log), seq, sha256, state)
             case PutHolding(sha256, box, value):
                 self._objects.holding(sha256, box, value)
+            case LabelObject(sha256, label, value):
+                self._objects.label(sha256, label, value)
             case _:
                 self._put_fact(op)
 
-    def _put_fact(self, op: PutPromise | PutSelf | PutManifest | PutCase | PutTomb | PutProof) -> None:
+    def _put_fact(self, op: PutPromise | PutSelf | PutManifest | PutCase | PutTomb | PutProof | PutPending) -> None:
         match op:
+            case PutPending(key, None):
+                self._delete(Table.PENDING, key)
+            case PutPending(key, bytes(value)):
+                self._put(Table.PENDING, key, value)
             case PutPromise(box, value):
                 self._put(Table.PROMISE, box.encode(), value)
             case PutSelf(name, value):

@@ -2,6 +2,8 @@
 
 ``obj`` follows from the blocks' notices and is written with them, whoever brings the block. It says HELD only when the
 file is durable. An object is known by the block that names it and not by its name alone: a box could name another's.
+
+A label finds an object by what only its content says of it, and goes with it.
 """
 
 from __future__ import annotations
@@ -26,6 +28,7 @@ from ledger.store.rows import MOST_SEQ, Table, corrupt, frame_row, lid_key, lid_
 
 _PLACE = struct.Struct(">IQ")
 _NAME_BYTES = 32
+_LABEL_BYTES = 32
 _ROW_BYTES = 256
 
 
@@ -110,11 +113,19 @@ class ObjectRows:
             self._put(Table.OBJECTS_WANTED, key, b"")
         else:
             self._txn.delete(key, db=self._tables[Table.OBJECTS_WANTED])
+        if state is ObjectState.GONE and all(each is ObjectState.GONE for each in self._states(sha256)):
+            self._forget_labels(sha256)
 
     def holding(self, sha256: bytes, box: str, value: bytes) -> None:
         """A box's word, as long as a block names the object."""
         if self._is_named(sha256):
             self._put(Table.OBJECT_HOLDINGS, holding_key(sha256, box), value)
+
+    def label(self, sha256: bytes, label: bytes, value: bytes) -> None:
+        """The object is found by this too, as long as a block names it and it has not gone."""
+        if len(label) == _LABEL_BYTES and any(state is not ObjectState.GONE for state in self._states(sha256)):
+            self._put(Table.OBJECT_LABELS, label + sha256, value)
+            self._put(Table.LABELS_OF_OBJECT, sha256 + label, b"")
 
     def expire(self, lid: int, first: int, end: int) -> None:
         """The payloads of these blocks went, and with them what they name."""
@@ -129,6 +140,7 @@ class ObjectRows:
             self._txn.delete(name_key(sha256, lid, seq), db=self._tables[Table.OBJECT_NAMES])
             if not self._is_named(sha256):
                 self._forget_holdings(sha256)
+                self._forget_labels(sha256)
 
     def _is_named(self, sha256: bytes) -> bool:
         with self._txn.cursor(db=self._tables[Table.OBJECT_NAMES]) as cursor:
@@ -138,6 +150,24 @@ class ObjectRows:
         with self._txn.cursor(db=self._tables[Table.OBJECT_HOLDINGS]) as cursor:
             while cursor.set_range(sha256) and cursor.key().startswith(sha256):
                 cursor.delete()
+
+    def _forget_labels(self, sha256: bytes) -> None:
+        with self._txn.cursor(db=self._tables[Table.LABELS_OF_OBJECT]) as cursor:
+            while cursor.set_range(sha256) and cursor.key().startswith(sha256):
+                label = cursor.key()[_NAME_BYTES:]
+                cursor.delete()
+                self._txn.delete(label + sha256, db=self._tables[Table.OBJECT_LABELS])
+
+    def _states(self, sha256: bytes) -> Iterator[ObjectState]:
+        """Of every block's naming of it."""
+        with self._txn.cursor(db=self._tables[Table.OBJECT_NAMES]) as cursor:
+            more = cursor.set_range(sha256)
+            while more and cursor.key().startswith(sha256):
+                key = cursor.key()[_NAME_BYTES:] + sha256
+                row = self._txn.get(key, db=self._tables[Table.OBJECTS])
+                if row is not None:
+                    yield _open_row(key, row)[3]
+                more = cursor.next()
 
     def _between(self, lid: int, first: int, end: int) -> Iterator[tuple[int, bytes]]:
         with self._txn.cursor(db=self._tables[Table.OBJECTS]) as cursor:
@@ -236,6 +266,34 @@ class ObjectReads(StoreReads):
             return found
 
         return {} if Table.OBJECT_HOLDINGS not in self._tables else self._read(rows, "object holdings")
+
+    def objects_labelled(self, label: bytes) -> list[tuple[bytes, bytes]]:
+        """(object's name, value) of every object that is found by this label."""
+
+        def rows(txn: ReadTransaction) -> list[tuple[bytes, bytes]]:
+            found: list[tuple[bytes, bytes]] = []
+            with txn.cursor(db=self._tables[Table.OBJECT_LABELS]) as cursor:
+                more = cursor.set_range(label)
+                while more and cursor.key().startswith(label):
+                    value = open_row(Table.OBJECT_LABELS, cursor.key(), cursor.value())
+                    found.append((cursor.key()[_LABEL_BYTES:], value))
+                    more = cursor.next()
+            return found
+
+        return [] if Table.OBJECT_LABELS not in self._tables else self._read(rows, "object labels")
+
+    def has_label(self, sha256: bytes) -> bool:
+        """Whether an object is found by any label."""
+
+        def has(txn: ReadTransaction) -> bool:
+            with txn.cursor(db=self._tables[Table.LABELS_OF_OBJECT]) as cursor:
+                return bool(cursor.set_range(sha256) and cursor.key().startswith(sha256))
+
+        return Table.LABELS_OF_OBJECT in self._tables and self._read(has, "object labels")
+
+    def pending(self) -> dict[bytes, bytes]:
+        """Everything that this box promised somebody outside and has not done yet; sealed."""
+        return {} if Table.PENDING not in self._tables else dict(self._rows(Table.PENDING))
 
     def object_totals(self) -> ObjectTotals:
         """How many objects of all logs are held, wanted, gone; each row counts."""

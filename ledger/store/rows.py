@@ -14,6 +14,9 @@
 | ``objn`` | object's name, lid, seq | nothing |
 | ``objw`` | as ``obj`` | nothing: it is wanted |
 | ``objv`` | object's name, box | opaque: the box's word that it holds it |
+| ``objl`` | label, object's name | opaque |
+| ``objm`` | object's name, label | nothing: by what ``objl`` knows it |
+| ``pending`` | keyed hash | sealed, opaque |
 | ``promise`` ``self`` ``manifest`` ``tomb`` ``proof`` | name | opaque |
 | ``case`` | case id, lid | opaque |
 
@@ -63,9 +66,15 @@ class Table(enum.StrEnum):
     OBJECT_NAMES = "objn"
     OBJECTS_WANTED = "objw"
     OBJECT_HOLDINGS = "objv"
+    OBJECT_LABELS = "objl"
+    LABELS_OF_OBJECT = "objm"
+    PENDING = "pending"
 
 
-LATER_TABLES = frozenset({Table.OBJECTS, Table.OBJECT_NAMES, Table.OBJECTS_WANTED, Table.OBJECT_HOLDINGS})
+LATER_TABLES = frozenset({
+    Table.OBJECTS, Table.OBJECT_NAMES, Table.OBJECTS_WANTED, Table.OBJECT_HOLDINGS, Table.OBJECT_LABELS,
+    Table.LABELS_OF_OBJECT, Table.PENDING,
+})  # fmt: skip
 """A store of an earlier version lacks these: its next writer adds them, a reader finds them empty."""
 
 
