@@ -1,11 +1,11 @@
-"""Storage commitment of a real group: nothing is committed before the peers hold it, and then its asker is told once."""
+"""Storage commitment of a real group: nothing is committed before the peers hold it; then its asker is told once."""
 
 from __future__ import annotations
 
 import queue
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from pathlib import Path
+from typing import Self
 
 import pytest
 from pydicom.dataset import Dataset
@@ -48,7 +48,7 @@ class Modality:
         self.told.put(Told(event.event_type, said.TransactionUID, committed, failed))
         return self.answer, None
 
-    def __enter__(self) -> Modality:
+    def __enter__(self) -> Self:
         self._ae = AE(self.title)
         self._ae.add_supported_context(PUSH_MODEL, scu_role=False, scp_role=True)
         self.listen()
