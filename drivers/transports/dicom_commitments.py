@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import asyncio
 import functools
-import threading
 from collections.abc import Callable, Collection, Iterator
 from concurrent.futures import CancelledError, Future
 from concurrent.futures import TimeoutError as NoAnswer
@@ -47,6 +46,9 @@ class Associations(Protocol):
 
     def deliver(self, opened: Opened, message: Message) -> None:
         """To the driver; on the loop."""
+
+    def release(self, opened: Opened) -> None:
+        """End it in good order, without waiting for that."""
 
     def on_loop(self, call: Callable[..., None], *arguments: object) -> None:
         """Call this on the loop; on any thread."""
@@ -113,7 +115,7 @@ class Commitments:
             return fault.text if isinstance(fault, OrledgerError) else str(fault)
         finally:
             if called is not None:
-                threading.Thread(target=called.association.release, name="dicom-release", daemon=True).start()
+                self._associations.release(called)
         return "" if status == _SUCCESS else f"{report.asker} answered with status {status}"
 
     def _open_with(self, title: str) -> Opened | None:

@@ -203,6 +203,10 @@ class DicomListener:
         """Those that the driver knows, the newest last; on the loop."""
         return self._open.values()
 
+    def release(self, opened: Opened) -> None:
+        """End it in good order, without waiting for that."""
+        threading.Thread(target=opened.association.release, name="dicom-release", daemon=True).start()
+
     # ---- on the library's threads
 
     def on_loop(self, call: Any, *arguments: object) -> None:
