@@ -6,7 +6,6 @@ import logging
 import time
 from collections.abc import Iterator, Mapping, Sequence
 
-from agent.object_vouching import ObjectVouching
 from agent.witnessed_logs import WitnessedLogs
 from drivers.dicom.commitment import Reference, Standing
 from ledger.block import decode_signed_header
@@ -15,6 +14,7 @@ from ledger.keyring import Keyring
 from ledger.local_secret import LocalSecret
 from ledger.log import LogId
 from ledger.manifest import Manifest
+from ledger.objects.vouching import ObjectVouching
 from ledger.ops import LabelObject, ObjectState
 from ledger.quorum import Level
 from ledger.records import Object
