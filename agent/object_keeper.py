@@ -286,7 +286,7 @@ class ObjectKeeper:
     async def _answer(self, sender: str, names: tuple[bytes, ...]) -> None:
         try:
             for name in names:
-                held = [row for row in self._store.objects_named(name) if row.state is ObjectState.HELD]
+                held = self.vouching.held(name)
                 if held and await self._is_checked(name, held[0].log.box):
                     self.vouching.vouch(name, (sender,))
         finally:

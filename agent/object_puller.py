@@ -16,7 +16,7 @@ from ledger.instant import Now
 from ledger.limits import LIMITS, Limits
 from ledger.member import Member
 from ledger.objects import ObjectFolder, ObjectHeader
-from ledger.objects.pull import Pull, Question, Stage
+from ledger.objects.pull import Pull, Question
 from ledger.objects.turns import Turns
 from ledger.store.objects import ObjectRow
 
@@ -50,7 +50,7 @@ class ObjectPuller:
         pull = Pull(row, self._folder, self.turns, self._limits)
         asked: _Asked = {}
         try:
-            while pull.stage is not Stage.ENDED:
+            while not pull.has_ended:
                 if pull.work() is not None:
                     await self._work(pull)
                     continue

@@ -58,7 +58,7 @@ class Folder(Protocol):
     def resume(self, sha256: bytes) -> _Part: ...
 
 
-class Stage(Enum):
+class _Stage(Enum):
     """Where a pull is."""
 
     LOOK = auto()
@@ -97,7 +97,7 @@ class Pull:
         self._turns = turns
         self._limits = limits
         self._assembly = Assembly(row.stored)
-        self._stage = Stage.LOOK
+        self._stage = _Stage.LOOK
         self._part: _Part | None = None
         self._index_peer = ""
         self._index: list[bytes] = []
@@ -108,9 +108,9 @@ class Pull:
         self._turn = 0
 
     @property
-    def stage(self) -> Stage:
-        """Where it is."""
-        return self._stage
+    def has_ended(self) -> bool:
+        """Nothing more is to be asked or done: ``header`` says whether it is here."""
+        return self._stage is _Stage.ENDED
 
     @property
     def more_bytes(self) -> int:
@@ -124,7 +124,7 @@ class Pull:
 
     def close(self) -> None:
         """Let go of the file, whatever happened; a part stays for later."""
-        self._stage = Stage.ENDED
+        self._stage = _Stage.ENDED
         if self._part is not None:
             self._part.close()
             self._part = None
@@ -134,13 +134,13 @@ class Pull:
     def work(self) -> Callable[[], None] | None:
         """What is to be done on the disk before anything is asked; it raises StoreFault, PeerFault."""
         match self._stage:
-            case Stage.LOOK:
+            case _Stage.LOOK:
                 return self._look
-            case Stage.RESUME:
+            case _Stage.RESUME:
                 return self._resume
-            case Stage.CHUNKS if self._assembly.next_chunk in self._came:
+            case _Stage.CHUNKS if self._assembly.next_chunk in self._came:
                 return self._keep
-            case Stage.FINISH:
+            case _Stage.FINISH:
                 return self._finish
             case _:
                 return None
@@ -151,15 +151,15 @@ class Pull:
             self.close()
             raise fault
         match self._stage:
-            case Stage.LOOK:
-                self._stage = Stage.INDEX if self.header is None else Stage.ENDED
-            case Stage.RESUME:
+            case _Stage.LOOK:
+                self._stage = _Stage.INDEX if self.header is None else _Stage.ENDED
+            case _Stage.RESUME:
                 self._following = self._assembly.next_chunk
-                self._stage = Stage.FINISH if self._assembly.is_whole else Stage.CHUNKS
-            case Stage.CHUNKS:
+                self._stage = _Stage.FINISH if self._assembly.is_whole else _Stage.CHUNKS
+            case _Stage.CHUNKS:
                 self._kept(fault, now_ns)
-            case Stage.FINISH:
-                self._stage = Stage.ENDED
+            case _Stage.FINISH:
+                self._stage = _Stage.ENDED
                 if isinstance(fault, PeerFault):
                     self.false_name = fault
                 else:
@@ -199,7 +199,7 @@ class Pull:
             self._refused(peer, fault, now_ns)
             self._again.append(number)
         elif self._assembly.is_whole:
-            self._stage = Stage.FINISH
+            self._stage = _Stage.FINISH
 
     def _finish(self) -> None:
         part = self._open_part
@@ -221,13 +221,13 @@ class Pull:
     def questions(self, now_ns: int, window: int) -> list[Question]:
         """What to ask now, with at most ``window`` chunks under way. None, and none waited for: it has ended."""
         asked: list[Question] = []
-        if self._stage is Stage.INDEX and not self._outstanding:
+        if self._stage is _Stage.INDEX and not self._outstanding:
             asked = self._index_question(now_ns)
-        elif self._stage is Stage.CHUNKS:
+        elif self._stage is _Stage.CHUNKS:
             asked = self._chunk_questions(now_ns, window)
         self._outstanding.update(asked)
         if not self._outstanding and self.work() is None:
-            self._stage = Stage.ENDED
+            self._stage = _Stage.ENDED
         return asked
 
     def _index_question(self, now_ns: int) -> list[Question]:
@@ -262,7 +262,7 @@ class Pull:
     def answered(self, question: Question, given: bytes | OrledgerError, now_ns: int) -> None:
         """A peer's answer, or why there is none. Raises StoreFault when that is our own disk."""
         self._outstanding.discard(question)
-        if self._stage is Stage.ENDED:
+        if self._stage is _Stage.ENDED:
             return
         if isinstance(given, OrledgerError):
             self._not_given(question, given, now_ns)
@@ -280,7 +280,7 @@ class Pull:
             self._not_given(question, fault, now_ns)
         else:
             self._index = []
-            self._stage = Stage.RESUME
+            self._stage = _Stage.RESUME
 
     def _not_given(self, question: Question, fault: OrledgerError, now_ns: int) -> None:
         if question.number is None:

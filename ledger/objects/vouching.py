@@ -79,14 +79,20 @@ class ObjectVouching:
     def vouch(self, sha256: bytes, peers: Iterable[str]) -> bool:
         """Tell these peers that an object is held here. False while that is not checked, or no durable row says so."""
         sealed_bytes = self._vouched.get(sha256)
-        if sealed_bytes is None or not any(row.state is ObjectState.HELD for row in self._store.objects_named(sha256)):
+        held = self.held(sha256)
+        if sealed_bytes is None or not held:
             return False
+        self.take_up(self._unvouched(held))  # one of ours that came back: its peers spoke while nobody heard them
         word, own = Holding(sha256, sealed_bytes), self._member.own_id
         for peer in peers:
             self._say(peer, word)
         if own not in self._store.object_holdings(sha256):
             self._member.out.persist(PutHolding(sha256, own, self._member.sign(word)))
         return True
+
+    def held(self, sha256: bytes) -> list[Row]:
+        """The durable rows that say that an object is held here whole."""
+        return [row for row in self._store.objects_named(sha256) if row.state is ObjectState.HELD]
 
     def note_checked(self, sha256: bytes, sealed_bytes: int) -> None:
         """``check`` was good."""
@@ -124,15 +130,16 @@ class ObjectVouching:
 
     def unvouched(self) -> list[OpenObject]:
         """The newest objects of this box that not every peer is known to hold. Reads all rows."""
+        return list(deque(self._unvouched(self._store.objects()), maxlen=LIMITS.object_open_vouchers))
+
+    def _unvouched(self, rows: Iterable[Row]) -> Iterator[OpenObject]:
         own = self._member.own_id
         peers = self._peers_of(own)
-        found: deque[OpenObject] = deque(maxlen=LIMITS.object_open_vouchers)
-        for row in self._store.objects():
+        for row in rows:
             if row.log.box == own and row.state is ObjectState.HELD:
                 holders = set(self._store.object_holdings(row.stored.sha256)) & peers
                 if holders < peers:
-                    found.append(OpenObject(row.stored, holders))
-        return list(found)
+                    yield OpenObject(row.stored, holders)
 
     def take_up(self, objects: Iterable[OpenObject]) -> None:
         """Ask for the peers' words on these."""

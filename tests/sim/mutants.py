@@ -111,6 +111,21 @@ def one_sided_manifest_change(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(Witness, "_groups_of", lambda self, header, _start: (self.manifests.of(header.manifest_hash),))
 
 
+def one_key_for_all_cases(patch: pytest.MonkeyPatch) -> None:
+    """A new case goes on under the key of the one before."""
+
+    def lazy(self: Writer, case_id: bytes | None) -> None:
+        self.case_id = case_id
+        self.chain.enter(case_id, self.chain.data_key)
+
+    patch.setattr(Writer, "enter_case", lazy)
+
+
+def cosign_without_the_keys(patch: pytest.MonkeyPatch) -> None:
+    """A block is vouched for whose payload nobody here could open."""
+    patch.setattr(Witness, "_lacks_key", lambda _self, _replica, _key_id: None)
+
+
 MUTANTS: tuple[Mutant, ...] = (
     continue_from_own_disk,
     longest_chain,
@@ -121,4 +136,6 @@ MUTANTS: tuple[Mutant, ...] = (
     forget_the_fence,
     no_void,
     one_sided_manifest_change,
+    one_key_for_all_cases,
+    cosign_without_the_keys,
 )

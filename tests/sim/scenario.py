@@ -44,7 +44,8 @@ class Scenario:
     """One seed's world and the faults that come over it."""
 
     def __init__(self, seed: int) -> None:
-        self.truth = Truth()
+        self.switches_cases = seed % 7 == 3
+        self.truth = Truth(cases=self.switches_cases)
         rng_boxes = (2, 3, 3, 4, 4, 4, 5, 5)
         self.seed = seed
         self.changes_manifest = seed % 3 == 1
@@ -77,6 +78,8 @@ class Scenario:
             faults += [self._clone]
         if self.changes_manifest:
             faults += [self._change_manifest] * 2
+        if self.switches_cases:
+            faults += [self._switch_case] * 6
         return faults
 
     def run(self) -> Result:
@@ -88,6 +91,8 @@ class Scenario:
             self.world.run(STORM_NS)
             self._calm()
             self._check_convergence()
+            if self.switches_cases:
+                self._erase()
         except Broken as broken:
             failure = str(broken)
         except Exception as error:  # noqa: BLE001 - whatever the rules raise is a finding with a seed
@@ -245,6 +250,37 @@ class Scenario:
             return  # it knows an older one than the one before: gossip brings it what lies between
         self.world.pump(process)
 
+    def _switch_case(self) -> None:
+        """A patient leaves, perhaps the next one is there."""
+        process = self.random.choice(self.world.everyone() or [None])
+        if process is not None:
+            case_id = self.random.choice([None, self.random.randbytes(16), self.random.randbytes(16)])
+            self.world.tell(f"{process.label} enters {case_id.hex()[:8] if case_id else 'no case'}")
+            self.world.switch_case(process, case_id)
+
+    def _erase(self) -> None:
+        """Every box destroys the key of a case: nothing of it can be read, and recording and vouching go on."""
+        everyone = self.world.everyone()
+        for process in everyone:
+            self.world.switch_case(process, None)
+        self.world.run(self.world.now_ns + 3 * S_NS)
+        keys = self.truth.erasable({process.member.writer.chain.data_key.key_id for process in everyone})
+        if not keys:
+            return
+        key_id = self.random.choice(keys)
+        self.world.tell(f"key {key_id.hex()[:8]} is destroyed everywhere")
+        for disk in self.world.disks.values():
+            disk.keys.pop(key_id, None)
+        before = dict(self.truth.certified)
+        self.truth.erased.add(key_id)
+        self.truth.check_erased(key_id, self.world.disks.values())
+        self.world.run(self.world.now_ns + 4 * S_NS)
+        self.truth.check_erased(key_id, self.world.disks.values())
+        for process in self._settled():
+            log = process.member.writer.chain.log
+            if self.truth.certified.get(log, 0) <= before.get(log, 0):
+                raise Broken(f"{log} is vouched for no further since a case was erased")
+
     # ---- restores ----------------------------------------------------------------------------------------------
 
     def _plan_check(self) -> None:
@@ -314,10 +350,13 @@ class Scenario:
         if wrong is not None:
             raise Broken(f"no convergence: {wrong}")
 
-    def _unsettled(self) -> str | None:
+    def _settled(self) -> list[Process]:
         newest = self.world.manifests[-1]
-        honest = [process for process in self.world.everyone()
-                  if process.name not in self.truth.liars and newest.lists(process.name)]  # fmt: skip
+        return [process for process in self.world.everyone()
+                if process.name not in self.truth.liars and newest.lists(process.name)]  # fmt: skip
+
+    def _unsettled(self) -> str | None:
+        newest, honest = self.world.manifests[-1], self._settled()
         for process in honest:
             member = process.member
             if member.manifest.hash != newest.hash:

@@ -19,6 +19,8 @@ CAUGHT_BY: dict[str, tuple[int, str]] = {
     mutants.forget_the_fence.__name__: (12, "does not continue"),
     mutants.no_void.__name__: (22, "finds nothing"),
     mutants.one_sided_manifest_change.__name__: (232, "does not continue"),
+    mutants.one_key_for_all_cases.__name__: (3, "under another case's key"),
+    mutants.cosign_without_the_keys.__name__: (3, "without the key of one of its cases"),
 }
 
 

@@ -10,7 +10,7 @@ from collections.abc import Iterable, Mapping
 
 from ledger.block import decode_signed_header
 from ledger.chain import Block
-from ledger.errors import NoPeer, PeerFault
+from ledger.errors import NoPeer, PeerFault, VerificationFailed
 from ledger.limits import LIMITS
 from ledger.log import LogId
 from ledger.manifest import Manifest, Role
@@ -18,6 +18,7 @@ from ledger.member import WireMessage
 from ledger.messages import Answer, Cosign, decode_message
 from ledger.notices import Head, Start
 from ledger.recovery import choose, choose_tails
+from ledger.sealing import DataKey
 from ledger.tree import leaf_hash
 from tests.sim.disk import SimDisk
 from tests.sim.world import Process, Watcher
@@ -30,7 +31,12 @@ class Broken(AssertionError):
 class Truth(Watcher):
     """Watches one world. ``liars`` are boxes whose words and logs prove nothing."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, cases: bool = False) -> None:
+        """``cases``: boxes switch cases, so keys are looked at too."""
+        self.cases = cases
+        self.sealed: dict[bytes, list[tuple[LogId, int]]] = {}
+        self.case_of: dict[bytes, bytes | None] = {}
+        self.erased: set[bytes] = set()
         self.liars: set[str] = set()
         self.manifests: dict[bytes, Manifest] = {}
         self.certified: dict[LogId, int] = {}
@@ -47,10 +53,22 @@ class Truth(Watcher):
         if len(roots) != block.seq:
             raise Broken(f"{process.label} closed block {block.seq} of {block.log} after {len(roots)} blocks")
         roots.append((block.root, leaf_hash(block.signed_header)))
+        if self.cases:
+            self._note_case(block)
         if block.seq == 0:
             header = decode_signed_header(block.signed_header)
             self._bound[block.log] = header.manifest_hash
             self._starts[block.log] = next(notice for notice in header.notices if isinstance(notice, Start))
+
+    def _note_case(self, block: Block) -> None:
+        """One key for each case in each log, and never another's; a boundary begins with a keyframe."""
+        header = decode_signed_header(block.signed_header)
+        if self.case_of.setdefault(header.key_id, header.case_id) != header.case_id:
+            raise Broken(f"block {block.seq} of {block.log} is sealed under another case's key")
+        places = self.sealed.setdefault(header.key_id, [])
+        if (not places or places[-1] != (block.log, block.seq - 1)) and header.keyframe_seq != block.seq:
+            raise Broken(f"block {block.seq} of {block.log} begins a case without a keyframe")
+        places.append((block.log, block.seq))
 
     def sent(self, process: Process, message: WireMessage) -> None:
         if message.kind is not Cosign:
@@ -101,6 +119,12 @@ class Truth(Watcher):
         if process.disk.whole(log) < size and role is Role.MEMBER:
             held = process.disk.whole(log)
             raise Broken(f"{process.label} cosigned {size} of {log} without the payload of block {held}")
+        if self.cases and role is Role.MEMBER:
+            lacking = [key_id for key_id, places in self.sealed.items()
+                       if places[0][0] == log and places[0][1] < size and key_id not in self.erased
+                       and process.disk.key(key_id) is None]  # fmt: skip
+            if lacking:
+                raise Broken(f"{process.label} cosigned {size} of {log} without the key of one of its cases")
 
     def _certify(self, log: LogId) -> None:
         if log not in self._bound:
@@ -130,6 +154,41 @@ class Truth(Watcher):
                 return parent.size
             newer = parent.log
         return len(self._roots[older])
+
+    # ---- erasing -----------------------------------------------------------------------------------------------
+
+    def erasable(self, live: set[bytes]) -> list[bytes]:
+        """Keys of cases that are certified and that nobody is in any more."""
+        return sorted(
+            key_id for key_id, places in self.sealed.items()
+            if key_id not in live and self.case_of[key_id] is not None
+            and any(seq < self.certified.get(log, 0) for log, seq in places)
+        )  # fmt: skip
+
+    def check_erased(self, key_id: bytes, disks: Iterable[SimDisk]) -> None:
+        """Its key is destroyed everywhere: no key that is left opens any of it, and every chain is what it was."""
+        held = list(disks)
+        left = {id: key for disk in held for id, (key, _) in disk.keys.items()}
+        if key_id in left:
+            raise Broken(f"key {key_id.hex()[:8]} was destroyed, and is still there")
+        for disk in held:
+            for log, seq in self.sealed[key_id]:
+                if disk.has_payload(log, seq):
+                    self._check_closed(disk, log, seq, left.values())
+            for replica in disk.replicas():
+                roots = self._roots.get(replica.log, [])
+                if replica.log.box not in self.liars and replica.newest_head().root != roots[replica.size - 1][0]:
+                    raise Broken(f"{replica.log} has another root once a case is erased")
+
+    def _check_closed(self, disk: SimDisk, log: LogId, seq: int, keys: Iterable[DataKey]) -> None:
+        signed, payload = disk.logs[log][seq]
+        data = decode_signed_header(signed).associated_data()
+        for key in keys:
+            try:
+                key.open_payload(payload, log.incarnation, seq, data)
+            except VerificationFailed:
+                continue
+            raise Broken(f"block {seq} of {log} still opens once its case is erased")
 
     # ---- restoring ---------------------------------------------------------------------------------------------
 

@@ -18,7 +18,7 @@ from ledger.instant import Now
 from ledger.limits import MS_NS
 from ledger.manifest import Box, Manifest, Role, sign_manifest
 from ledger.member import Member, Secrets, WireMessage
-from ledger.notices import Head
+from ledger.notices import CaseBoundary, Head, StoredObjects
 from ledger.outbox import EVERYBODY
 from ledger.payload import CODEC_ZSTD, encode_payload
 from ledger.records import Keyframe, Numeric
@@ -60,6 +60,8 @@ class Process:
     running: bool = True
     committing: bool = False
     closed: int = 0
+    is_boundary: bool = False
+    notices: list[CaseBoundary] = field(default_factory=list)
     outgoing: Callable[[WireMessage], list[WireMessage]] | None = None
 
 
@@ -162,9 +164,13 @@ class World:
 
     def enrol(self, name: str) -> None:
         """A new box with an empty disk and the manifests of today."""
-        self.disks[name] = SimDisk(enumerate(self.signed_manifests, 1))
+        self.disks[name] = self.new_disk(name)
         self.processes[name] = []
         self.boot(name)
+
+    def new_disk(self, name: str) -> SimDisk:
+        """An empty disk of a box that is enrolled now."""
+        return SimDisk(enumerate(self.signed_manifests, 1))
 
     def boot(self, name: str, disk: SimDisk | None = None, label: str = "") -> Process:
         """A new process of a box; with ``disk``, of a clone of it."""
@@ -180,6 +186,7 @@ class World:
         )  # fmt: skip
         self.processes[name].append(process)
         self.tell(f"{process.label} starts; a commit takes {process.commit_ns // MS_NS} ms")
+        self.started(process)
         for other in sorted(self.processes):
             if other != name:
                 self._link(process, other)
@@ -188,9 +195,23 @@ class World:
         self.after(self.random.randrange(STEP_NS), lambda: self._step(process))
         return process
 
+    def started(self, process: Process) -> None:
+        """For worlds in which a process has more than a member."""
+
+    def linked(self, process: Process, other: str, *, is_up: bool) -> None:
+        """As ``started``: a peer can be reached from now on, or no more."""
+
+    def named(self, process: Process) -> tuple[StoredObjects, ...]:
+        """As ``started``: the notices of a block that closes now."""
+        return ()
+
+    def recorded(self, process: Process, block: Block, named: tuple[StoredObjects, ...]) -> None:
+        """As ``started``: it closed."""
+
     def _link(self, process: Process, other: str) -> None:
         if (process.name, other) not in self.cut:
             process.member.peer_up(other)
+            self.linked(process, other, is_up=True)
             self.pump(process)
 
     def alive(self, name: str) -> list[Process]:
@@ -222,16 +243,31 @@ class World:
 
     def close_block(self, process: Process) -> Block:
         """Record, whatever the network does."""
-        keyframe = process.member.writer.wants_keyframe or process.closed % KEYFRAME_EVERY == 0
+        keyframe = process.member.writer.wants_keyframe or process.is_boundary or process.closed % KEYFRAME_EVERY == 0
         process.closed += 1
-        now = self.now_of(process)
+        now, named = self.now_of(process), self.named(process)
+        boundaries, process.notices, process.is_boundary = tuple(process.notices), [], False
         block = process.member.close_block(Draft(
             payload=_KEYFRAME if keyframe else _NUMERIC, codec=CODEC_ZSTD, has_keyframe=keyframe,
             opened_ns=now.utc_ns, closed_ns=now.utc_ns, boot_ns=now.mono_ns,
-            clock=ClockQuality(ClockState.SYNCHRONISED, 1),
+            clock=ClockQuality(ClockState.SYNCHRONISED, 1), notices=(*boundaries, *named),
         ))  # fmt: skip
+        self.recorded(process, block, named)
         self.watcher.closed(process, block)
         return block
+
+    def switch_case(self, process: Process, case_id: bytes | None) -> None:
+        """As the case desk: the last block of the old case says so, the first of the new one holds a keyframe."""
+        old = process.member.writer.case_id
+        if old is not None:
+            process.notices.append(CaseBoundary("close", old))
+            self.close_block(process)
+        process.member.enter_case(case_id)
+        process.is_boundary = True
+        if case_id is not None:
+            process.notices.append(CaseBoundary("open", case_id))
+        self.close_block(process)
+        self.pump(process)
 
     def pump(self, process: Process) -> None:
         """Do what the member asks for, as the agent does."""
@@ -242,8 +278,7 @@ class World:
             process.member.key_kept(kept.key.key_id, self.now_of(process))
         self._begin_commit(process)
         for message in process.member.take_wire():
-            for changed in process.outgoing(message) if process.outgoing else [message]:
-                self._send(process, changed)
+            self.say(process, message)
         process.member.take_warnings()
         process.member.events.clear()
 
@@ -266,6 +301,11 @@ class World:
         self.after(process.commit_ns // 2 + self.random.randrange(process.commit_ns), done)
 
     # ---- the network -------------------------------------------------------------------------------------------
+
+    def say(self, process: Process, message: WireMessage) -> None:
+        """Send what a process says, or what it says instead if it lies."""
+        for changed in process.outgoing(message) if process.outgoing else [message]:
+            self._send(process, changed)
 
     def _send(self, process: Process, message: WireMessage) -> None:
         self.watcher.sent(process, message)
@@ -298,6 +338,7 @@ class World:
         self.cut.add((sender, receiver))
         for process in self.alive(sender):
             process.member.peer_down(receiver)
+            self.linked(process, receiver, is_up=False)
 
     def heal_link(self, sender: str, receiver: str) -> None:
         self.cut.discard((sender, receiver))
