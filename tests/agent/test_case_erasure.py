@@ -55,8 +55,9 @@ def test_an_erased_case_is_closed_for_ever_and_all_else_proves_itself(tmp_path: 
                 assert report.is_good, report.all_findings()
             restored = await group.boxes["or-2"].box.restorer.restore("or-1")
             assert [record.value for _, record in restored.restored.state.values()] == ["72"]
-            await group.pumped.tick(5)
-            assert own.box.member.writer.vouching.size_at(Level.WITNESSED) > size
+            await group.pumped.tick(2, heart_rate("80"))
+            vouching = own.box.member.writer.vouching
+            await group.until(lambda: vouching.size_at(Level.WITNESSED) > size, "vouched for on and on")
             assert own.box.member.writer.chain.data_key.key_id == other_id
 
     asyncio.run(scenario())
