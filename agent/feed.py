@@ -22,7 +22,7 @@ from agent.intake import Intake, RecordTooLarge
 from agent.losses import Loss, LossCause
 from agent.silence import SilenceWatch, Span, span
 from drivers.contract import Close, Driver, Emit, Message, Now, Send
-from drivers.transports.links import Clock, LinkTransport
+from drivers.transports.links import Clock, LinkTransport, PacedTransport
 from ledger.errors import OrledgerError, OurFault
 from ledger.limits import LIMITS, S_NS, Limits
 from ledger.records import Gap, Identity, LinkId, Object, Record
@@ -82,6 +82,7 @@ class Feed:
         self._driver = new_driver()
         self._spec = self._driver.spec
         self._transport = transport
+        self._read_waiting = transport.read_waiting if isinstance(transport, PacedTransport) else _nothing
         self._intake = intake
         self._now = now
         self._schedule = schedule
@@ -115,6 +116,7 @@ class Feed:
 
     async def stop(self) -> None:
         """Close the links and offer the last records; one more ``Intake.take`` collects them."""
+        self._read_waiting()
         await self._transport.stop()
         at = self._now()
         self._end_down(at)
@@ -213,7 +215,8 @@ class Feed:
     # ---- from the intake
 
     def flush(self) -> None:
-        """The tick is about to take: the run of raw bytes ends, and losses are told if there is room again."""
+        """The tick is about to take: what waits is read, the raw bytes end, and losses are told if there is room."""
+        self._read_waiting()
         self._recorder.flush()
         self._regulate()
 
@@ -396,6 +399,7 @@ class Feed:
 
     def _due(self) -> None:
         self._timer = self._armed_ns = None
+        self._read_waiting()  # nothing is silent or late whose bytes are here
         now = self._now()
         for link in self._held.overdue(now.mono_ns):
             self._counters["ack_timeouts"] += 1
@@ -414,4 +418,4 @@ class Feed:
 
 
 def _nothing() -> None:
-    """Only settle."""
+    """Only settle; or nothing waits."""

@@ -24,6 +24,7 @@ from drivers.transports.tcp_client import TcpClient
 from drivers.transports.tls_listener import TlsConfig, TlsListener
 from drivers.transports.udp_socket import UdpSocket
 from ledger.errors import OurFault
+from ledger.limits import LIMITS
 
 
 def build_feed(
@@ -50,9 +51,9 @@ def _transport(
             raise OurFault("feed.objects", "a DICOM feed without an object store")
         return DicomListener(config, objects, now, commitments=commitments)
     if isinstance(config, SerialConfig):
-        return SerialPort(config, now)
+        return SerialPort(config, now, pace_ns=LIMITS.serial_pace_ns)
     if isinstance(config, TcpConfig):
-        return TcpClient(config, now)
+        return TcpClient(config, now, pace_ns=LIMITS.tcp_pace_ns)
     if isinstance(config, UdpConfig):
         return UdpSocket(config, now)
     if isinstance(config, SdcLinkConfig):

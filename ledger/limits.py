@@ -214,6 +214,8 @@ class Limits:
     link_write_bytes: int = 256 * KIB
     link_connect_ns: int = 5 * S_NS
     link_user_timeout_ms: int = 10_000
+    tcp_pace_ns: int = 50 * MS_NS
+    serial_pace_ns: int = 20 * MS_NS
     udp_receive_bytes: int = 1 * MIB
     refusals_remembered: int = 64
     losses_remembered: int = 1_024

@@ -7,7 +7,7 @@ from inside ``send`` or ``close``, so that the feed shell is not entered twice.
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from drivers.contract import Message, Now
 from ledger.records import LinkId
@@ -60,6 +60,14 @@ class LinkTransport(Protocol):
 
     def set_reading(self, reading: bool) -> None:
         """Ask to stop or go on reading. A transport whose bytes would be lost meanwhile ignores it."""
+
+
+@runtime_checkable
+class PacedTransport(Protocol):
+    """A transport that may let bytes wait for a beat."""
+
+    def read_waiting(self) -> None:
+        """Deliver now what may wait; the only ``on_bytes`` that comes from inside a call of the feed's."""
 
 
 class Backoff:

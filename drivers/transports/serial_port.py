@@ -22,6 +22,7 @@ from pathlib import Path
 import serial
 
 from drivers.transports.links import Backoff, Clock, LinkEvents
+from drivers.transports.paced_reader import PacedReader
 from ledger.errors import ConfigurationFault
 from ledger.limits import LIMITS, Limits
 from ledger.records import LinkId
@@ -69,24 +70,32 @@ class _Open:
     since_ns: int
     waiting: bytearray
     reason: str = ""
+    reader: PacedReader | None = None
 
 
 class SerialPort:
     """One device on one port: the ``LinkTransport`` for serial lines.
 
     Software flow control is never used: XON and XOFF are data in binary protocols. A port that cannot be opened is
-    tried again for ever, with back-off.
+    tried again for ever, with back-off. With ``pace_ns`` a busy line is read at that beat.
     """
 
     listens = False
 
     def __init__(
-        self, config: SerialConfig, now: Clock, links: Iterator[int] | None = None, limits: Limits = LIMITS
+        self,
+        config: SerialConfig,
+        now: Clock,
+        links: Iterator[int] | None = None,
+        limits: Limits = LIMITS,
+        *,
+        pace_ns: int = 0,
     ) -> None:
         self._config = config
         self._now = now
         self._links = links if links is not None else itertools.count(1)
         self._limits = limits
+        self._pace_ns = pace_ns
         self._backoff = Backoff(limits.reconnect_min_ns, limits.reconnect_max_ns)
         self._events: LinkEvents | None = None
         self._open: _Open | None = None
@@ -111,6 +120,11 @@ class SerialPort:
 
     def set_reading(self, reading: bool) -> None:
         """Ignored: a serial device does not wait, its bytes would be lost."""
+
+    def read_waiting(self) -> None:
+        """Read what may wait for the beat."""
+        if self._open is not None and self._open.reader is not None:
+            self._open.reader.read_waiting()
 
     def send(self, link: LinkId, data: bytes) -> bool:
         """Write what the port takes now, queue the rest up to ``link_write_bytes``."""
@@ -147,29 +161,28 @@ class SerialPort:
         self._open = opened
         events.on_up(opened.link, self._config.path, at)
         if self._open is opened and not opened.reason:
-            asyncio.get_running_loop().add_reader(opened.fd, self._read)
+            opened.reader = PacedReader(opened.fd, self._read, self._pace_ns)
 
     def _retry(self) -> None:
         wait_s = self._backoff.wait_ns() / 1e9
         self._timer = asyncio.get_running_loop().call_later(wait_s, self._connect)
 
-    def _read(self) -> None:
+    def _read(self, _waited: bool) -> int:
         port, events = self._open, self._events
         if port is None or events is None or port.reason:
-            return
+            return 0
         try:
             data = os.read(port.fd, _READ_BYTES)
         except (BlockingIOError, InterruptedError):
-            return
+            return 0
         except OSError as fault:
-            port.reason = f"the port failed: {_why(fault)}"
-            self._down(port.link)
-            return
+            self.close(port.link, f"the port failed: {_why(fault)}")
+            return 0
         if not data:  # VMIN is 1, so that nothing to read is EAGAIN and this is a hang-up
-            port.reason = "the port hung up"
-            self._down(port.link)
-            return
+            self.close(port.link, "the port hung up")
+            return 0
         events.on_bytes(port.link, data, self._now())
+        return len(data)
 
     def _write(self) -> None:
         port = self._open
@@ -201,7 +214,8 @@ class SerialPort:
         if port is None:
             return
         loop = asyncio.get_running_loop()
-        loop.remove_reader(port.fd)
+        if port.reader is not None:
+            port.reader.stop()
         loop.remove_writer(port.fd)
         with contextlib.suppress(OSError, termios.error):  # the adapter may be gone: then there is nothing to undo
             # closing would wait up to 30 s for a device that holds CTS low, and stop the whole loop

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import dataclasses
 import logging
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from typing import Any, ClassVar
 
@@ -31,11 +32,12 @@ class Rig:
     listens: bool = False
     keep_raw: bool = True
     driver_type: type[Codes] = Codes
+    new_transport: Callable[..., FakeTransport] = FakeTransport
     time: FakeTime = field(default_factory=FakeTime)
 
     def __post_init__(self) -> None:
         self.drivers: list[Codes] = []
-        self.transport = FakeTransport(listens=self.listens, reachable=self.listens)
+        self.transport = self.new_transport(listens=self.listens, reachable=self.listens)
         self.intake = Intake(self.limits)
         self.feed = Feed(
             "vent", self._new_driver, self.transport, self.intake, self.time.now, self.time.schedule,
@@ -604,3 +606,47 @@ def test_storms_do_acknowledge() -> None:
         storm.do(op, 0, 2)
     storm.finish()
     assert len(storm.rig.transport.sent) == 4
+
+
+@dataclass
+class PacedFake(FakeTransport):
+    """Lets one piece wait for the beat."""
+
+    waiting: bytes = b""
+    rig: Rig | None = None
+
+    def read_waiting(self) -> None:
+        data, self.waiting = self.waiting, b""
+        if data and self.rig is not None:
+            self.rig.bytes(data)
+
+
+def paced_rig() -> tuple[Rig, PacedFake]:
+    transport = PacedFake(listens=False, reachable=False)
+    rig = Rig(new_transport=lambda **_: transport)
+    transport.rig = rig
+    rig.up()
+    return rig, transport
+
+
+def test_what_waits_for_a_beat_is_in_the_block_that_takes_next() -> None:
+    rig, transport = paced_rig()
+    transport.waiting = b"7"
+    assert values(rig.take()) == "7"
+
+
+def test_a_device_whose_bytes_wait_is_not_silent() -> None:
+    rig, transport = paced_rig()
+    rig.bytes(b"1")
+    transport.waiting = b"2"
+    rig.time.advance(int(rig.drivers[0].spec.silence_s * S_NS) + MS)
+    records = rig.take()
+    assert values(records) == "12"
+    assert not gaps(records)
+
+
+def test_what_waits_when_the_recorder_stops_is_recorded() -> None:
+    rig, transport = paced_rig()
+    transport.waiting = b"9"
+    asyncio.run(rig.feed.stop())
+    assert values(rig.take()) == "9"

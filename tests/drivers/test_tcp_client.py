@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import asyncio
+import select
 import socket
+import struct
 import time
 from collections.abc import Callable, Coroutine, Iterator
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
 
 import pytest
 
 from drivers.contract import Now
 from drivers.transports.addresses import TcpConfig
-from drivers.transports.tcp_client import TcpClient
-from ledger.limits import LIMITS
+from drivers.transports.tcp_client import TcpClient, _arrival
+from ledger.limits import LIMITS, S_NS
 from ledger.records import LinkId
 from tests.drivers.transport_log import Log, until
 
@@ -48,11 +50,18 @@ def device() -> Iterator[Device]:
     made.listener.close()
 
 
-def run(body: Callable[[TcpClient, Log], Coroutine[None, None, None]], host: str, port: int) -> Log:
-    log = Log()
+def run(
+    body: Callable[[TcpClient, Log], Coroutine[None, None, None]],
+    host: str,
+    port: int,
+    *,
+    pace_ns: int = 0,
+    log: Log | None = None,
+) -> Log:
+    log = log or Log()
 
     async def main() -> None:
-        client = TcpClient(TcpConfig(host, port), now, limits=FAST)
+        client = TcpClient(TcpConfig(host, port), now, limits=FAST, pace_ns=pace_ns)
         client.start(log)
         try:
             await body(client, log)
@@ -67,10 +76,8 @@ def test_bytes_pass_both_ways_and_the_socket_is_set_up(device: Device) -> None:
     async def body(client: TcpClient, log: Log) -> None:
         caller = await device.accept()
         await until(lambda: client.reachable)
-        connection = client._connection
-        assert connection is not None
-        assert connection._transport is not None
-        sock = connection._transport.get_extra_info("socket")
+        assert client._open is not None
+        sock = client._open.sock
         assert sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY) != 0
         assert sock.getsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE) != 0
         assert sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT) == FAST.link_user_timeout_ms
@@ -174,3 +181,57 @@ def test_nothing_is_told_after_stop(device: Device) -> None:
 
     log = run(body, device.host, device.port)
     assert [event[0] for event in log.events] == ["up"]
+
+
+@dataclass
+class TimedLog(Log):
+    """Also the times of what came."""
+
+    times: list[Now] = field(default_factory=list)
+
+    def on_bytes(self, link: LinkId, data: bytes, at: Now) -> None:
+        super().on_bytes(link, data, at)
+        self.times.append(at)
+
+
+def test_what_waits_for_the_beat_is_read_when_asked_and_bears_the_time_of_its_arrival(device: Device) -> None:
+    log = TimedLog()
+
+    async def body(client: TcpClient, _: Log) -> None:
+        caller = await device.accept()
+        await until(lambda: client.reachable)
+        for count in range(1, 6):
+            caller.send(b"x")
+            await until(lambda count=count: len(log.times) == count)  # type: ignore[misc]
+            if client._open is not None and client._open.reader is not None and client._open.reader.is_paced:
+                break
+        caller.send(b"waits")
+        assert client._open is not None
+        select.select([client._open.sock], [], [], 10)
+        here = now()
+        await asyncio.sleep(0.02)
+        assert not log.data[1].endswith(b"waits")
+        client.read_waiting()
+        assert log.data[1].endswith(b"waits")
+        assert log.times[-1].utc_ns <= here.utc_ns
+        assert log.times == sorted(log.times, key=lambda at: at.mono_ns)
+        assert client.send(LinkId(1), b"ask")
+        caller.close()
+
+    run(body, device.host, device.port, pace_ns=3_600 * S_NS, log=log)
+
+
+@pytest.mark.parametrize(
+    ("stamped_ns", "expected_ns"),
+    [
+        (99 * S_NS + 970_000_000, 970_000_000),
+        (99 * S_NS + 100_000_000, 900_000_000),  # other bytes passed after that
+        (100 * S_NS + 1, S_NS),  # UTC was set back since
+        (90 * S_NS, S_NS),  # UTC was set forward since
+    ],
+)
+def test_the_time_of_arrival_is_the_kernel_s_unless_utc_was_set(stamped_ns: int, expected_ns: int) -> None:
+    stamps = [(socket.SOL_SOCKET, 35, struct.pack("ll", *divmod(stamped_ns, S_NS)))]
+    arrived = _arrival(stamps, Now(S_NS, 100 * S_NS), Now(900_000_000, 0))
+    assert arrived == Now(expected_ns, 99 * S_NS + expected_ns)
+    assert _arrival([], Now(1, 2), Now(0, 0)) == Now(1, 2)
