@@ -1,7 +1,8 @@
 """When a block closes before its tick, because a sender waits for an acknowledgment that this block makes true.
 
 At most once between two ticks, and never close to another block: so there are at most twice as many blocks, and many
-senders still share one. Pure: no clock of its own (docs/adr/0011).
+senders still share one. Only for the sender of an object it is more than once, as the next image waits behind the answer
+to this one. Pure: no clock of its own (docs/adr/0011).
 """
 
 from __future__ import annotations
@@ -18,25 +19,27 @@ class EarlyClose:
         self._closed_ns = 0
         self._next_tick_ns = 0
         self._spent = False
+        self._planned = False
 
     def ticked(self, next_tick_ns: int) -> None:
         """A tick has come; the next one is due then."""
         self._next_tick_ns = next_tick_ns
-        self._spent = False
+        self._spent = self._planned = False
 
     def closed(self, now_ns: int) -> None:
         """A block was closed, at a tick or before one."""
         self._closed_ns = now_ns
+        self._planned = False
 
-    def wanted(self, now_ns: int) -> int | None:
+    def wanted(self, now_ns: int, *, for_object: bool = False) -> int | None:
         """Somebody waits: when to close early. None when the tick is as good, or one early close was made or planned.
 
-        A moment is left for what arrives together with the first record.
+        A moment is left for what arrives together with the first record. ``for_object``: one that was made does not count.
         """
-        if self._spent:
+        if self._planned or (self._spent and not for_object):
             return None
         due_ns = max(now_ns + self._gather_ns, self._closed_ns + self._apart_ns)
         if due_ns + self._apart_ns > self._next_tick_ns:
             return None
-        self._spent = True
+        self._spent = self._planned = True
         return due_ns

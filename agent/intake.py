@@ -96,8 +96,9 @@ class Intake:
         self._taken: deque[_Taken] = deque()
         self._last_offered = 0
         self._last_taken = 0
-        self.on_waited_for: Callable[[], None] = _nothing
-        """Called when somebody waits for the acknowledgment of records that no block has taken yet."""
+        self.on_waited_for: Callable[[bool], None] = _nothing
+        """Called when somebody waits for the acknowledgment of records that no block has taken yet; whether an object is
+        among them."""
 
     @property
     def waiting_records(self) -> int:
@@ -145,7 +146,7 @@ class Intake:
     def waited_for(self) -> None:
         """A sender waits until what was offered is durable."""
         if self._waiting:
-            self.on_waited_for()
+            self.on_waited_for(any(type(each.encoded.record) is Object for each in self._waiting))
 
     def crowded(self, feed: str) -> bool:
         """Whether senders of this feed that can wait should."""
@@ -240,5 +241,5 @@ def _came_with(item: _Waiting, context: _Waiting) -> bool:
     return item.feed == context.feed and item.encoded.record.at_ns == context.encoded.record.at_ns
 
 
-def _nothing() -> None:
+def _nothing(_for_object: bool) -> None:
     """Nobody listens."""

@@ -379,10 +379,10 @@ class Node:
         self._ticked = True
         self.statistics.tick_work.add(time.perf_counter_ns() - began_ns)
 
-    def _close_early(self) -> None:
+    def _close_early(self, for_object: bool) -> None:
         """A sender waits: close a block as soon as that makes sense, if the tick is not as good."""
         now_ns = read_now().mono_ns
-        due_ns = self._early.wanted(now_ns)
+        due_ns = self._early.wanted(now_ns, for_object=for_object)
         if due_ns is not None and self.recording:
             self._early_timer = asyncio.get_running_loop().call_later((due_ns - now_ns) / S_NS, self._tick_early)
 

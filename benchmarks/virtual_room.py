@@ -220,8 +220,8 @@ class VirtualRoom:
             self._close()
             self._early.ticked(self._clock.now_ns + LIMITS.tick_ns)
 
-    def _waited_for(self) -> None:
-        due_ns = self._early.wanted(self._clock.now_ns)
+    def _waited_for(self, for_object: bool) -> None:
+        due_ns = self._early.wanted(self._clock.now_ns, for_object=for_object)
         if due_ns is not None:
             self._clock.schedule(due_ns - self._clock.now_ns, self._close)
 

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from agent.node import Node
 
 _SECOND_SIGNAL_EXIT = 75
+_SWITCH_S = 0.0005  # how long the tick waits for a thread that computes, such as one that takes in an image
 
 
 @click.command("run")
@@ -32,6 +33,7 @@ def command(settings: Settings, *, verbose: bool) -> int:
     )
     from agent.node import Node
 
+    sys.setswitchinterval(_SWITCH_S)
     return asyncio.run(_run(Node(settings.configuration())))
 
 

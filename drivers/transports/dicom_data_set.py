@@ -14,13 +14,11 @@ from dataclasses import dataclass
 from io import BytesIO
 from typing import Final
 
-from pydicom.filebase import DicomBytesIO
 from pydicom.filereader import read_dataset
-from pydicom.filewriter import write_file_meta_info
 from pydicom.tag import BaseTag
 from pydicom.uid import UID, DeflatedExplicitVRLittleEndian, ExplicitVRBigEndian, ImplicitVRLittleEndian
-from pynetdicom.dsutils import create_file_meta
 
+from drivers.transports.dicom_file import head_bytes
 from drivers.transports.dicom_wire import StoreCommand
 from drivers.transports.object_sink import FinishedObject, ObjectSink, ObjectWriter
 from ledger.errors import OrledgerError, OurFault
@@ -69,7 +67,7 @@ class DataSet:
         self._writer: ObjectWriter | None = None
         try:
             self._writer = sink.begin()
-            self._writer.write(self._file_head())
+            self._writer.write(head_bytes(command))
         except OrledgerError as fault:
             self.fault = fault
 
@@ -117,18 +115,6 @@ class DataSet:
     def is_over(self) -> bool:
         """Whether it became an object, or never will."""
         return self._over
-
-    def _file_head(self) -> bytes:
-        head = DicomBytesIO()
-        head.write(bytes(128) + b"DICM")
-        write_file_meta_info(
-            head,
-            create_file_meta(
-                sop_class_uid=UID(self.command.sop_class), sop_instance_uid=UID(self.command.sop_instance),
-                transfer_syntax=UID(self.command.transfer_syntax),
-            ),
-        )  # fmt: skip
-        return head.getvalue()
 
 
 def identifiers(head: bytes, transfer_syntax: str) -> dict[str, str]:

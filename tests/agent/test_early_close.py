@@ -28,12 +28,27 @@ def test_never_close_to_the_block_before_nor_to_the_next_tick() -> None:
     assert early.wanted(2 * TICK_NS - APART_NS) is None
 
 
-@given(st.lists(st.integers(0, 10 * TICK_NS), max_size=60).map(sorted))
-def test_at_most_twice_as_many_blocks_and_never_two_together(asked_ns: list[int]) -> None:
+def test_for_an_object_a_block_closes_again_before_the_tick() -> None:
+    early = EarlyClose()
+    early.ticked(TICK_NS)
+    due_ns = early.wanted(20 * MS_NS, for_object=True)
+    assert due_ns is not None
+    assert early.wanted(20 * MS_NS, for_object=True) is None, "it is planned already"
+    early.closed(due_ns)
+    assert early.wanted(due_ns) is None
+    assert early.wanted(due_ns, for_object=True) == due_ns + APART_NS
+
+
+@given(st.lists(st.tuples(st.integers(0, 10 * TICK_NS), st.booleans()), max_size=60).map(sorted), st.booleans())
+def test_never_two_together_and_but_for_objects_at_most_twice_as_many(
+    asked: list[tuple[int, bool]], objects: bool
+) -> None:
     """Blocks at every tick, senders at any time: early ones are apart from all others, one a tick at most."""
     early, closings, planned = EarlyClose(), list[int](), list[int]()
-    times = sorted([(tick * TICK_NS, "tick") for tick in range(11)] + [(at_ns, "ask") for at_ns in asked_ns])
-    for at_ns, what in times:
+    times = sorted(
+        [(tick * TICK_NS, "tick", False) for tick in range(11)] + [(at_ns, "ask", of) for at_ns, of in asked]
+    )
+    for at_ns, what, for_object in times:
         while planned and planned[0] <= at_ns:
             closings.append(planned.pop(0))
             early.closed(closings[-1])
@@ -41,9 +56,9 @@ def test_at_most_twice_as_many_blocks_and_never_two_together(asked_ns: list[int]
             closings.append(at_ns)
             early.closed(at_ns)
             early.ticked(at_ns + TICK_NS)
-        elif (due_ns := early.wanted(at_ns)) is not None:
+        elif (due_ns := early.wanted(at_ns, for_object=for_object and objects)) is not None:
             assert at_ns < due_ns <= at_ns + APART_NS + LIMITS.early_close_gather_ns
             planned.append(due_ns)
     assert all(later - before >= APART_NS for before, later in pairwise(closings))
     for tick in range(10):
-        assert sum(tick * TICK_NS < closed_ns < (tick + 1) * TICK_NS for closed_ns in closings) <= 1
+        assert sum(tick * TICK_NS < closed_ns < (tick + 1) * TICK_NS for closed_ns in closings) <= (6 if objects else 1)

@@ -173,7 +173,7 @@ def test_an_acknowledgement_leaves_only_after_its_block_is_durable() -> None:
 def test_the_tick_is_told_when_a_sender_waits_and_only_then() -> None:
     rig = Rig(listens=True)
     told: list[int] = []
-    rig.intake.on_waited_for = lambda: told.append(rig.intake.waiting_records)
+    rig.intake.on_waited_for = lambda _for_object: told.append(rig.intake.waiting_records)
     rig.up()
     rig.bytes(b"?")
     assert told == [], "nobody waits for an answer that is not held"

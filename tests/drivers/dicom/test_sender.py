@@ -7,11 +7,15 @@ from typing import Any
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from pydicom.filebase import DicomBytesIO
+from pydicom.filewriter import write_file_meta_info
+from pydicom.uid import UID
 from pynetdicom.dimse_messages import C_STORE_RSP
 from pynetdicom.dimse_primitives import C_STORE
+from pynetdicom.dsutils import create_file_meta
 from pynetdicom.pdu import P_DATA_TF
 
-from drivers.transports.dicom_file import file_head
+from drivers.transports.dicom_file import FileHead, file_head, head_bytes
 from drivers.transports.dicom_sender import DicomSender, DicomTarget
 from drivers.transports.dicom_wire import StoreCommand
 from ledger.errors import DeviceFault, VerificationFailed
@@ -108,3 +112,20 @@ def test_another_messages_answer_is_none() -> None:
 def test_whatever_a_file_begins_with_it_is_dicom_or_not(beginning: bytes) -> None:
     head = file_head(beginning)
     assert head is None or head.data_set_at <= len(beginning)
+
+
+_uids = st.lists(st.integers(0, 10**9), min_size=1, max_size=5).map(lambda parts: ".".join(map(str, parts)))
+
+
+@given(st.builds(StoreCommand, _uids, _uids, _uids))
+def test_a_file_begins_as_the_library_would_have_it_and_is_read_again(command: StoreCommand) -> None:
+    expected = DicomBytesIO()
+    expected.write(bytes(128) + b"DICM")
+    meta = create_file_meta(
+        sop_class_uid=UID(command.sop_class), sop_instance_uid=UID(command.sop_instance),
+        transfer_syntax=UID(command.transfer_syntax),
+    )  # fmt: skip
+    write_file_meta_info(expected, meta)
+    head = head_bytes(command)
+    assert head == expected.getvalue()
+    assert file_head(head + b"data set") == FileHead(command, len(head))

@@ -1,0 +1,253 @@
+"""Images in and out: our DICOM listener beside dcmtk's storescp, with the same files and the same storescu.
+
+    python -m benchmarks.bench_dicom [--small 200] [--slices 60] [--big-mib 256]
+
+storescu sends with TCP_NODELAY: as it is started by default, Nagle's algorithm and delayed acknowledgments let it send a
+dozen instances a second to anybody, and hide what a receiver takes.
+storescp acknowledges what it handed to the kernel and never syncs; a box acknowledges what its disk has, sealed, and the
+block that names it. So both stand beside the same bytes written to files of their own and synced, one after the other.
+The soak is `--small 10000 --slices 0 --big-mib 2048`. Needs dcmtk (storescu, storescp).
+"""
+
+from __future__ import annotations
+
+import math
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from pydicom import Dataset
+from pydicom.dataset import FileMetaDataset
+from pydicom.uid import UID, CTImageStorage, ExplicitVRLittleEndian
+
+from agent.dicom_out import ToAe, parse_ae
+from agent.init_site import SiteBox, SiteFile, init_site
+from agent.object_delivery import Journal
+from agent.object_reading import ObjectReader
+from agent.outgoing import of_selection
+from agent.reading import open_reader
+from benchmarks import report
+from benchmarks.machine import Probe, quantile
+from benchmarks.report import Line
+from benchmarks.site import HOST, MIB, OR_BOX, Box, SiteFault, cpu_s, free_ports, wait_for
+from ledger.selection import Selection
+
+KIB = 1 << 10
+_TICKS_PER_S = 10
+_TITLE = "BENCH"
+_SETTLE_S = 3.0
+_PDU_BYTES = 131_072  # storescp's largest; ours is what storescu can send, the same
+_LATE_MS = 10.0
+_GROWN_MIB = 32.0
+
+
+@dataclass(frozen=True, slots=True)
+class Load:
+    """So many instances of so many bytes."""
+
+    name: str
+    count: int
+    size: int
+
+
+@dataclass(frozen=True, slots=True)
+class Taken:
+    """What one load cost the box."""
+
+    seconds: float
+    core_s: float
+    grown_mib: float
+    late_p99_ms: float
+    bare_p99_ms: float
+
+
+def make_files(folder: Path, load: Load) -> list[Path]:
+    """CT images whose pixels no compression makes smaller, written piece by piece."""
+    folder.mkdir()
+    paths, pixels = [], os.urandom(min(load.size, MIB))
+    for number in range(load.count):
+        made = Dataset()
+        made.file_meta = FileMetaDataset()
+        made.file_meta.TransferSyntaxUID = ExplicitVRLittleEndian
+        made.file_meta.MediaStorageSOPClassUID = made.SOPClassUID = CTImageStorage
+        made.file_meta.MediaStorageSOPInstanceUID = made.SOPInstanceUID = UID(f"2.25.{load.size}.{number}")
+        made.StudyInstanceUID, made.SeriesInstanceUID, made.Modality = "2.25.1", "2.25.2", "CT"
+        path = folder / f"{number:05}.dcm"
+        made.save_as(path, enforce_file_format=True)
+        with path.open("ab") as file:
+            file.write(b"\xe0\x7f\x10\x00OB\0\0" + load.size.to_bytes(4, "little"))
+            for at in range(0, load.size, len(pixels)):
+                file.write(pixels[: load.size - at])
+        paths.append(path)
+    return paths
+
+
+def send(folder: Path, called: str, port: int) -> float:
+    """All of a folder over one association; seconds. Raises SiteFault when one was refused."""
+    command = ["storescu", "-R", "-aet", _TITLE, "-aec", called, "+sd", HOST, str(port), str(folder)]
+    began = time.perf_counter()
+    done = subprocess.run(command, capture_output=True, text=True, check=False, env=os.environ | {"TCP_NODELAY": "1"})
+    if done.returncode:
+        raise SiteFault(f"storescu: {done.stderr[-500:]}")
+    return time.perf_counter() - began
+
+
+@contextmanager
+def storescp(folder: Path) -> Iterator[int]:
+    """The provider of dcmtk, writing what comes as it comes; its port."""
+    (port,) = free_ports(1)
+    folder.mkdir()
+    command = ["storescp", "+B", "+xa", "-pdu", str(_PDU_BYTES), "-od", str(folder), str(port)]
+    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    try:
+        wait_for("storescp listens", lambda: _answers(port, "ANY"), 30)
+        yield port
+    finally:
+        process.send_signal(signal.SIGKILL)
+        process.wait()
+        shutil.rmtree(folder)
+
+
+def _answers(port: int, called: str) -> bool:
+    command = ["echoscu", "-aet", _TITLE, "-aec", called, HOST, str(port)]
+    return subprocess.run(command, capture_output=True, check=False).returncode == 0
+
+
+def synced(paths: Sequence[Path], folder: Path) -> float:
+    """The same bytes to as many files, each synced, and its name."""
+    folder.mkdir()
+    began, parent = time.perf_counter(), os.open(folder, os.O_RDONLY)
+    for path in paths:
+        with path.open("rb") as source, (folder / path.name).open("wb") as file:
+            shutil.copyfileobj(source, file, MIB)
+            file.flush()
+            os.fsync(file.fileno())
+        os.fsync(parent)
+    took = time.perf_counter() - began
+    os.close(parent)
+    shutil.rmtree(folder)
+    return took
+
+
+@contextmanager
+def recording_box(folder: Path) -> Iterator[tuple[Box, int]]:
+    """A box alone with one DICOM feed, and that feed's port."""
+    broker, port = free_ports(2)
+    peers = [{"ae_title": _TITLE, "allow": [HOST]}]
+    feed = {"name": "imaging", "driver": "dicom", "dicom": {"listen": f"{HOST}:{port}", "peers": peers}}
+    boxes = [SiteBox(id=OR_BOX, room="OR 1", listen=f"{HOST}:{broker}", feed=[feed])]
+    _, (made,) = init_site(SiteFile("bench", boxes), folder / "site")
+    box = Box(OR_BOX, made.configuration, folder / "box.log")
+    box.start()
+    try:
+        wait_for("the box listens", lambda: _answers(port, "ORLEDGER"), 60)
+        time.sleep(_SETTLE_S)
+        yield box, port
+    finally:
+        box.end()
+
+
+def taking_in(box: Box, port: int, paths: Sequence[Path], scratch: Path) -> Taken:
+    """One load into the box, with its ticks beside those of a bare timer."""
+    _reset_peak(box.pid)
+    before_kib, used_s = _status_kib(box.pid, "VmRSS"), cpu_s(box.pid)
+    with Probe(scratch) as probe:
+        seconds = send(paths[0].parent, "ORLEDGER", port)
+    ticks = max(10, math.ceil(seconds * _TICKS_PER_S))
+    late: dict[str, Any] = box.ask("statistics", newest=ticks)["tick_late"]
+    grown_kib = _status_kib(box.pid, "VmHWM") - before_kib
+    bare_ms = quantile(probe.late_ms, 0.99)
+    return Taken(seconds, cpu_s(box.pid) - used_s, grown_kib / KIB, float(late["p99_ms"]), bare_ms)
+
+
+def _reset_peak(pid: int) -> None:
+    Path(f"/proc/{pid}/clear_refs").write_text("5")  # proc(5): VmHWM begins anew
+
+
+def _status_kib(pid: int, name: str) -> int:
+    lines = Path(f"/proc/{pid}/status").read_text().splitlines()
+    return next(int(line.split()[1]) for line in lines if line.startswith(f"{name}:"))
+
+
+def sending(data: Path, instances: int, port: int, journal: Path) -> tuple[float, float]:
+    """What the box holds to a receiver, the way a restore sends it; seconds, and MiB of memory grown."""
+    target = parse_ae(f"ANY@{HOST}:{port}", _TITLE)
+    with open_reader(data) as reader:
+        chosen = of_selection(ObjectReader(reader, data), OR_BOX, Selection())
+        newest = chosen.items[-instances:]
+        _reset_peak(os.getpid())
+        before_kib, began = _status_kib(os.getpid(), "VmRSS"), time.perf_counter()
+        delivery = ToAe(target, Journal(journal, str(target))).run(newest, lambda _done, _all: None, lambda _each: None)
+        took = time.perf_counter() - began
+    if len(delivery.done) != instances:
+        raise SiteFault(f"{len(delivery.failed)} of {instances} were not sent: {delivery.failed[:1]}")
+    return took, (_status_kib(os.getpid(), "VmHWM") - before_kib) / KIB
+
+
+def measure(folder: Path, load: Load, box: Box, port: int) -> list[Line]:
+    """One load by every way."""
+    paths = make_files(folder / "files", load)
+    total_mib = sum(path.stat().st_size for path in paths) / MIB
+    try:
+        disk_s = synced(paths, folder / "synced")
+        with storescp(folder / "theirs") as their_port:
+            their_s = send(paths[0].parent, "ANY", their_port)
+        ours = taking_in(box, port, paths, folder)
+        with storescp(folder / "again") as their_port:
+            out_s, out_grown_mib = sending(box.folder.path, load.count, their_port, folder / "journal")
+    finally:
+        shutil.rmtree(folder / "files")
+    name = load.name
+    return [
+        Line(f"{name} stored, durable", ours.seconds, "s", None, their_s, "storescp, no fsync"),
+        Line(f"{name} stored, beside the disk", ours.seconds, "s", None, disk_s, "fsync'd files"),
+        Line(f"{name}: instances stored", load.count / ours.seconds, "/s", None, load.count / their_s, "storescp"),
+        Line(f"{name}: bytes stored", total_mib / ours.seconds, "MiB/s", None, total_mib / their_s, "storescp"),
+        Line(f"{name}: processor time of the box, each", ours.core_s * 1e3 / load.count, "ms"),
+        Line(f"{name}: ticks late, p99", ours.late_p99_ms, "ms", _LATE_MS, ours.bare_p99_ms, "bare timer"),
+        Line(f"{name}: memory of the box grown", ours.grown_mib, "MiB", _GROWN_MIB),
+        Line(f"{name} sent on to storescp", out_s, "s", None, their_s, "storescu"),
+        Line(f"{name}: memory of the sender grown", out_grown_mib, "MiB", _GROWN_MIB),
+    ]
+
+
+def loads(small: int, slices: int, big_mib: int) -> list[Load]:
+    """Those that are not of nothing."""
+    every = [
+        Load(f"{small:,} instances of 8 KiB", small, 8 * KIB),
+        Load(f"{slices:,} instances of 512 KiB", slices, 512 * KIB),
+        Load(f"one instance of {big_mib:,} MiB", 1 if big_mib else 0, min(big_mib * MIB, 0xFFFFFFFE)),
+    ]
+    return [load for load in every if load.count]
+
+
+def main() -> int:
+    """All loads into one box, in a folder of this disk."""
+    arguments = report.parser(__doc__)
+    arguments.add_argument("--small", type=int, default=200, help="instances of 8 KiB")
+    arguments.add_argument("--slices", type=int, default=60, help="instances of 512 KiB")
+    arguments.add_argument("--big-mib", type=int, default=256, help="size of one large instance")
+    options = arguments.parse_args()
+    if missing := [tool for tool in ("storescu", "storescp", "echoscu") if shutil.which(tool) is None]:
+        print(f"not measured: {', '.join(missing)} is missing (Debian package dcmtk)")
+        return report.finish([], options.json)
+    lines: list[Line] = []
+    with tempfile.TemporaryDirectory(prefix="orledger-bench-dicom-", dir=Path()) as name:
+        folder = Path(name).resolve()
+        with recording_box(folder) as (box, port):
+            for load in loads(options.small, options.slices, options.big_mib):
+                lines += measure(folder, load, box, port)
+    return report.finish(lines, options.json)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
