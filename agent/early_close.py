@@ -1,8 +1,8 @@
 """When a block closes before its tick, because a sender waits for an acknowledgment that this block makes true.
 
 At most once between two ticks, and never close to another block: so there are at most twice as many blocks, and many
-senders still share one. Only for the sender of an object it is more than once, as the next image waits behind the answer
-to this one. Pure: no clock of its own (docs/adr/0011).
+senders still share one. For the sender of an object it is more than once, as the next image waits for the answer to
+this one. Pure: no clock of its own (docs/adr/0011).
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ class EarlyClose:
     def wanted(self, now_ns: int, *, for_object: bool = False) -> int | None:
         """Somebody waits: when to close early. None when the tick is as good, or one early close was made or planned.
 
-        A moment is left for what arrives together with the first record. ``for_object``: one that was made does not count.
+        A moment is left for what arrives together with the first record. ``for_object``: one that was made counts not.
         """
         if self._planned or (self._spent and not for_object):
             return None

@@ -97,8 +97,8 @@ class Intake:
         self._last_offered = 0
         self._last_taken = 0
         self.on_waited_for: Callable[[bool], None] = _nothing
-        """Called when somebody waits for the acknowledgment of records that no block has taken yet; whether an object is
-        among them."""
+        """Called when somebody waits for the acknowledgment of records that no block has taken yet; told whether one of
+        them is an object."""
 
     @property
     def waiting_records(self) -> int:

@@ -1,12 +1,12 @@
 """Images in and out: our DICOM listener beside dcmtk's storescp, with the same files and the same storescu.
 
-    python -m benchmarks.bench_dicom [--small 200] [--slices 60] [--big-mib 256]
+    python -m benchmarks.bench_dicom [--small 200] [--slices 60] [--big-mib 256] [--rounds 3]
 
-storescu sends with TCP_NODELAY: as it is started by default, Nagle's algorithm and delayed acknowledgments let it send a
-dozen instances a second to anybody, and hide what a receiver takes.
-storescp acknowledges what it handed to the kernel and never syncs; a box acknowledges what its disk has, sealed, and the
-block that names it. So both stand beside the same bytes written to files of their own and synced, one after the other.
-The soak is `--small 10000 --slices 0 --big-mib 2048`. Needs dcmtk (storescu, storescp).
+storescu sends with TCP_NODELAY: by default Nagle's algorithm and delayed acknowledgments let it send a dozen instances
+a second to anybody, and hide what a receiver takes. storescp acknowledges what it handed to the kernel and never syncs; a
+box what its disk has, sealed, and the block that names it. So both stand beside the same bytes written to files of
+their own and synced. Both are sent the files in turn, several times, and the medians count.
+The soak is `--small 10000 --slices 0 --big-mib 2048 --rounds 1`. Needs dcmtk (storescu, storescp).
 """
 
 from __future__ import annotations
@@ -23,6 +23,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from statistics import median
 from typing import Any
 
 from pydicom import Dataset
@@ -193,31 +194,45 @@ def sending(data: Path, instances: int, port: int, journal: Path) -> tuple[float
     return took, (_status_kib(os.getpid(), "VmHWM") - before_kib) / KIB
 
 
-def measure(folder: Path, load: Load, box: Box, port: int) -> list[Line]:
-    """One load by every way."""
+def measure(folder: Path, load: Load, rounds: int, box: Box, port: int) -> list[Line]:
+    """One load by every way, in turn; the medians."""
     paths = make_files(folder / "files", load)
     total_mib = sum(path.stat().st_size for path in paths) / MIB
+    disk, theirs, taken, out = list[float](), list[float](), list[Taken](), list[tuple[float, float]]()
     try:
-        disk_s = synced(paths, folder / "synced")
-        with storescp(folder / "theirs") as their_port:
-            their_s = send(paths[0].parent, "ANY", their_port)
-        ours = taking_in(box, port, paths, folder)
-        with storescp(folder / "again") as their_port:
-            out_s, out_grown_mib = sending(box.folder.path, load.count, their_port, folder / "journal")
+        for number in range(rounds):
+            make_new(paths, number)
+            disk.append(synced(paths, folder / "synced"))
+            with storescp(folder / "theirs") as their_port:
+                theirs.append(send(paths[0].parent, "ANY", their_port))
+            taken.append(taking_in(box, port, paths, folder))
+            with storescp(folder / "again") as their_port:
+                out.append(sending(box.folder.path, load.count, their_port, folder / "journal"))
     finally:
         shutil.rmtree(folder / "files")
-    name = load.name
+    disk_s, their_s, our_s = median(disk), median(theirs), median(each.seconds for each in taken)
+    name, late_ms = load.name, median(each.late_p99_ms for each in taken)
+    core_ms = median(each.core_s for each in taken) * 1e3 / load.count
+    bare_ms, out_s = median(each.bare_p99_ms for each in taken), median(seconds for seconds, _ in out)
     return [
-        Line(f"{name} stored, durable", ours.seconds, "s", None, their_s, "storescp, no fsync"),
-        Line(f"{name} stored, beside the disk", ours.seconds, "s", None, disk_s, "fsync'd files"),
-        Line(f"{name}: instances stored", load.count / ours.seconds, "/s", None, load.count / their_s, "storescp"),
-        Line(f"{name}: bytes stored", total_mib / ours.seconds, "MiB/s", None, total_mib / their_s, "storescp"),
-        Line(f"{name}: processor time of the box, each", ours.core_s * 1e3 / load.count, "ms"),
-        Line(f"{name}: ticks late, p99", ours.late_p99_ms, "ms", _LATE_MS, ours.bare_p99_ms, "bare timer"),
-        Line(f"{name}: memory of the box grown", ours.grown_mib, "MiB", _GROWN_MIB),
+        Line(f"{name} stored, durable", our_s, "s", None, their_s, "storescp, no fsync"),
+        Line(f"{name} stored, beside the disk", our_s, "s", None, disk_s, "fsync'd files"),
+        Line(f"{name}: instances stored", load.count / our_s, "/s", None, load.count / their_s, "storescp"),
+        Line(f"{name}: bytes stored", total_mib / our_s, "MiB/s", None, total_mib / their_s, "storescp"),
+        Line(f"{name}: processor time of the box, each", core_ms, "ms"),
+        Line(f"{name}: ticks late, p99", late_ms, "ms", _LATE_MS, bare_ms, "bare timer"),
+        Line(f"{name}: memory of the box grown", max(each.grown_mib for each in taken), "MiB", _GROWN_MIB),
         Line(f"{name} sent on to storescp", out_s, "s", None, their_s, "storescu"),
-        Line(f"{name}: memory of the sender grown", out_grown_mib, "MiB", _GROWN_MIB),
+        Line(f"{name}: memory of the sender grown", max(grown for _, grown in out), "MiB", _GROWN_MIB),
     ]
+
+
+def make_new(paths: Sequence[Path], number: int) -> None:
+    """Other contents under the same names: a box keeps what it is sent again only once."""
+    for path in paths:
+        with path.open("r+b") as file:
+            file.seek(-1, os.SEEK_END)
+            file.write(bytes([number]))
 
 
 def loads(small: int, slices: int, big_mib: int) -> list[Load]:
@@ -236,6 +251,7 @@ def main() -> int:
     arguments.add_argument("--small", type=int, default=200, help="instances of 8 KiB")
     arguments.add_argument("--slices", type=int, default=60, help="instances of 512 KiB")
     arguments.add_argument("--big-mib", type=int, default=256, help="size of one large instance")
+    arguments.add_argument("--rounds", type=int, default=3, help="how often each load is sent")
     options = arguments.parse_args()
     if missing := [tool for tool in ("storescu", "storescp", "echoscu") if shutil.which(tool) is None]:
         print(f"not measured: {', '.join(missing)} is missing (Debian package dcmtk)")
@@ -245,7 +261,7 @@ def main() -> int:
         folder = Path(name).resolve()
         with recording_box(folder) as (box, port):
             for load in loads(options.small, options.slices, options.big_mib):
-                lines += measure(folder, load, box, port)
+                lines += measure(folder, load, options.rounds, box, port)
     return report.finish(lines, options.json)
 
 

@@ -31,13 +31,14 @@ from pynetdicom import AE, _config
 from pynetdicom.association import Association
 from pynetdicom.dimse import DIMSEServiceProvider
 from pynetdicom.dimse_messages import C_STORE_RQ
-from pynetdicom.dimse_primitives import N_EVENT_REPORT
+from pynetdicom.dimse_primitives import C_STORE, N_EVENT_REPORT
 from pynetdicom.events import EventHandlerType
 from pynetdicom.fsm import StateMachine
 from pynetdicom.pdu_primitives import P_DATA
 from pynetdicom.presentation import PresentationContext
 from pynetdicom.transport import AssociationSocket, RequestHandler, ThreadedAssociationServer
 
+from drivers.transports.dicom_response import store_response
 from ledger.errors import DeviceFault
 from ledger.limits import LIMITS
 
@@ -49,6 +50,7 @@ _MOST_REQUESTS: Final = 8
 _IDLE_S: Final = 0.25
 _MOST_WAKES: Final = 4_096
 _CLOSING: Final = "Sta13"
+_PDV_HEADER_BYTES: Final = 6
 
 
 class IncomingDataSet(Protocol):
@@ -125,8 +127,14 @@ class StreamingDimse(DIMSEServiceProvider):
 
     def send_msg(self, primitive: Any, context_id: int) -> None:
         """As in the base class, but one message at a time: more than one thread may have something to say."""
+        command = store_response(primitive) if isinstance(primitive, C_STORE) else None
         with self._sending:
-            super().send_msg(primitive, context_id)
+            if command is None or 0 < self.maximum_pdu_size < len(command) + _PDV_HEADER_BYTES:
+                super().send_msg(primitive, context_id)
+                return
+            answer = P_DATA()
+            answer.presentation_data_value_list = [[context_id, b"\x03" + command]]  # type: ignore[list-item] # as below
+            self.dul.send_pdu(answer)
 
     def ask(self, request: N_EVENT_REPORT, context_id: int, answer_s: float) -> int:
         """The status with which the peer answers. Blocks. Raises DeviceFault when it does not answer."""

@@ -12,15 +12,17 @@ from pydicom.filewriter import write_file_meta_info
 from pydicom.uid import UID
 from pynetdicom.dimse_messages import C_STORE_RSP
 from pynetdicom.dimse_primitives import C_STORE
-from pynetdicom.dsutils import create_file_meta
+from pynetdicom.dsutils import create_file_meta, encode
 from pynetdicom.pdu import P_DATA_TF
 
 from drivers.transports.dicom_file import FileHead, file_head, head_bytes
+from drivers.transports.dicom_response import store_response
 from drivers.transports.dicom_sender import DicomSender, DicomTarget
 from drivers.transports.dicom_wire import StoreCommand
 from ledger.errors import DeviceFault, VerificationFailed
 from ledger.limits import LIMITS
 
+_uids = st.lists(st.integers(0, 10**9), min_size=1, max_size=5).map(lambda parts: ".".join(map(str, parts)))
 COMMAND = StoreCommand("1.2.840.10008.5.1.4.1.1.2", "1.2.3", "1.2.840.10008.1.2.1")
 
 
@@ -108,13 +110,24 @@ def test_another_messages_answer_is_none() -> None:
         sender(Wire(response(7, 0))).store(COMMAND, [b"x"])
 
 
+@given(st.integers(0, 65_535), st.integers(0, 65_535), _uids, _uids)
+def test_the_answer_is_the_one_the_library_would_give(
+    message_id: int, status: int, sop_class: str, sop_instance: str
+) -> None:
+    answer = C_STORE()
+    answer.MessageIDBeingRespondedTo, answer.Status = message_id, status
+    answer.AffectedSOPClassUID, answer.AffectedSOPInstanceUID = sop_class, sop_instance
+    message = C_STORE_RSP()
+    message.primitive_to_message(answer)
+    assert store_response(answer) == encode(message.command_set, True, True)
+    answer.ErrorComment = "why"  # type: ignore[assignment] # a text, says the standard
+    assert store_response(answer) is None
+
+
 @given(st.binary(max_size=400) | st.binary(max_size=100).map(lambda body: bytes(128) + b"DICM" + body))
 def test_whatever_a_file_begins_with_it_is_dicom_or_not(beginning: bytes) -> None:
     head = file_head(beginning)
     assert head is None or head.data_set_at <= len(beginning)
-
-
-_uids = st.lists(st.integers(0, 10**9), min_size=1, max_size=5).map(lambda parts: ".".join(map(str, parts)))
 
 
 @given(st.builds(StoreCommand, _uids, _uids, _uids))
