@@ -2,10 +2,10 @@
 
     python -m benchmarks.bench_dicom [--small 200] [--slices 60] [--big-mib 256] [--rounds 3]
 
-storescu sends with TCP_NODELAY: by default Nagle's algorithm and delayed acknowledgments let it send a dozen instances
-a second to anybody, and hide what a receiver takes. storescp acknowledges what it handed to the kernel and never syncs;
-a box what its disk has, sealed, and the block that names it. So both stand beside the same bytes written to files of
-their own and synced. Both are sent the files in turn, several times, and the medians count.
+storescu and storescp run with TCP_NODELAY: by default Nagle's algorithm and delayed acknowledgments let them exchange a
+dozen instances a second, and hide what a receiver takes. storescp acknowledges what it handed to the kernel and never
+syncs; a box what its disk has, sealed, and the block that names it. So both stand beside the same bytes written to files
+of their own and synced. Both are sent the files in turn, several times, and the medians count.
 The soak is `--small 10000 --slices 0 --big-mib 2048 --rounds 1`. Needs dcmtk (storescu, storescp).
 """
 
@@ -47,6 +47,7 @@ _TICKS_PER_S = 10
 _TITLE = "BENCH"
 _SETTLE_S = 3.0
 _PDU_BYTES = 131_072  # storescp's largest; ours is what storescu can send, the same
+_NO_DELAY = os.environ | {"TCP_NODELAY": "1"}
 _LATE_MS = 10.0
 _GROWN_MIB = 32.0
 
@@ -96,7 +97,7 @@ def send(folder: Path, called: str, port: int) -> float:
     """All of a folder over one association; seconds. Raises SiteFault when one was refused."""
     command = ["storescu", "-R", "-aet", _TITLE, "-aec", called, "+sd", HOST, str(port), str(folder)]
     began = time.perf_counter()
-    done = subprocess.run(command, capture_output=True, text=True, check=False, env=os.environ | {"TCP_NODELAY": "1"})
+    done = subprocess.run(command, capture_output=True, text=True, check=False, env=_NO_DELAY)
     if done.returncode:
         raise SiteFault(f"storescu: {done.stderr[-500:]}")
     return time.perf_counter() - began
@@ -108,7 +109,7 @@ def storescp(folder: Path) -> Iterator[int]:
     (port,) = free_ports(1)
     folder.mkdir()
     command = ["storescp", "+B", "+xa", "-pdu", str(_PDU_BYTES), "-od", str(folder), str(port)]
-    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, env=_NO_DELAY)
     try:
         wait_for("storescp listens", lambda: _answers(port, "ANY"), 30)
         yield port
