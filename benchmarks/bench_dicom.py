@@ -4,8 +4,8 @@
 
 storescu and storescp run with TCP_NODELAY: by default Nagle's algorithm and delayed acknowledgments let them exchange a
 dozen instances a second, and hide what a receiver takes. storescp acknowledges what it handed to the kernel and never
-syncs; a box what its disk has, sealed, and the block that names it. So both stand beside the same bytes written to files
-of their own and synced. Both are sent the files in turn, several times, and the medians count.
+syncs; a box what its disk has, sealed, and the block that names it. So both stand beside the same bytes written
+to files of their own and synced. Both are sent the files in turn, several times, and the medians count.
 The soak is `--small 10000 --slices 0 --big-mib 2048 --rounds 1`. Needs dcmtk (storescu, storescp).
 """
 
