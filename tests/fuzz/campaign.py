@@ -19,8 +19,17 @@ from tests.fuzz.mutations import mutated
 from tests.fuzz.shell import Shell, Violation
 
 CAPTURES = Path(__file__).parents[1] / "captures"
-INPUTS_A_RUN = 500
-_LONGEST_WINDOW_BYTES = 2_048
+INPUTS_A_RUN = 2_000
+_WINDOW_BYTES = (1, 1, 1, 1, 64, 64, 64, 64, 128, 128, 128, 256, 256, 256, 512, 2_048)
+"""How much of the line one input damages: a place in few bytes says as much as in many, and is read sooner."""
+
+_WAITS_NS = (0, 0, 0, 0, 0, MS_NS, MS_NS, 20 * MS_NS, 20 * MS_NS, 200 * MS_NS, 200 * MS_NS, S_NS, S_NS, 7 * S_NS)
+_LONG_WAIT = 0.02
+_LONG_WAIT_NS = 61 * S_NS
+_SOUND_EVERY = 250
+"""After so many damaged inputs the line is sound for a while, and what the driver holds is weighed."""
+
+_WRONG_WORD = 0.125
 _OFTEN = 3
 """A code that a sound line gives so often must come again once the line is sound."""
 
@@ -29,12 +38,16 @@ Refit = Callable[[bytes], bytes]
 
 @dataclass(frozen=True, slots=True)
 class Input:
-    """What happens next: ``what`` is receive, reconnect or refuse; before it so much time passes."""
+    """What happens next: ``what`` is receive, reconnect, refuse or sound; before it so much time passes.
+
+    ``sound``: the line is without damage, from piece ``tail`` of the track on, until it is read again.
+    """
 
     what: str
     wait_ns: int = 0
     utc_jump_ns: int = 0
     data: bytes | Message = b""
+    tail: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,24 +102,29 @@ def refit_of(driver: str) -> Refit | None:
 
 @dataclass(frozen=True, slots=True)
 class Run:
-    """One run: damaged ``inputs``, then the rest of the track from ``tail`` on, then all of it on a new link."""
+    """One run: damaged ``inputs`` with sound stretches between them, at last the whole track on a new link."""
 
     seed: str
     track: Track
     inputs: tuple[Input, ...]
-    tail: int
 
 
 def planned(driver: str, seed: str, count: int) -> Run:
-    """The run of this seed, ``count`` inputs long; always the same."""
+    """The run of this seed, ``count`` damaged inputs long; always the same."""
     rng = random.Random(seed)
     track = rng.choice(tracks(driver))
-    inputs = tuple(_input(track, rng, refit_of(driver)) for _ in range(count))
-    return Run(seed, track, inputs, rng.randrange(max(1, len(track.pieces) // 2)))
+    return Run(seed, track, tuple(_inputs(track, rng, refit_of(driver), count)))
+
+
+def _inputs(track: Track, rng: random.Random, refit: Refit | None, count: int) -> Iterator[Input]:
+    for number in range(1, count + 1):
+        yield _input(track, rng, refit)
+        if number % _SOUND_EVERY == 0 or number == count:
+            yield Input("sound", tail=rng.randrange(max(1, len(track.pieces) // 2)))
 
 
 def _input(track: Track, rng: random.Random, refit: Refit | None) -> Input:
-    wait_ns = rng.choice((0, 0, MS_NS, 20 * MS_NS, 200 * MS_NS, S_NS, rng.choice((7, 61)) * S_NS))
+    wait_ns = _LONG_WAIT_NS if rng.random() < _LONG_WAIT else rng.choice(_WAITS_NS)
     jump_ns = rng.choice((-3_600, -1, 1, 86_400)) * S_NS if rng.random() < 0.01 else 0
     chance = rng.random()
     if chance < 0.01:
@@ -117,15 +135,17 @@ def _input(track: Track, rng: random.Random, refit: Refit | None) -> Input:
 
 
 def _damaged(track: Track, rng: random.Random, refit: Refit | None) -> bytes | Message:
+    """A stretch of the track, wrong somewhere; of a message its body, or what its transport read of its envelope."""
     first, other = (rng.randrange(len(track.pieces)) for _ in range(2))
     message = track.pieces[first].data
     elsewhere = track.pieces[other].data
     elsewhere = elsewhere.body if isinstance(elsewhere, Message) else elsewhere
     if isinstance(message, Message):
-        return replace(message, body=mutated(message.body, rng, elsewhere))
+        message = replace(message, body=mutated(message.body, rng, elsewhere)) if message.body else message
+        return _new_object(message, rng)
     window = bytearray(message)
     if track.header.transport != "udp":
-        most = rng.choice((1, 64, 512, _LONGEST_WINDOW_BYTES))
+        most = rng.choice(_WINDOW_BYTES)
         for piece in track.pieces[first + 1 :]:
             if len(window) >= most or isinstance(piece.data, Message):
                 break
@@ -134,15 +154,31 @@ def _damaged(track: Track, rng: random.Random, refit: Refit | None) -> bytes | M
     return refit(damaged) if refit is not None and rng.random() < 0.5 else damaged
 
 
+def _new_object(message: Message, rng: random.Random) -> Message:
+    """A body that is another is another object; one in eight, or without a body each, has a wrong word about it too."""
+    stored = message.object
+    if stored is None or not stored.meta:
+        return message
+    meta = dict(stored.meta)
+    if "data_set_sha256" in meta:
+        meta["data_set_sha256"] = rng.randbytes(32).hex()
+    if not message.body or rng.random() < _WRONG_WORD:
+        name = rng.choice(sorted(meta))
+        meta[name] = mutated(meta[name].encode(), rng, b"").decode("utf-8", "replace")
+    return replace(message, object=replace(stored, meta=meta))
+
+
 def execute(run: Run) -> None:
     """Raises whatever the driver raises, or ``Violation``."""
     shell = Shell(driver_of(run.track.header), run.track.header.t0_ns)
     shell.connect()
     for given in run.inputs:
-        _give(shell, given)
-    shell.check_memory()
-    _resynchronise(shell, run)
-    _reconnect(shell, run)
+        if given.what == "sound":
+            shell.check_memory()
+            _resynchronise(shell, run.track, given.tail)
+        else:
+            _give(shell, given)
+    _reconnect(shell, run.track)
     shell.disconnect("the end")
     shell.check_memory()
 
@@ -157,17 +193,15 @@ def _give(shell: Shell, given: Input) -> None:
         shell.receive(given.data)
 
 
-def _resynchronise(shell: Shell, run: Run) -> None:
+def _resynchronise(shell: Shell, track: Track, tail: int) -> None:
     """The line goes on without damage, from the middle of a frame: within the longest frame it is read again.
 
     A driver that cannot read such a stream without a beginning, even when it is new, need not do so now.
     """
-    if _bytes_until_read(shell, run.track, run.tail) is not None:
-        return
-    fresh = Shell(driver_of(run.track.header), run.track.header.t0_ns)
-    fresh.connect()
-    if _bytes_until_read(fresh, run.track, run.tail) is not None:
-        raise Violation(f"it does not find its way back on a sound line, from piece {run.tail} on")
+    driver = track.header.driver
+    readable = _reads_from(driver, tracks(driver).index(track), tail)
+    if readable and _bytes_until_read(shell, track, tail) is None:
+        raise Violation(f"it does not find its way back on a sound line, from piece {tail} on")
 
 
 def _bytes_until_read(shell: Shell, track: Track, tail: int) -> int | None:
@@ -187,6 +221,15 @@ def _bytes_until_read(shell: Shell, track: Track, tail: int) -> int | None:
 
 
 @cache
+def _reads_from(driver: str, index: int, tail: int) -> bool:
+    """Whether a new driver reads a line that it hears from this piece on."""
+    track = tracks(driver)[index]
+    fresh = Shell(driver_of(track.header), track.header.t0_ns)
+    fresh.connect()
+    return _bytes_until_read(fresh, track, tail) is not None
+
+
+@cache
 def _often(driver: str, index: int) -> tuple[frozenset[str], int]:
     """The codes that a new driver reads often of a whole track, and how many answers it holds back for records."""
     track = tracks(driver)[index]
@@ -197,14 +240,14 @@ def _often(driver: str, index: int) -> tuple[frozenset[str], int]:
     return frozenset(code for code, count in shell.codes.items() if count >= _OFTEN), shell.acknowledged
 
 
-def _reconnect(shell: Shell, run: Run) -> None:
+def _reconnect(shell: Shell, track: Track) -> None:
     """A new link and the whole track: everything is read that a new driver reads."""
-    driver = run.track.header.driver
-    codes, acknowledged = _often(driver, tracks(driver).index(run.track))
+    driver = track.header.driver
+    codes, acknowledged = _often(driver, tracks(driver).index(track))
     shell.connect()
     shell.codes.clear()
     before = shell.acknowledged
-    for piece in run.track.pieces:
+    for piece in track.pieces:
         _give(shell, piece)
     missing = codes - shell.codes.keys()
     # what came before is acknowledged again, and not recorded twice

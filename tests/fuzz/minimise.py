@@ -65,7 +65,7 @@ def told(run: Run) -> str:
     header = run.track.header
     lines = [f"driver {header.driver}, seed {run.seed!r}, options {header.options}: {type(fault).__name__}: {fault}"]
     lines += [f"  {given}" for given in short.inputs]
-    lines.append(f"  then the line is sound again, from piece {run.tail} on, and at last all of it on a new link")
+    lines.append("  and at last all of the track on a new link")
     if fault is not None:
         lines += traceback.format_exception(fault)[-6:]
     return "\n".join(lines)
