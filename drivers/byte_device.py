@@ -80,9 +80,8 @@ class ByteDevice(Outbox):
 
     def deadline_ns(self) -> int | None:
         """When ``wake`` is wanted."""
-        mine = self.due_ns() if self._link is not None else None
-        due = (self._gaps.deadline_ns(), self._silence.deadline_ns(), mine)
-        return min((at_ns for at_ns in due if at_ns is not None), default=None)
+        due = [self._gaps.deadline_ns(), self._silence.deadline_ns(), self.due_ns() if self._link is not None else None]
+        return min([at_ns for at_ns in due if at_ns is not None], default=None)
 
     # What a driver calls --------------------------------------------------------------------------------------
 

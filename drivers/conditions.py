@@ -42,6 +42,9 @@ class Conditions:
     def update(self, active: Iterable[Condition], now: Now, device_time: DeviceTime | None = None) -> list[Event]:
         """These and no others are active now. Ends come first, then what changed or started, as given."""
         told = {condition.alarm_id: condition for condition in active}
+        if told == self._active and not self._untold:  # as nearly always, and asked for with every sample
+            self._active = told
+            return []
         events = [self._event(over, "end", now, device_time) for id, over in self._active.items() if id not in told]
         for id, condition in told.items():
             before = self._active.get(id)

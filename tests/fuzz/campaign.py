@@ -29,6 +29,7 @@ _LONG_WAIT_NS = 61 * S_NS
 _SOUND_EVERY = 250
 """After so many damaged inputs the line is sound for a while, and what the driver holds is weighed."""
 
+_BEGUN_PIECES = 16
 _WRONG_WORD = 0.125
 _OFTEN = 3
 """A code that a sound line gives so often must come again once the line is sound."""
@@ -38,16 +39,18 @@ Refit = Callable[[bytes], bytes]
 
 @dataclass(frozen=True, slots=True)
 class Input:
-    """What happens next: ``what`` is receive, reconnect, refuse or sound; before it so much time passes.
+    """What happens next: ``what`` is receive, reconnect, refuse, begin or sound; before it so much time passes.
 
-    ``sound``: the line is without damage, from piece ``tail`` of the track on, until it is read again.
+    ``begin``: a new link and the first pieces of the track, ``at`` of them after the first that is read, so that damage
+    falls on a dialogue too that has come so far. ``sound``: the line is without damage, from piece ``at`` of the track
+    on, until it is read again.
     """
 
     what: str
     wait_ns: int = 0
     utc_jump_ns: int = 0
     data: bytes | Message = b""
-    tail: int = 0
+    at: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,7 +123,7 @@ def _inputs(track: Track, rng: random.Random, refit: Refit | None, count: int) -
     for number in range(1, count + 1):
         yield _input(track, rng, refit)
         if number % _SOUND_EVERY == 0 or number == count:
-            yield Input("sound", tail=rng.randrange(max(1, len(track.pieces) // 2)))
+            yield Input("sound", at=rng.randrange(max(1, len(track.pieces) // 2)))
 
 
 def _input(track: Track, rng: random.Random, refit: Refit | None) -> Input:
@@ -131,6 +134,8 @@ def _input(track: Track, rng: random.Random, refit: Refit | None) -> Input:
         return Input("reconnect", wait_ns, jump_ns)
     if chance < 0.02:
         return Input("refuse", wait_ns, jump_ns)
+    if chance < 0.035:
+        return Input("begin", wait_ns, jump_ns, at=rng.randrange(_BEGUN_PIECES))
     return Input("receive", wait_ns, jump_ns, _damaged(track, rng, refit))
 
 
@@ -175,7 +180,9 @@ def execute(run: Run) -> None:
     for given in run.inputs:
         if given.what == "sound":
             shell.check_memory()
-            _resynchronise(shell, run.track, given.tail)
+            _resynchronise(shell, run.track, given.at)
+        elif given.what == "begin":
+            _begin(shell, run.track, given)
         else:
             _give(shell, given)
     _reconnect(shell, run.track)
@@ -193,13 +200,19 @@ def _give(shell: Shell, given: Input) -> None:
         shell.receive(given.data)
 
 
+def _begin(shell: Shell, track: Track, given: Input) -> None:
+    shell.wait(given.wait_ns, given.utc_jump_ns)
+    shell.connect()
+    for piece in track.pieces[: _pieces_until_read(track.header.driver, _number(track)) + given.at]:
+        _give(shell, piece)
+
+
 def _resynchronise(shell: Shell, track: Track, tail: int) -> None:
     """The line goes on without damage, from the middle of a frame: within the longest frame it is read again.
 
     A driver that cannot read such a stream without a beginning, even when it is new, need not do so now.
     """
-    driver = track.header.driver
-    readable = _reads_from(driver, tracks(driver).index(track), tail)
+    readable = _reads_from(track.header.driver, _number(track), tail)
     if readable and _bytes_until_read(shell, track, tail) is None:
         raise Violation(f"it does not find its way back on a sound line, from piece {tail} on")
 
@@ -220,19 +233,36 @@ def _bytes_until_read(shell: Shell, track: Track, tail: int) -> int | None:
     return None
 
 
+def _number(track: Track) -> int:
+    return next(number for number, each in enumerate(tracks(track.header.driver)) if each is track)
+
+
 @cache
-def _reads_from(driver: str, index: int, tail: int) -> bool:
+def _pieces_until_read(driver: str, number: int) -> int:
+    """How many pieces from a track's beginning a new driver hears until it reads something."""
+    track = tracks(driver)[number]
+    shell = Shell(driver_of(track.header), track.header.t0_ns)
+    shell.connect()
+    for count, piece in enumerate(track.pieces, 1):
+        _give(shell, piece)
+        if shell.codes.total() + shell.acknowledged:
+            return count
+    return 0
+
+
+@cache
+def _reads_from(driver: str, number: int, tail: int) -> bool:
     """Whether a new driver reads a line that it hears from this piece on."""
-    track = tracks(driver)[index]
+    track = tracks(driver)[number]
     fresh = Shell(driver_of(track.header), track.header.t0_ns)
     fresh.connect()
     return _bytes_until_read(fresh, track, tail) is not None
 
 
 @cache
-def _often(driver: str, index: int) -> tuple[frozenset[str], int]:
+def _often(driver: str, number: int) -> tuple[frozenset[str], int]:
     """The codes that a new driver reads often of a whole track, and how many answers it holds back for records."""
-    track = tracks(driver)[index]
+    track = tracks(driver)[number]
     shell = Shell(driver_of(track.header), track.header.t0_ns)
     shell.connect()
     for piece in track.pieces:
@@ -242,8 +272,7 @@ def _often(driver: str, index: int) -> tuple[frozenset[str], int]:
 
 def _reconnect(shell: Shell, track: Track) -> None:
     """A new link and the whole track: everything is read that a new driver reads."""
-    driver = track.header.driver
-    codes, acknowledged = _often(driver, tracks(driver).index(track))
+    codes, acknowledged = _often(track.header.driver, _number(track))
     shell.connect()
     shell.codes.clear()
     before = shell.acknowledged

@@ -73,7 +73,7 @@ class Fragile(Outbox):
 
 def _run_with(monkeypatch: pytest.MonkeyPatch, inputs: Sequence[bytes]) -> str:
     monkeypatch.setattr("tests.fuzz.campaign.driver_of", lambda header: Fragile())
-    monkeypatch.setattr("tests.fuzz.campaign._often", lambda driver, index: (frozenset(), 0))
+    monkeypatch.setattr("tests.fuzz.campaign._often", lambda driver, number: (frozenset(), 0))
     return told(Run("meta", tracks("ge-dri")[0], tuple(Input("receive", data=data) for data in inputs)))
 
 
@@ -127,7 +127,7 @@ def test_a_driver_that_stays_confused_is_found_out(
         return made[0] if len(made) == 1 else GeDri(config)
 
     monkeypatch.setattr(campaign, "driver_of", first_is_stuck)
-    monkeypatch.setattr(campaign, "_often", lambda driver, index: codes)
+    monkeypatch.setattr(campaign, "_often", lambda driver, number: codes)
     if what == "reconnect":
         monkeypatch.setattr(campaign, "_resynchronise", lambda shell, track, tail: None)
     with pytest.raises(Violation, match=word):
