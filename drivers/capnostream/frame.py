@@ -7,6 +7,7 @@ Protocols, as mdpnp (OpenICE) and capno-reader read them.
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from typing import Final, Literal
 
@@ -14,7 +15,8 @@ from drivers.checksums import xor8
 
 HEADER: Final = 0x85
 _ESCAPE: Final = 0x80
-_ESCAPED: Final = {0x00: 0x80, 0x05: 0x85}
+_ESCAPED: Final = {0x00: b"\x80", 0x05: b"\x85"}
+_SPECIAL: Final = re.compile(rb"[\x80\x85]")
 _WAVE, _WAVE_LENGTH = 0, 5
 _MOST_JUNK_BYTES: Final = 1_024
 LONGEST_FRAME_BYTES: Final = 1 + 2 * (1 + 255 + 1)
@@ -59,13 +61,20 @@ class Deframer:
     def feed(self, data: bytes) -> list[Frame | Fault]:
         """Take bytes; return the frames they complete and the faults between them, in order."""
         found: list[Frame | Fault] = []
-        for byte in data:
-            if byte == HEADER:
+        at = 0
+        while at < len(data):
+            if data[at] == HEADER:
                 found += self._begin()
+                at += 1
             elif not self._in_frame:
-                found += self._junk()
+                header_at = data.find(HEADER, at)
+                junk_bytes = (header_at if header_at >= 0 else len(data)) - at
+                found += self._junk(junk_bytes)
+                at += junk_bytes
             else:
-                found += self._hold(byte)
+                plain = self._plain_ahead(data, at)
+                found += self._hold(plain) if plain else self._escape(data[at])
+                at += len(plain) or 1
         return found
 
     def abandon(self) -> int:
@@ -83,26 +92,33 @@ class Deframer:
         self._wire_bytes = 1
         return [Fault("framing", lost)] if lost else []
 
-    def _junk(self) -> list[Frame | Fault]:
-        self._junk_bytes += 1
-        if self._junk_bytes < _MOST_JUNK_BYTES:
-            return []
-        lost, self._junk_bytes = self._junk_bytes, 0
-        return [Fault("framing", lost)]
+    def _junk(self, junk_bytes: int) -> list[Frame | Fault]:
+        told, self._junk_bytes = divmod(self._junk_bytes + junk_bytes, _MOST_JUNK_BYTES)
+        return [Fault("framing", _MOST_JUNK_BYTES)] * told
 
-    def _hold(self, byte: int) -> list[Frame | Fault]:
-        self._wire_bytes += 1
+    def _plain_ahead(self, data: bytes, at: int) -> bytes:
+        """What comes next without any escape, up to the frame's end; of one that has not begun its length alone."""
         if self._escaped:
-            self._escaped = False
-            plain = _ESCAPED.get(byte)
-            if plain is None:
-                return self._give_up()
-            self._plain.append(plain)
-        elif byte == _ESCAPE:
+            return b""
+        missing = self._plain[0] + 2 - len(self._plain) if self._plain else 1
+        special = _SPECIAL.search(data, at, at + max(1, missing))
+        return data[at : special.start() if special else at + max(1, missing)]
+
+    def _escape(self, byte: int) -> list[Frame | Fault]:
+        if not self._escaped:
             self._escaped = True
+            self._wire_bytes += 1
             return []
-        else:
-            self._plain.append(byte)
+        self._escaped = False
+        plain = _ESCAPED.get(byte)
+        if plain is None:
+            self._wire_bytes += 1
+            return self._give_up()
+        return self._hold(plain)
+
+    def _hold(self, plain: bytes) -> list[Frame | Fault]:
+        self._wire_bytes += len(plain)
+        self._plain += plain
         length = self._plain[0]
         if length == 0:
             return self._give_up()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import enum
 import re
 from dataclasses import dataclass
 from typing import Final
@@ -19,30 +18,30 @@ _WAVE_BYTES, _NUMERICS_BYTES = 4, 27
 _DEVICE_ID: Final = re.compile(rb"V(.{5}) (.{10}) (\S{2,12}) *", re.DOTALL)
 
 
-class FastStatus(enum.IntFlag):
-    """Comes with every sample."""
+class FastStatus:
+    """Bits that come with every sample."""
 
-    INVALID_CO2 = 0x01
-    INITIALISATION = 0x02
-    OCCLUSION = 0x04
-    END_OF_BREATH = 0x08
-    SELF_MAINTENANCE = 0x10
-    PURGING = 0x20
-    FILTER_LINE_OFF = 0x40
-    CO2_MALFUNCTION = 0x80
+    INVALID_CO2: Final = 0x01
+    INITIALISATION: Final = 0x02
+    OCCLUSION: Final = 0x04
+    END_OF_BREATH: Final = 0x08
+    SELF_MAINTENANCE: Final = 0x10
+    PURGING: Final = 0x20
+    FILTER_LINE_OFF: Final = 0x40
+    CO2_MALFUNCTION: Final = 0x80
 
 
-class SlowStatus(enum.IntFlag):
-    """Comes with every set of values."""
+class SlowStatus:
+    """Bits that come with every set of values."""
 
-    NEONATAL = 0x01
-    ALARMS_PAUSED = 0x02
-    ALARMS_OFF = 0x04
-    HIGH_ALARM_SOUNDS = 0x08
-    LOW_ALARM_SOUNDS = 0x10
-    ADVISORY_SOUNDS = 0x20
-    PULSE_BEEP_OFF = 0x40
-    MASIMO = 0x80
+    NEONATAL: Final = 0x01
+    ALARMS_PAUSED: Final = 0x02
+    ALARMS_OFF: Final = 0x04
+    HIGH_ALARM_SOUNDS: Final = 0x08
+    LOW_ALARM_SOUNDS: Final = 0x10
+    ADVISORY_SOUNDS: Final = 0x20
+    PULSE_BEEP_OFF: Final = 0x40
+    MASIMO: Final = 0x80
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,7 +50,7 @@ class Sample:
 
     number: int
     co2: int
-    status: FastStatus
+    status: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,7 +81,7 @@ def parse_sample(payload: bytes) -> Sample:
     """Raises DeviceFault ``capnostream.length``."""
     if len(payload) < _WAVE_BYTES:
         raise DeviceFault("capnostream.length", "a waveform message that is too short")
-    return Sample(payload[0], payload[1] << 8 | payload[2], FastStatus(payload[3]))
+    return Sample(payload[0], payload[1] << 8 | payload[2], payload[3])
 
 
 def parse_values(payload: bytes) -> Values:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 from decimal import Decimal
+from functools import cache
 from typing import Final
 
 from drivers.capnostream.message import NO_VALUE, FastStatus, SlowStatus, Values
@@ -149,7 +150,7 @@ def settings(values: Values, time: DeviceTime, now: Now) -> Iterator[Setting]:
 
 def conditions(values: Values) -> Iterator[Condition]:
     """Alarms, advisories and modes that are active."""
-    slow = SlowStatus(values[_SLOW_AT])
+    slow = values[_SLOW_AT]
     silence: Silence = "on"
     if slow & SlowStatus.ALARMS_PAUSED:
         silence = "audio_paused"
@@ -167,13 +168,15 @@ def conditions(values: Values) -> Iterator[Condition]:
             yield _condition(word, bit, known, silence if word.endswith("ALARM") else "unknown", (limits[0], limits[1]))
 
 
-def fast_conditions(status: FastStatus) -> Iterator[Condition]:
-    """What the status of a sample tells of the sensor."""
-    for bit in _bits(status & ~(FastStatus.INVALID_CO2 | FastStatus.END_OF_BREATH)):
-        yield _condition("FAST_STATUS", bit, _FAST, "unknown", (None, None))
+@cache
+def fast_conditions(status: int) -> tuple[Condition, ...]:
+    """What the status byte of a sample tells of the sensor."""
+    bits = _bits(status & ~(FastStatus.INVALID_CO2 | FastStatus.END_OF_BREATH))
+    return tuple(_condition("FAST_STATUS", bit, _FAST, "unknown", (None, None)) for bit in bits)
 
 
-def wave_quality(status: FastStatus) -> Quality:
+@cache
+def wave_quality(status: int) -> Quality:
     """How far samples with this status are to be believed; single invalid ones are marked so in the wave itself."""
     if status & FastStatus.CO2_MALFUNCTION:
         return Quality.INVALID

@@ -42,14 +42,14 @@ _STANDARD: Final = {"SpO2": _SAT, "HR": _RATE}
 _AS_CODE: Final = str.maketrans(" -", "__")
 _REPEAT_NS: Final = 1 * S_NS
 _CENTRE: Final[dict[int, int]] = {2: 0, 7: 32_768}
-_CONDITIONS: Final[tuple[tuple[Status, EventKind, str], ...]] = (
-    (Status.SENSOR_DISCONNECTED, "technical_alarm", "sensor disconnected"),
-    (Status.SENSOR_ALARM, "technical_alarm", "sensor alarm"),
-    (Status.OUT_OF_TRACK, "advisory", "out of track: no good pulses in a row"),
-    (Status.ARTIFACT, "advisory", "artifact"),
+_CONDITIONS: Final[tuple[tuple[int, str, EventKind, str], ...]] = (
+    (Status.SENSOR_DISCONNECTED, "SENSOR_DISCONNECTED", "technical_alarm", "sensor disconnected"),
+    (Status.SENSOR_ALARM, "SENSOR_ALARM", "technical_alarm", "sensor alarm"),
+    (Status.OUT_OF_TRACK, "OUT_OF_TRACK", "advisory", "out of track: no good pulses in a row"),
+    (Status.ARTIFACT, "ARTIFACT", "advisory", "artifact"),
 )
 _PERFUSION: Final = {Status.RED: "low perfusion", Status.RED | Status.GREEN: "marginal perfusion"}
-_NONE: Final = Status(0)
+_NONE: Final = 0
 _PERFUSION_BITS: Final = Status.RED | Status.GREEN
 _PERFUSION_HELD_PACKETS: Final = 9
 """Three seconds: perfusion is told with the pulse, and a slow one is not in every packet."""
@@ -79,7 +79,7 @@ class _Session:
     sync_phase: int | None = None
     flushed_index: int = 0
     identified: int | None = None
-    perfusion: Status = _NONE
+    perfusion: int = _NONE
     perfusion_held: int = 0
 
 
@@ -229,7 +229,7 @@ class Nonin(ByteDevice):
             self.emit(event)
 
     @staticmethod
-    def _perfusion(session: _Session, frames: list[Frame], status: Status) -> Status:
+    def _perfusion(session: _Session, frames: list[Frame], status: int) -> int:
         """What was told last of it, for a while."""
         told = [frame.status & _PERFUSION_BITS for frame in frames if frame.status & _PERFUSION_BITS]
         session.perfusion_held = 0 if told else session.perfusion_held + 1
@@ -279,11 +279,11 @@ def _marks(frames: list[Frame]) -> Iterator[tuple[int, str]]:
         before = artifact
 
 
-def _conditions(status: Status, perfusion: Status, packet: Packet) -> Iterator[Condition]:
-    for bit, kind, text in _CONDITIONS:
+def _conditions(status: int, perfusion: int, packet: Packet) -> Iterator[Condition]:
+    for bit, name, kind, text in _CONDITIONS:
         if status & bit:
             code = f"MDCX_NONIN_STATUS_{bit:02X}"
-            yield Condition(f"status.{bit:02X}", kind, "unknown", code, "", text, bit.name or "")
+            yield Condition(f"status.{bit:02X}", kind, "unknown", code, "", text, name)
     text = _PERFUSION.get(perfusion, "")
     if text:
         yield Condition("perfusion", "advisory", "unknown", "MDCX_NONIN_PERFUSION", "", text, text)

@@ -6,12 +6,9 @@ the plethysmogram and one byte of the packet's values.
 
 from __future__ import annotations
 
-import enum
 from dataclasses import dataclass
 from decimal import Decimal
-from typing import Final, Literal
-
-from drivers.checksums import sum8
+from typing import Final, Literal, NamedTuple
 
 FRAME_BYTES: Final = 5
 PACKET_FRAMES: Final = 25
@@ -22,23 +19,22 @@ _NO_SATURATION: Final = 127
 _SMART_POINT, _LOW_BATTERY = 0x20, 0x01
 
 
-class Status(enum.IntFlag):
-    """The status byte of each frame; its bit 7 is always set. RED and GREEN together: marginal perfusion."""
+class Status:
+    """Bits of each frame's status byte; bit 7 is always set. RED and GREEN together: marginal perfusion."""
 
-    SYNC = 0x01
-    GREEN = 0x02
-    RED = 0x04
-    SENSOR_ALARM = 0x08
-    OUT_OF_TRACK = 0x10
-    ARTIFACT = 0x20
-    SENSOR_DISCONNECTED = 0x40
+    SYNC: Final = 0x01
+    GREEN: Final = 0x02
+    RED: Final = 0x04
+    SENSOR_ALARM: Final = 0x08
+    OUT_OF_TRACK: Final = 0x10
+    ARTIFACT: Final = 0x20
+    SENSOR_DISCONNECTED: Final = 0x40
 
 
-@dataclass(frozen=True, slots=True)
-class Frame:
+class Frame(NamedTuple):
     """One frame: ``sample`` is 0 to 255 in format 2, 0 to 65,535 in format 7; ``data`` is its byte of the packet."""
 
-    status: Status
+    status: int
     sample: int
     data: int
 
@@ -63,19 +59,19 @@ class Packet:
 
 def is_frame_2(frame: bytes) -> bool:
     """Whether these 5 bytes have the form of a frame of format 2."""
-    return frame[0] == 1 and frame[1] >= 0x80 and sum8(frame[:4]) == frame[4]
+    return frame[0] == 1 and frame[1] >= 0x80 and sum(frame[:4]) & 0xFF == frame[4]
 
 
 def is_frame_7(frame: bytes) -> bool:
     """Whether these 5 bytes have the form of a frame of format 7."""
-    return frame[0] >= 0x80 and sum8(frame[:4]) == frame[4]
+    return frame[0] >= 0x80 and sum(frame[:4]) & 0xFF == frame[4]
 
 
 def parse_frame(frame: bytes, data_format: DataFormat) -> Frame:
     """Take a frame apart that has the form of its format."""
     if data_format == 2:
-        return Frame(Status(frame[1] & 0x7F), frame[2], frame[3])
-    return Frame(Status(frame[0] & 0x7F), frame[1] << 8 | frame[2], frame[3])
+        return Frame(frame[1] & 0x7F, frame[2], frame[3])
+    return Frame(frame[0] & 0x7F, frame[1] << 8 | frame[2], frame[3])
 
 
 _RATES: Final = (("HR", 0), ("E-HR", 13), ("HR-D", 19), ("E-HR-D", 21))

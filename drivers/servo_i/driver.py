@@ -5,6 +5,7 @@ Source: Maquet, SERVO-i / SERVO-s Computer Interface Emulator Reference Manual, 
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import ClassVar, Final
@@ -39,6 +40,8 @@ from ledger.records import Gap, GapCause, Identity, Link, LinkId, LinkState, Num
 _MAX_TOLD: Final = 32
 _MAX_WAITING: Final = 4
 _GREETING: Final = HELLO_ANSWER + b"\x04"
+_ANSWERS: Final = re.compile(rb"[^\x04\x11\x13]+[\x04\x11\x13]?|[\x04\x11\x13]")
+"""Up to what ends or holds an answer."""
 _RECORDED: Final = {"B": Numeric, "S": Setting}
 
 
@@ -118,9 +121,17 @@ class ServoI(ByteDevice):
         session = self._session
         if session is None:
             return
-        # Answers and blocks are read by different rules, and one byte may end the ones and begin the others.
-        for at in range(len(data)):
-            self._byte(session, data[at : at + 1], now)
+        before = session.tail if session.dialogue is not None else b""
+        heard, read = before + data, len(before)
+        while session.dialogue is not None:
+            greeted = heard.find(_GREETING, max(0, read - len(_GREETING) + 1)) + len(_GREETING)
+            if greeted < len(_GREETING):
+                break
+            self._received(session, heard[read : greeted - 1], now)
+            self._greeted(session, session.dialogue, now)
+            read = greeted
+        session.tail = heard[-len(_GREETING) :]
+        self._received(session, heard[read:], now)
         self._proceed(session, now)
 
     def closed(self, now: Now) -> int:
@@ -200,25 +211,26 @@ class ServoI(ByteDevice):
 
     # Receiving ------------------------------------------------------------------------------------------------
 
-    def _byte(self, session: _Session, byte: bytes, now: Now) -> None:
+    def _greeted(self, session: _Session, dialogue: Dialogue, now: Now) -> None:
+        session.text.abandon()
+        self.emit_all(session.curves.settle(Quality.UNCHECKED))
+        self._say(session, dialogue.greeted(now.mono_ns), now)
+
+    def _received(self, session: _Session, data: bytes, now: Now) -> None:
+        """Answers and blocks are read by different rules, and the end of an answer may begin the stream."""
         dialogue = session.dialogue
-        session.tail = (session.tail + byte)[-len(_GREETING) :]
-        if dialogue is not None and session.tail == _GREETING:
-            session.text.abandon()
-            self.emit_all(session.curves.settle(Quality.UNCHECKED))
-            self._say(session, dialogue.greeted(now.mono_ns), now)
-            return
-        if dialogue is None or dialogue.streams:
-            for item in session.reader.feed(byte):
-                self._item(session, item, now)
-            return
-        dialogue.heard(now.mono_ns)
-        for message in session.text.feed(byte):
-            self._message(session, message, now)
-        if session.text.held and session.held_ns is None:
-            session.held_ns = now.mono_ns
-        elif not session.text.held and session.held_ns is not None:
-            self._release(session)
+        for part in _ANSWERS.findall(data) if dialogue is not None and not dialogue.streams else (data,):
+            if dialogue is None or dialogue.streams:
+                for item in session.reader.feed(part):
+                    self._item(session, item, now)
+                continue
+            dialogue.heard(now.mono_ns)
+            for message in session.text.feed(part):
+                self._message(session, message, now)
+            if session.text.held and session.held_ns is None:
+                session.held_ns = now.mono_ns
+            elif not session.text.held and session.held_ns is not None:
+                self._release(session)
 
     def _message(self, session: _Session, message: bytes | Overlong, now: Now) -> None:
         dialogue = session.dialogue

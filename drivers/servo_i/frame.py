@@ -22,6 +22,7 @@ HELLO_ANSWER: Final = b"900PCI"
 MISSING: Final = 0x7EFF
 MAX_TEXT_BYTES: Final = 1_024
 
+_PARTS: Final = re.compile(rb"[^\x04\x11\x13]+|[\x04\x11\x13]")
 _ERROR: Final = re.compile(rb"ER(\d\d)([0-9A-F]{2})?")
 _MEANINGS: Final = {
     9: "internal error", 10: "command not valid now", 11: "syntax error", 12: "out of range", 13: "no data",
@@ -86,17 +87,23 @@ class TextSplitter:
 
     def feed(self, data: bytes) -> Iterator[bytes | Overlong]:
         """Whole messages without EOT."""
-        for byte in data:
-            if byte == EOT:
+        for part in _PARTS.findall(data):
+            if part[0] == EOT:
                 message = bytes(self._begun)
                 self._begun.clear()
                 yield message
-            elif byte in (XON, XOFF):
-                self.held = byte == XOFF
+            elif part[0] in (XON, XOFF):
+                self.held = part[0] == XOFF
             else:
-                self._begun.append(byte)
-                if len(self._begun) >= MAX_TEXT_BYTES:
-                    yield Overlong(self.abandon())
+                yield from self._grow(part)
+
+    def _grow(self, text: bytes) -> Iterator[Overlong]:
+        while len(self._begun) + len(text) >= MAX_TEXT_BYTES:
+            rest = MAX_TEXT_BYTES - len(self._begun)
+            self._begun += text[:rest]
+            text = text[rest:]
+            yield Overlong(self.abandon())
+        self._begun += text
 
     def abandon(self) -> int:
         """Forget what was begun; how many bytes it was."""

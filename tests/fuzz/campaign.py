@@ -20,16 +20,16 @@ from tests.fuzz.shell import Shell, Violation
 
 CAPTURES = Path(__file__).parents[1] / "captures"
 INPUTS_A_RUN = 2_000
-_WINDOW_BYTES = (1, 1, 1, 1, 64, 64, 64, 64, 128, 128, 128, 256, 256, 256, 512, 2_048)
+_WINDOW_BYTES = (1, 1, 1, 1, 1, 64, 64, 64, 64, 64, 128, 128, 256, 256, 512)
 """How much of the line one input damages: a place in few bytes says as much as in many, and is read sooner."""
 
+_LONG_WINDOW, _LONG_WINDOW_BYTES = 0.02, 2_048
 _WAITS_NS = (0, 0, 0, 0, 0, MS_NS, MS_NS, 20 * MS_NS, 20 * MS_NS, 200 * MS_NS, 200 * MS_NS, S_NS, S_NS, 7 * S_NS)
-_LONG_WAIT = 0.02
-_LONG_WAIT_NS = 61 * S_NS
+_LONG_WAIT, _LONG_WAIT_NS = 0.02, 61 * S_NS
 _SOUND_EVERY = 250
 """After so many damaged inputs the line is sound for a while, and what the driver holds is weighed."""
 
-_BEGUN_PIECES = 16
+_BEGUN_PIECES = 8
 _WRONG_WORD = 0.125
 _OFTEN = 3
 """A code that a sound line gives so often must come again once the line is sound."""
@@ -134,7 +134,7 @@ def _input(track: Track, rng: random.Random, refit: Refit | None) -> Input:
         return Input("reconnect", wait_ns, jump_ns)
     if chance < 0.02:
         return Input("refuse", wait_ns, jump_ns)
-    if chance < 0.035:
+    if chance < 0.025:
         return Input("begin", wait_ns, jump_ns, at=rng.randrange(_BEGUN_PIECES))
     return Input("receive", wait_ns, jump_ns, _damaged(track, rng, refit))
 
@@ -150,7 +150,7 @@ def _damaged(track: Track, rng: random.Random, refit: Refit | None) -> bytes | M
         return _new_object(message, rng)
     window = bytearray(message)
     if track.header.transport != "udp":
-        most = rng.choice(_WINDOW_BYTES)
+        most = _LONG_WINDOW_BYTES if rng.random() < _LONG_WINDOW else rng.choice(_WINDOW_BYTES)
         for piece in track.pieces[first + 1 :]:
             if len(window) >= most or isinstance(piece.data, Message):
                 break
