@@ -91,7 +91,10 @@ class FixedFrames:
         return self._is_frame(buffer[at:end]) and (self._begins is None or self._begins(buffer[end]))
 
     def _is_row(self, buffer: bytes, at: int) -> bool:
-        return all(self._is_whole(buffer, at + number * self._frame_bytes) for number in range(self._in_row))
+        for begin in range(at, at + self._in_row * self._frame_bytes, self._frame_bytes):
+            if not self._is_whole(buffer, begin):
+                return False
+        return True
 
     def _skipped(self) -> list[Skipped]:
         lost, self._lost_bytes = self._lost_bytes, 0

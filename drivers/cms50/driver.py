@@ -8,6 +8,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass, field
 from decimal import Decimal
+from functools import cache
 from typing import ClassVar, Final, Literal
 
 import msgspec
@@ -221,7 +222,7 @@ class Cms50(ByteDevice):
         if now.mono_ns >= session.values_due_ns:
             session.values_due_ns = now.mono_ns + _VALUES_NS
             self._values(beat, now)
-        for event in self._conditions.update(map(_condition, sorted(beat.flags)), now):
+        for event in self._conditions.update(_conditions(beat.flags), now):
             self.emit(event)
 
     def _identify(self, session: _Session, now: Now) -> None:
@@ -271,3 +272,8 @@ class Cms50(ByteDevice):
 def _condition(flag: str) -> Condition:
     kind: Literal["technical_alarm", "advisory"] = "technical_alarm" if flag.startswith("probe") else "advisory"
     return Condition(flag, kind, "unknown", f"MDCX_CONTEC_{flag.upper()}", "", FLAGS[flag], flag)
+
+
+@cache
+def _conditions(flags: frozenset[str]) -> tuple[Condition, ...]:
+    return tuple(map(_condition, sorted(flags)))

@@ -18,6 +18,8 @@ LONGEST_FRAME_BYTES: Final = LONGEST_CONTENT_BYTES + 2
 _MOST_JUNK_BYTES: Final = 1_024
 _CONTENT: Final = re.compile(rb"(\d?)([A-Z])(?:;([\x20-\x7e]*))?")
 _LEAST_CONTENT_BYTES: Final = 3
+_SPECIAL: Final = bytes((STX, ETX, ENQ, ACK, NAK))
+_RUNS: Final = re.compile(rb"[^\x02\x03\x05\x06\x15]+|[\x02\x03\x05\x06\x15]")
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,8 +69,8 @@ class Deframer:
     def feed(self, data: bytes) -> list[Reply | Control | Fault]:
         """Take bytes; return what they complete, in order."""
         found: list[Reply | Control | Fault] = []
-        for byte in data:
-            found += self._take(byte)
+        for run in _RUNS.findall(data):
+            found += self._take(run[0]) if run[0] in _SPECIAL else self._take_text(run)
         return found
 
     def abandon(self) -> int:
@@ -79,13 +81,27 @@ class Deframer:
         self._junk_bytes = 0
         return lost
 
+    def _take_text(self, text: bytes) -> list[Reply | Control | Fault]:
+        found: list[Reply | Control | Fault] = []
+        if self._in_frame:
+            room = LONGEST_CONTENT_BYTES + 1 - len(self._content)
+            found += self._hold(text[:room])
+            text = text[room:]
+        if self._nak and text:
+            self._nak = False
+            found.append(Control(NAK, chr(text[0])))
+            text = text[1:]
+        told, self._junk_bytes = divmod(self._junk_bytes + len(text), _MOST_JUNK_BYTES)
+        return found + [Fault("framing", _MOST_JUNK_BYTES)] * told
+
     def _take(self, byte: int) -> list[Reply | Control | Fault]:
+        """One byte that may be more than text."""
         if byte == ENQ:
             return [Control(ENQ)]
         if byte == STX:
             return self._begin()
         if self._in_frame:
-            return self._hold(byte)
+            return self._end() if byte == ETX else self._hold(bytes((byte,)))
         if self._nak:
             self._nak = False
             return [Control(NAK, chr(byte))]
@@ -94,8 +110,7 @@ class Deframer:
         if byte == NAK:
             self._nak = True
             return []
-        self._junk_bytes += 1
-        return self._junk() if self._junk_bytes >= _MOST_JUNK_BYTES else []
+        return self._take_text(bytes((byte,)))
 
     def _junk(self) -> list[Reply | Control | Fault]:
         lost, self._junk_bytes = self._junk_bytes, 0
@@ -110,15 +125,16 @@ class Deframer:
         self._content.clear()
         return self._junk()
 
-    def _hold(self, byte: int) -> list[Reply | Control | Fault]:
-        if byte != ETX:
-            self._content.append(byte)
-            if len(self._content) <= LONGEST_CONTENT_BYTES:
-                return []
-            lost = len(self._content) + 1
-            self._in_frame = False
-            self._content.clear()
-            return [Fault("oversize", lost)]
+    def _hold(self, text: bytes) -> list[Reply | Control | Fault]:
+        self._content += text
+        if len(self._content) <= LONGEST_CONTENT_BYTES:
+            return []
+        lost = len(self._content) + 1
+        self._in_frame = False
+        self._content.clear()
+        return [Fault("oversize", lost)]
+
+    def _end(self) -> list[Reply | Control | Fault]:
         content = bytes(self._content)
         self._in_frame = False
         self._content.clear()
