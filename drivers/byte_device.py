@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Any, ClassVar
 
 from drivers.contract import Message, Now, Outbox, Spec
@@ -82,6 +82,13 @@ class ByteDevice(Outbox):
         """When ``wake`` is wanted."""
         due = [self._gaps.deadline_ns(), self._silence.deadline_ns(), self.due_ns() if self._link is not None else None]
         return min([at_ns for at_ns in due if at_ns is not None], default=None)
+
+    def case_changed(self, facts: Mapping[str, str] | None) -> None:
+        """Another case has begun, and its state holds nothing yet: what the device says next is told in full.
+
+        A driver that keeps more than its silence follows, to tell it only when it changes, forgets that too.
+        """
+        self._silence.tell_again()
 
     # What a driver calls --------------------------------------------------------------------------------------
 

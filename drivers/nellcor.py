@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import re
 from calendar import timegm
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from decimal import Decimal
@@ -172,6 +172,11 @@ class Nellcor(LineDevice):
         self._silence.follow(self._shown, self._conditions)
         self._settings: dict[str, Decimal | str] = {}
         self._shapes = ShapeGuard()
+
+    def case_changed(self, facts: Mapping[str, str] | None) -> None:
+        """Another case: limits and modes are told again, too."""
+        super().case_changed(facts)
+        self._settings.clear()
 
     def read(self, session: LineSession, line: bytes, now: Now) -> None:
         """One line. Raises DeviceFault when it is none of the device's."""

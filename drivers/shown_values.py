@@ -37,6 +37,9 @@ class ShownValues:
         if numeric.value is not None or before is None or (before.value, before.quality) != (None, numeric.quality):
             yield numeric
 
+    def tell_again(self) -> None:
+        """A value is told every time it comes, so nothing is to be forgotten."""
+
     def silent(self, now: Now) -> Iterator[Numeric]:
         """The device fell silent. What was set stays as it was set."""
         return self.withdraw(now.utc_ns, lambda slot: not isinstance(self._last[slot], Setting))

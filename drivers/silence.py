@@ -21,6 +21,9 @@ class Shown(Protocol):
     def silent(self, now: Now) -> Iterable[Record]:
         """The device fell silent: what is to be recorded of it. Once; again only after it spoke."""
 
+    def tell_again(self) -> None:
+        """Another case has begun: what still holds is told with the device's next word, though it did not change."""
+
 
 class Silence:
     """Waits for the end of a device's patience. Told of everything that shows values by ``heard``."""
@@ -36,6 +39,11 @@ class Silence:
     def follow(self, *shown: Shown) -> None:
         """These are withdrawn by it."""
         self._shown += shown
+
+    def tell_again(self) -> None:
+        """Another case has begun."""
+        for shown in self._shown:
+            shown.tell_again()
 
     def heard(self, now: Now) -> None:
         """The device told values, alarms, or that there are none."""

@@ -6,7 +6,7 @@ All that it may send are questions without an argument; every command that contr
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import ClassVar, Final
 
@@ -147,6 +147,13 @@ class AlarisAsena(LineDevice):
         if polling is None:
             return None
         return polling.until_ns if polling.asked else min(polling.due_ns.values())
+
+    def case_changed(self, facts: Mapping[str, str] | None) -> None:
+        """Another case: settings are told again, too."""
+        super().case_changed(facts)
+        self._settings.clear()
+        if self._polling is not None:  # what is asked rarely is asked now
+            self._polling.due_ns = dict.fromkeys(self._polling.due_ns, 0)
 
     # Asking ---------------------------------------------------------------------------------------------------
 

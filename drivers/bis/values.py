@@ -87,6 +87,11 @@ class Values:
         yield from self._shown.silent(now)
         yield from self._conditions.silent(now)
 
+    def tell_again(self) -> None:
+        """Another case: filters, smoothing and conditions are told with the next second."""
+        self._settings.clear()
+        self._conditions.tell_again()
+
     def take(self, told: Processed, now: Now) -> Iterator[Record]:
         """The records of one second."""
         origin = sensor_quality(told) & (Quality.DEMO | Quality.TEST)

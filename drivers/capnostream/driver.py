@@ -7,6 +7,7 @@ that sets, names a patient, or reads stored data.
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import ClassVar, Final
 
@@ -165,6 +166,11 @@ class Capnostream(ByteDevice):
     def due_ns(self) -> int | None:
         """When to ask again."""
         return self._session.ask_due_ns if self._session is not None else None
+
+    def case_changed(self, facts: Mapping[str, str] | None) -> None:
+        """Another case: settings and the unit are told again, too."""
+        super().case_changed(facts)
+        self._settings.clear()
 
     def _begin(self, session: _Session, now: Now) -> None:
         self.send(session.link, ENABLE)

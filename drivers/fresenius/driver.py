@@ -220,6 +220,11 @@ class Fresenius(ByteDevice):
         for module in self._known.values():
             yield from module.silent(now)
 
+    def tell_again(self) -> None:
+        """Another case has begun."""
+        for module in self._known.values():
+            module.tell_again()
+
     def _lose(self, module: Module, now: Now) -> None:
         """The session with it is over: nothing it showed holds; it is to be opened anew."""
         lost = self._modules.values() if module is self._first else (module,)

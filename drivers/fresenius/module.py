@@ -75,6 +75,13 @@ class Module:
         for word in self.words.values():
             yield from word.silent(now)
 
+    def tell_again(self) -> None:
+        """Another case: settings and alarms are told with their next answer, and what is asked rarely is asked now."""
+        self.settings.clear()
+        for word in self.words.values():
+            word.tell_again()
+        self.due_ns |= {kind: 0 for kind in (READ_DRUG, "LE") if kind in self.due_ns}
+
     def gone(self, now: Now) -> Iterator[Record]:
         """It is not there any more: its values are withdrawn, its alarms end with it."""
         self.connected = False

@@ -111,6 +111,10 @@ class AlarmTracker:
             self._silence = "unknown"
         return [replace(event, quality=Quality.UNAVAILABLE) for event in events]
 
+    def tell_again(self) -> None:
+        """Another case: what is active, and whether alarms are silenced, is told with the next message."""
+        self._untold, self._silence = True, "on"
+
 
 def _event(alarm: _Active, phase: Phase, time: DeviceTime | None, now: Now) -> Event:
     colour, priority, kind = _COLOURS.get(alarm.colour, ("", "unknown", "physiological_alarm"))

@@ -90,6 +90,9 @@ class NumericsDecoder:
         """The monitor fell silent: nothing it showed holds."""
         return self._shown.silent(now)
 
+    def tell_again(self) -> None:
+        """Values are told every time they come."""
+
     def decode(self, data: bytes, aux: Aux | None, now: Now) -> list[Record]:
         """Records of one physiological subrecord. Raises DeviceFault ``ge-dri.bad-record``."""
         if len(data) < PHYSIOLOGICAL_BYTES:

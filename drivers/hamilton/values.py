@@ -34,6 +34,11 @@ class Values:
         yield from self._shown.silent(now)
         yield from self._alarms.silent(now)
 
+    def tell_again(self) -> None:
+        """Another case: settings and alarms are told again as they come."""
+        self._settings.clear()
+        self._alarms.tell_again()
+
     def polled(self, answer: Answer, now: Now) -> Iterator[Record]:
         """An answer of the polling protocol, which has no checksum."""
         parameter = POLLED[answer.number]

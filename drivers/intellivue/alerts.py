@@ -157,6 +157,10 @@ class AlarmTracker:
             self._condition = None
         return events
 
+    def tell_again(self) -> None:
+        """Another case: what is active, and whether alarms are on, is told with the next lists."""
+        self._untold, self._condition = set(self._active), None
+
 
 def _shown(alarm: Alarm) -> tuple[int, int, str, int]:
     return alarm.alert_type, alarm.state & _TOLD_STATES, alarm.text, alarm.text_id

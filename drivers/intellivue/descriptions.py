@@ -36,6 +36,10 @@ class DescriptionTracker:
         self._metrics = metrics
         self._last: OrderedDict[tuple[int, ...], str] = OrderedDict()
 
+    def tell_again(self) -> None:
+        """Another case: descriptions are told as they come."""
+        self._last.clear()
+
     def update(
         self, reply: PollReply, observation: Observation, time: DeviceTime, mode: Quality, now: Now
     ) -> list[Setting]:

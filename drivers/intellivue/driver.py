@@ -6,6 +6,7 @@ Source: Philips, IntelliVue Data Export Interface Programming Guide (4535 642 59
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import ClassVar, Final
 
@@ -64,6 +65,8 @@ class _Session:
     exported: tuple[int, ...] | None = None
     is_identified: bool = False
     is_refused: bool = False
+    profile: str = ""
+    is_profile_told: bool = False
 
 
 class IntelliVue(ByteDevice):
@@ -139,6 +142,16 @@ class IntelliVue(ByteDevice):
         """When something is to be said."""
         return self._session.schedule.deadline_ns() if self._session is not None else None
 
+    def case_changed(self, facts: Mapping[str, str] | None) -> None:
+        """Another case: what is told only when it changes is asked for, and told again."""
+        super().case_changed(facts)
+        session = self._session
+        if session is not None:
+            session.results.tell_again()
+            session.exported = None
+            session.is_profile_told = False
+            session.schedule.ask_again(session.without)
+
     # What we say ----------------------------------------------------------------------------------------------
 
     def _wanted(self) -> frozenset[Due]:
@@ -209,18 +222,18 @@ class IntelliVue(ByteDevice):
             without.add(Ask.ENUMERATIONS)
         session.without = frozenset(without)
         granted = [name for bit, name in _EXTENSIONS if profile.extensions & bit]
-        self.emit(
-            Setting(
-                at_ns=now.utc_ns,
-                code="MDCX_PHILIPS_poll_profile",
-                value=f"{profile.extensions:08X}: {', '.join(granted) or 'single polls only'}",
-                unit="",
-                device_code="poll profile extensions",
-            )
-        )
+        session.profile = f"{profile.extensions:08X}: {', '.join(granted) or 'single polls only'}"
+        self._tell_profile(session, now)
         if Ask.WAVES in without & self._wanted():
             self._gaps.add("device_gap", now, None, "the monitor does not grant waves here")
         session.schedule.accepted(profile, now.mono_ns)
+
+    def _tell_profile(self, session: _Session, now: Now) -> None:
+        """What the monitor grants for as long as this association lasts; nothing of one that was not heard to begin."""
+        session.is_profile_told = True
+        if session.profile:
+            self.emit(Setting(at_ns=now.utc_ns, code="MDCX_PHILIPS_poll_profile", value=session.profile, unit="",
+                              device_code="poll profile extensions"))  # fmt: skip
 
     def _refused(self, session: _Session, now: Now) -> None:
         session.schedule.begin(now.mono_ns, RETRY_NS)
@@ -244,6 +257,8 @@ class IntelliVue(ByteDevice):
             reply, records = session.results.take(remote, now)
             if reply is not None:
                 self._silence.heard(now)
+                if not session.is_profile_told:
+                    self._tell_profile(session, now)
             for record in records:
                 self.emit(record)
             if reply is not None:

@@ -89,6 +89,9 @@ class NumericsDecoder:
         self._tracks.clear()
         return [none for track in tracks for none in _withdrawn(track.numeric, now)]
 
+    def tell_again(self) -> None:
+        """Values are told every time they come."""
+
     def resume(self, now: Now) -> None:
         """Answers come again after none did: give each object its time to come."""
         for track in self._tracks.values():

@@ -51,6 +51,10 @@ class PatientDecoder:
         self._identified = identified
         self._last: dict[int, tuple[Decimal | str | None, str]] = {}
 
+    def tell_again(self) -> None:
+        """Another case: what the monitor says of its patient is told though it says the same."""
+        self._last.clear()
+
     def update(self, told: dict[int, bytes], time: DeviceTime | None, mode: Quality, now: Now) -> list[Record]:
         """Records of what is new. Raises DeviceFault ``intellivue.bad-message``."""
         records: list[Record] = []

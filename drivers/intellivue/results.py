@@ -78,6 +78,12 @@ class Results:
         self._heard: Now | None = None
         self._created_ticks: int | None = None
 
+    def tell_again(self) -> None:
+        """Another case: what is told only when it changes is told as it comes."""
+        self._system.tell_again()
+        self._lasting.descriptions.tell_again()
+        self._lasting.patient.tell_again()
+
     def create(self, event: MdsCreate, now: Now) -> list[Record]:
         """The monitor presents itself. Raises DeviceFault ``intellivue.bad-message``."""
         if event.event_ticks != self._created_ticks:

@@ -44,6 +44,7 @@ class Say(Enum):
 
 
 Due = Say | Ask
+_RARE: Final[frozenset[Due]] = frozenset((Ask.MDS, Ask.PATIENT, Say.GET_WAVES))
 
 
 class Schedule:
@@ -118,6 +119,11 @@ class Schedule:
         """The monitor answered a poll with an error: ask again much later."""
         self._watch.pop(ask, None)
         self._due[ask] = mono_ns + REFUSED_POLL_NS
+
+    def ask_again(self, without: frozenset[Due]) -> None:
+        """Ask now what is asked rarely or once, but for what the monitor does not grant."""
+        if self.phase is Phase.POLLING:
+            self._due |= dict.fromkeys(_RARE & self._wanted - without, 0)
 
     def due(self, mono_ns: int) -> list[Due]:
         """What to send now, in order."""

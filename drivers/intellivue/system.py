@@ -86,6 +86,10 @@ class SystemDecoder:
             position=who.bed,
         )
 
+    def tell_again(self) -> None:
+        """Another case: the operating mode is told though it is the same."""
+        self._mode = None
+
     def mode_event(self, told: dict[int, bytes], time: DeviceTime | None, now: Now) -> Event | None:
         """The operating mode, when it is another one. Raises DeviceFault ``intellivue.bad-message``."""
         if Attribute.OPERATING_MODE not in told:

@@ -7,7 +7,7 @@ connected at once where the box listens.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from hashlib import sha256
 from typing import ClassVar, Final
@@ -152,6 +152,14 @@ class OpenIgtLink(Outbox):
             self._gaps.add(begun.cause, now, begun.lost_bytes, begun.detail)
         self._tell_gaps(now, everything=True)
 
+    def case_changed(self, facts: Mapping[str, str] | None) -> None:
+        """Another case: states and texts are told as they come though they did not change, and are asked for."""
+        for session in self._sessions.values():
+            session.words.tell_again()
+            session.conditions.tell_again()
+            if session.status_due_ns is not None:
+                session.status_due_ns = 0
+
     def wake(self, now: Now) -> None:
         """Make waves of what waits, tell gaps, ask again."""
         for session in list(self._sessions.values()):
@@ -211,6 +219,8 @@ class OpenIgtLink(Outbox):
             elif outcome is not None:
                 self.emit(outcome)
         session.heard_at = now
+        for record in session.words.again(now):
+            self.emit(record)
         due_ns = now.mono_ns + _LOOK_FOR_SILENCE_NS
         if session.silence_due_ns is None or session.silence_due_ns > due_ns:
             if session.silence_due_ns is None:  # it speaks for the first time, or again

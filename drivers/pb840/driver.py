@@ -7,7 +7,7 @@ checksum, so one counts only when its fields have the widths of the one before.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import ClassVar, Final, cast
 
 from drivers.conditions import Condition, Conditions
@@ -128,6 +128,11 @@ class Pb840(LineDevice):
     def due_ns(self) -> int | None:
         """When to ask."""
         return self._ask_ns
+
+    def case_changed(self, facts: Mapping[str, str] | None) -> None:
+        """Another case: settings are told again, too."""
+        super().case_changed(facts)
+        self._set.clear()
 
     def _ask(self, now: Now) -> None:
         session = self._session

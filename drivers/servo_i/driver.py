@@ -6,7 +6,7 @@ Source: Maquet, SERVO-i / SERVO-s Computer Interface Emulator Reference Manual, 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import ClassVar, Final
 
@@ -31,18 +31,17 @@ from drivers.servo_i.stream import (
     Text,
     Values,
 )
+from drivers.servo_i.told import Told
 from drivers.servo_i.waves import Curves
-from drivers.shown_values import ShownValues
 from ledger.errors import DeviceFault
 from ledger.limits import S_NS
-from ledger.records import Gap, GapCause, Identity, Link, LinkId, LinkState, Numeric, Quality, Record, Setting
+from ledger.records import Gap, GapCause, Identity, Link, LinkId, LinkState, Quality
 
 _MAX_TOLD: Final = 32
 _MAX_WAITING: Final = 4
 _GREETING: Final = HELLO_ANSWER + b"\x04"
 _ANSWERS: Final = re.compile(rb"[^\x04\x11\x13]+[\x04\x11\x13]?|[\x04\x11\x13]")
 """Up to what ends or holds an answer."""
-_RECORDED: Final = {"B": Numeric, "S": Setting}
 
 
 @dataclass(slots=True)
@@ -90,12 +89,10 @@ class ServoI(ByteDevice):
         super().__init__()
         self._config = config
         self._session: _Session | None = None
-        self._silence.follow(self)
         self._known = Known()
-        self._shown = ShownValues()
-        self._set: dict[int, object] = {}
-        self._alarms = Conditions()
+        self._told = Told()
         self._standby = Conditions()
+        self._silence.follow(self._told, self._standby)
 
     # What the base calls --------------------------------------------------------------------------------------
 
@@ -153,12 +150,6 @@ class ServoI(ByteDevice):
         if session is None or session.dialogue is None:
             return None
         return session.dialogue.deadline_ns() if session.held_ns is None else session.held_ns + HELD_NS
-
-    def silent(self, now: Now) -> Iterator[Record]:
-        """The ventilator fell silent: what it measured does not hold, and nobody knows of its alarms."""
-        yield from self._shown.withdraw(now.utc_ns, lambda slot: slot < "300")
-        yield from self._alarms.silent(now)
-        yield from self._standby.silent(now)
 
     # Sending --------------------------------------------------------------------------------------------------
 
@@ -288,6 +279,7 @@ class ServoI(ByteDevice):
             self._gap("silence", session.lost_at, now, "the ventilator sends again")
             session.lost_at = None
         self.emit_all(self._standby.update((), now))
+        self.emit_all(self._told.again(now))
 
     def _text(self, session: _Session, data: bytes, now: Now) -> None:
         try:
@@ -311,7 +303,7 @@ class ServoI(ByteDevice):
             text = "standby: the ventilator sends no values" if error == Error.STANDBY else "the stream is refused now"
             standby = Condition("standby", "mode", "none", "MDCX_MAQUET_STANDBY", "", text, meaning_of(error)[:4])
             self.emit_all(self._standby.update((standby,), now))
-            self.emit_all(self._shown.withdraw(now.utc_ns, lambda slot: slot < "300"))
+            self.emit_all(self._told.withdraw(now))
             return
         cause: GapCause = "overflow" if error == Error.BUFFER else "device_gap"
         self._gaps.add(cause, now, None, f"the ventilator ended its stream: {meaning_of(error)}")
@@ -336,7 +328,8 @@ class ServoI(ByteDevice):
         for refused in learnt.refused:
             self._tell_once(session, "device_gap", f"the ventilator refused: {refused}", now)
         for letter, raws in learnt.now.items():
-            self._read(letter, session.lists[letter], raws, now, of_text=True)
+            self._silence.heard(now)
+            self.emit_all(self._told.read(letter, session.lists[letter], raws, now, of_text=True))
 
     def _values(self, session: _Session, values: Values, now: Now) -> None:
         channels = session.lists.get(values.kind, [])
@@ -346,43 +339,8 @@ class ServoI(ByteDevice):
             detail = f"a block {values.kind} of {len(values.raws)} values, asked for {len(channels)}"
             self._gaps.add("undecodable", now, 2 * len(values.raws) + 3, detail)
             return
-        self._read(values.kind, channels, values.raws, now, of_text=False)
-
-    def _read(self, kind: str, channels: Sequence[Channel], raws: Sequence[int], now: Now, *, of_text: bool) -> None:
         self._silence.heard(now)
-        if kind == "A":
-            self._alarmed(channels, raws, now, of_text=of_text)
-            return
-        record = _RECORDED[kind]
-        for channel, raw in zip(channels, raws, strict=True):
-            value = channel.value_of_text(raw) if of_text else channel.value(raw)
-            numeric = record(
-                at_ns=now.utc_ns,
-                quality=Quality.UNAVAILABLE if value is None else Quality.GOOD,
-                code=channel.code,
-                value=value,
-                unit=channel.unit,
-                device_code=str(channel.number),
-            )
-            if kind == "S" and str(channel.number) in self._shown and self._set.get(channel.number) == value:
-                continue  # a setting is told when it changes
-            self._set[channel.number] = value
-            self.emit_all(self._shown.show(str(channel.number), numeric))
-
-    def _alarmed(self, channels: Sequence[Channel], raws: Sequence[int], now: Now, *, of_text: bool) -> None:
-        active = [
-            Condition(
-                alarm_id=f"alarm {channel.number}",
-                kind="physiological_alarm",
-                priority="unknown",
-                code=channel.code,
-                text=channel.name,
-                device_code=f"{channel.number}={raw}",
-            )
-            for channel, raw in zip(channels, raws, strict=True)
-            if raw and (channel.value_of_text(raw) if of_text else channel.value(raw)) is not None
-        ]
-        self.emit_all(self._alarms.update(active, now))
+        self.emit_all(self._told.read(values.kind, channels, values.raws, now, of_text=False))
 
     # What is missing ------------------------------------------------------------------------------------------
 

@@ -39,7 +39,7 @@ Refit = Callable[[bytes], bytes]
 
 @dataclass(frozen=True, slots=True)
 class Input:
-    """What happens next: ``what`` is receive, reconnect, refuse, begin or sound; before it so much time passes.
+    """What happens next: ``what`` is receive, reconnect, refuse, case, begin or sound; before it time passes.
 
     ``begin``: a new link and the first pieces of the track, ``at`` of them after the first that is read, so that damage
     falls on a dialogue too that has come so far. ``sound``: the line is without damage, from piece ``at`` of the track
@@ -134,7 +134,9 @@ def _input(track: Track, rng: random.Random, refit: Refit | None) -> Input:
         return Input("reconnect", wait_ns, jump_ns)
     if chance < 0.02:
         return Input("refuse", wait_ns, jump_ns)
-    if chance < 0.025:
+    if chance < 0.023:
+        return Input("case", wait_ns, jump_ns)
+    if chance < 0.028:
         return Input("begin", wait_ns, jump_ns, at=rng.randrange(_BEGUN_PIECES))
     return Input("receive", wait_ns, jump_ns, _damaged(track, rng, refit))
 
@@ -196,6 +198,8 @@ def _give(shell: Shell, given: Input) -> None:
         shell.connect()
     elif given.what == "refuse":
         shell.refuse()
+    elif given.what == "case":
+        shell.enter_case()
     else:
         shell.receive(given.data)
 

@@ -49,6 +49,7 @@ class Shell:
         self.codes: Counter[str] = Counter()
         self.acknowledged = 0
         self.closed = 0
+        self._cases = 0
         self._now = Now(S_NS, t0_ns)
         self._link = LinkId(0)
         self._awaited: list[Ticket] = []
@@ -75,6 +76,11 @@ class Shell:
         """The oldest record that an answer waits for will not become durable."""
         if self._awaited:
             self._call(0, self.driver.refused, self._awaited.pop(0), "disk full", self._now)
+
+    def enter_case(self) -> None:
+        """Another case opens, of somebody else."""
+        self._cases += 1
+        self._call(0, self.driver.case_changed, {"patient_ids": f"{self._cases}^^^A"} if self._cases % 3 else None)
 
     def wait(self, by_ns: int, utc_jump_ns: int = 0) -> None:
         """Time passes; the driver is woken when it wants to be. ``utc_jump_ns``: the box's clock is set."""
