@@ -51,15 +51,21 @@ class Replay:
         self._driver = driver
         self._mono_ns = 0
         self._utc_ns = t0_ns
+        self._now = Now(0, t0_ns)
         self.sent: dict[LinkId, Sent] = {}
 
     def steps(self, items: Iterable[CaptureItem]) -> Iterator[Step]:
         """Play; one step for each call into the driver that made it want something."""
         for item in items:
-            yield from self._wake_until(item.at_ns)
-            self._mono_ns += max(0, item.at_ns - self._utc_ns)
-            self._utc_ns = item.at_ns
-            yield from self._play(item)
+            if self._driver.deadline_ns() is not None:
+                yield from self._wake_until(item.at_ns)
+            if item.at_ns != self._utc_ns:
+                self._mono_ns += max(0, item.at_ns - self._utc_ns)
+                self._utc_ns = item.at_ns
+                self._now = Now(self._mono_ns, self._utc_ns)
+            self._play(item)
+            if actions := self._drained():
+                yield Step(self._now, actions)
 
     def _wake_until(self, utc_ns: int) -> Iterator[Step]:
         end_ns = self._mono_ns + utc_ns - self._utc_ns
@@ -70,12 +76,14 @@ class Replay:
                 return
             self._utc_ns += due_ns - self._mono_ns
             self._mono_ns = due_ns
-            self._driver.wake(self._now())
-            yield from self._drain()
+            self._now = Now(self._mono_ns, self._utc_ns)
+            self._driver.wake(self._now)
+            if actions := self._drained():
+                yield Step(self._now, actions)
             earliest_ns = due_ns + _SHORTEST_WAIT_NS
 
-    def _play(self, item: CaptureItem) -> Iterator[Step]:
-        now = self._now()
+    def _play(self, item: CaptureItem) -> None:
+        now = self._now
         if isinstance(item, Gap):
             return
         if isinstance(item, Link):
@@ -89,21 +97,16 @@ class Replay:
             self._driver.receive(item.link, item.data, now)
         else:
             self._sent(item.link).captured.extend(item.data)
-        yield from self._drain()
 
-    def _drain(self) -> Iterator[Step]:
+    def _drained(self) -> tuple[Action, ...]:
         actions = tuple(self._driver.drain())
         for action in actions:
             if isinstance(action, Send):
                 self._sent(action.link).replayed.extend(action.data)
-        if actions:
-            yield Step(self._now(), actions)
+        return actions
 
     def _sent(self, link: LinkId) -> Sent:
         return self.sent.setdefault(link, Sent())
-
-    def _now(self) -> Now:
-        return Now(mono_ns=self._mono_ns, utc_ns=self._utc_ns)
 
 
 def replay_records(driver: Driver, items: Iterable[CaptureItem], t0_ns: int) -> Iterator[Record]:

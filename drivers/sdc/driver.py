@@ -51,6 +51,7 @@ class Sdc(Outbox):
     def __init__(self, config: SdcConfig) -> None:
         super().__init__()
         self._config = config
+        self._heartbeat_ns = int(config.heartbeat_s * S_NS)
         self._mdib = Mdib(config)
         self._gaps = GapCollector()
         self._session: Session | None = None
@@ -110,14 +111,11 @@ class Sdc(Outbox):
 
     def deadline_ns(self) -> int | None:
         """When ``wake`` is wanted."""
-        deadlines = [self._gaps.deadline_ns()]
-        if self._session is not None:
-            deadlines.append(self._session.deadline_ns(self._heartbeat_ns))
-        return min((deadline for deadline in deadlines if deadline is not None), default=None)
-
-    @property
-    def _heartbeat_ns(self) -> int:
-        return int(self._config.heartbeat_s * S_NS)
+        gap_ns = self._gaps.deadline_ns()
+        session_ns = self._session.deadline_ns(self._heartbeat_ns) if self._session is not None else None
+        if gap_ns is None or session_ns is None:
+            return session_ns if gap_ns is None else gap_ns
+        return min(gap_ns, session_ns)
 
     # Requests and their answers -------------------------------------------------------------------------------
 

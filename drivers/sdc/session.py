@@ -111,7 +111,11 @@ class Session:
         """When something is due; None while the link is being closed."""
         if self.closing:
             return None
-        deadlines = [self.versions.deadline_ns() if not self.stale else None, self.reread_due_ns]
+        deadlines = []
+        if not self.stale and (missing_ns := self.versions.deadline_ns()) is not None:
+            deadlines.append(missing_ns)
+        if self.reread_due_ns is not None:
+            deadlines.append(self.reread_due_ns)
         if self.asked is not None:
             deadlines.append(self.answer_due_ns)
         elif self.subscriptions:
@@ -119,7 +123,7 @@ class Session:
             deadlines += [subscription.renew_ns for subscription in self.subscriptions]
         if self.waves_heard is not None:
             deadlines.append(self.waves_heard.mono_ns + WAVES_SILENT_NS)
-        return min((deadline for deadline in deadlines if deadline is not None), default=None)
+        return min(deadlines, default=None)
 
     def plan_reread(self, now: Now) -> None:
         """The MDIB is to be read again: soon if reports wait for it, else ever less often, so no device is flooded."""

@@ -59,7 +59,7 @@ def cut_anew(items: Iterable[CaptureItem], header: CaptureHeader, size: Callable
         while start < len(item.data):
             piece = item.data[start : start + size()]
             start += len(piece)
-            yield replace(item, data=piece, pieces=((0, len(piece)),))
+            yield Raw(at_ns=item.at_ns, link=item.link, direction=item.direction, data=piece, pieces=((0, len(piece)),))
 
 
 def test_there_are_captures_of_every_built_in_driver() -> None:
