@@ -11,6 +11,7 @@ import secrets
 import threading
 import time
 from collections.abc import Callable, Collection, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from types import TracebackType
 from typing import Self
 
@@ -24,6 +25,7 @@ from ledger.objects.sealer import SealedObject, Sealer
 from ledger.sealing import DataKey
 
 _LOG = logging.getLogger(__name__)
+_SYNCS_AT_ONCE = 2
 _NEXT = "the sender may try again; free space on the ledger's disk"
 
 
@@ -42,6 +44,7 @@ class ObjectIntake:
         self.limits = limits
         self._mono_ns = mono_ns
         self._lock = threading.Lock()
+        self._syncing = ThreadPoolExecutor(_SYNCS_AT_ONCE, "object-sync")
         self._writing = 0
         self._finished: dict[bytes, tuple[SealedObject, int]] = {}
         self.accepted = 0
@@ -72,10 +75,14 @@ class ObjectIntake:
     def _claim_file(self) -> NewFile:
         self._claim()
         try:
-            return self.folder.begin()
+            return self.folder.begin(self._sync_beside)
         except StoreFault:
             self.release()
             raise
+
+    def _sync_beside(self, work: Callable[[], None]) -> Callable[[], None]:
+        """While the disk takes the last megabytes, the next ones are received and sealed."""
+        return self._syncing.submit(work).result
 
     def discard(self, sha256: bytes) -> None:
         """A finished object will not be recorded after all."""

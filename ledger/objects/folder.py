@@ -9,8 +9,10 @@ from __future__ import annotations
 import errno
 import os
 import secrets
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Self
 
@@ -22,6 +24,21 @@ from ledger.store.disk import create_folder, fault_of, sync_folder
 _NEW = ".new"
 _PART = ".part"
 _NAME_CHARACTERS = 2 * HASH_BYTES
+
+Wait = Callable[[], None]
+Beside = Callable[[Callable[[], None]], Wait]
+"""Does a work that waits for the disk, perhaps on a thread of its own; what it returns waits for its end, or raises
+what it raised.
+"""
+
+
+def _at_once(work: Callable[[], None]) -> Wait:
+    work()
+    return _done
+
+
+def _done() -> None:
+    """There is nothing to wait for."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,9 +119,10 @@ class ObjectFolder:
 
     # ---- not whole yet -----------------------------------------------------------------------------------------
 
-    def begin(self) -> NewFile:
-        """A file to write an object into whose name is known only at its end."""
-        return NewFile(self, self.path / f"{secrets.token_hex(8)}{_NEW}", append=False, limits=self._limits)
+    def begin(self, beside: Beside = _at_once) -> NewFile:
+        """A file to write an object into whose name is known only at its end; ``beside`` syncs while more comes."""
+        path = self.path / f"{secrets.token_hex(8)}{_NEW}"
+        return NewFile(self, path, append=False, limits=self._limits, beside=beside)
 
     def resume(self, sha256: bytes) -> NewFile:
         """The part held of an object that is being fetched; created when there is none."""
@@ -191,13 +209,17 @@ class NewFile:
     """An object in the making. ``keep`` makes it durable under its name; ``discard`` leaves nothing.
 
     Written bytes go to the disk every few megabytes, so that the end has little left to wait for and the log's own
-    commits never wait behind gigabytes.
+    commits never wait behind gigabytes. One such sync may be under way ``beside`` the writing of what comes next.
     """
 
-    def __init__(self, folder: ObjectFolder, path: Path, *, append: bool, limits: Limits) -> None:
+    def __init__(
+        self, folder: ObjectFolder, path: Path, *, append: bool, limits: Limits, beside: Beside = _at_once
+    ) -> None:
         self._folder = folder
         self._path = path
         self._limits = limits
+        self._beside = beside
+        self._wait: Wait = _done
         flags = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | (0 if append else os.O_EXCL)
         try:
             self._descriptor: int | None = os.open(path, flags, 0o600)
@@ -216,15 +238,16 @@ class NewFile:
                 view = view[written:]
                 self.length += written
             if self.length - self._synced >= self._limits.object_sync_bytes:
-                self._sync(descriptor)
+                self._synced_before()
+                self._wait = self._beside(partial(_sync, descriptor, self._synced, self.length))
+                self._synced = self.length
         except OSError as error:
             raise object_fault(error, str(self._path)) from error
 
-    def _sync(self, descriptor: int) -> None:
-        os.fdatasync(descriptor)
-        # What is on the disk need not stay in the memory that the store's pages live in.
-        os.posix_fadvise(descriptor, self._synced, self.length - self._synced, os.POSIX_FADV_DONTNEED)
-        self._synced = self.length
+    def _synced_before(self) -> None:
+        """The sync under way has ended; the kernel tells only it of a fault, and not the next one."""
+        wait, self._wait = self._wait, _done
+        wait()
 
     def read(self, first: int, end: int) -> bytes:
         """What was written before, as far as it reaches."""
@@ -248,6 +271,7 @@ class NewFile:
         """Durable under its name when this returns, or StoreFault and nothing is there."""
         descriptor = self._open()
         try:
+            self._synced_before()
             os.fsync(descriptor)
             os.posix_fadvise(descriptor, 0, 0, os.POSIX_FADV_DONTNEED)
             self._path.rename(self._folder.file_of(sha256))
@@ -272,12 +296,20 @@ class NewFile:
         """Let go of the file; a part stays for later."""
         if self._descriptor is not None:
             descriptor, self._descriptor = self._descriptor, None
+            with suppress(OSError):  # not kept, so it does not matter; but no other file may get this number before
+                self._synced_before()
             os.close(descriptor)
 
     def _open(self) -> int:
         if self._descriptor is None:
             raise StoreFault("objects.ended", f"{self._path} is no longer being written", "report this")
         return self._descriptor
+
+
+def _sync(descriptor: int, first: int, end: int) -> None:
+    os.fdatasync(descriptor)
+    # What is on the disk need not stay in the memory that the store's pages live in.
+    os.posix_fadvise(descriptor, first, end - first, os.POSIX_FADV_DONTNEED)
 
 
 def _named(sha256: bytes) -> str:

@@ -158,3 +158,35 @@ def test_strangers_in_the_folder_are_left_alone(tmp_path: Path) -> None:
     (folder.path / ("a" * 64)).mkdir()
     assert list(ObjectFolder.open(folder.path).held()) == []
     assert len(list(folder.path.iterdir())) == 3
+
+
+def test_a_sync_that_fails_beside_the_writing_is_told_to_the_next_write_or_the_keeping(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The kernel tells of a lost page once: the fsync of the keeping would be told that all is well."""
+    folder = ObjectFolder.open(tmp_path / "objects", Limits(object_sync_bytes=30_000))
+    under_way: list[Callable[[], None]] = []
+
+    def beside(work: Callable[[], None]) -> Callable[[], None]:
+        under_way.append(work)
+        return work
+
+    file = folder.begin(beside)
+    put(folder, file)
+    assert len(under_way) == 3
+
+    def broken(_descriptor: int) -> None:
+        raise OSError(errno.EIO, "I/O error")
+
+    monkeypatch.setattr(os, "fdatasync", broken)
+    steps: list[Callable[[NewFile], None]] = [
+        lambda file: file.write(CONTENT[30_000:60_000]),
+        lambda file: file.keep(NAME),
+    ]
+    for more in steps:
+        file = folder.begin(beside)
+        file.write(CONTENT[:30_000])
+        with pytest.raises(StoreFault, match="I/O error"):
+            more(file)
+        file.discard()
+        assert [path.name for path in folder.path.iterdir()] == [NAME.hex()]
