@@ -49,9 +49,9 @@ class BoxSection(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class StoreSection(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """Payloads older than ``retention_days`` go; with less than ``reserve_gib`` free the oldest go earlier, and with
-    less than half of it blocks of other boxes are not taken. Headers stay; with ``log_retention_days`` whole closed
-    logs go after that time, None for never.
+    """Payloads older than ``retention_days`` go, a case's counted from its close; with less than ``reserve_gib`` free
+    the oldest go earlier, and with less than half of it blocks of other boxes are not taken. Headers stay; with
+    ``log_retention_days`` whole closed logs go after that time, None for never.
     """
 
     reserve_gib: int = 4

@@ -1,8 +1,10 @@
 """Which sealed payloads may go, and in which order: small steps, oldest first, headers always stay.
 
 A payload goes when it is older than the retention, or earlier, oldest first, while the disk is short of room; never
-within its first 24 h and never while its case is open. Within a log, payloads go from the front on, so that one number
-per log says how far they are gone; it is committed together with the step. Whole logs are `ledger.log_retention`'s.
+within its first 24 h and never while its case is open. What was recorded in a case is as old as the case's close, so
+that the whole of it goes together; what was only announced under its id, before it opened, has its own age. Within a
+log, payloads go from the front on, so that one number per log says how far they are gone; it is committed together with
+the step. Whole logs are `ledger.log_retention`'s.
 
 A block's age is told by its log's newest block and CLOCK_BOOTTIME back from there: a box that started with a wrong
 clock does not make its first blocks look old. Where a clock is not synchronised, nothing goes by age.
@@ -15,6 +17,7 @@ from dataclasses import dataclass
 from typing import Final, Protocol
 
 from ledger.block import ClockState, Header, decode_signed_header
+from ledger.case_rows import CaseRow
 from ledger.errors import OrledgerError, StoreFault
 from ledger.limits import LIMITS, S_NS
 from ledger.log import LogId
@@ -35,6 +38,8 @@ class PayloadSource(Protocol):
     def headers(self, log: LogId, first: int, end: int) -> Iterable[bytes]: ...
 
     def self_value(self, name: str) -> bytes | None: ...
+
+    def case_values(self, case_id: bytes) -> list[bytes]: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,6 +71,22 @@ class Moment:
     clock_is_right: bool
     pressed: bool
     open_cases: frozenset[bytes]
+
+
+@dataclass(frozen=True, slots=True)
+class _Span:
+    """From when to when a case was open, as its headers say, over all logs held."""
+
+    opened_ns: int
+    closed_ns: int
+
+    @classmethod
+    def of(cls, rows: Iterable[CaseRow]) -> _Span | None:
+        """None while it was not opened and closed."""
+        known = list(rows)
+        opened = [row.opened_ns for row in known if row.opened_ns is not None]
+        closed = [row.closed_ns for row in known if row.closed_ns is not None]
+        return cls(min(opened), max(closed)) if opened and closed else None
 
 
 @dataclass(slots=True)
@@ -105,6 +126,7 @@ class Retention:
         self._gone: dict[LogId, int] = {}
         self._fronts: dict[LogId, _Front] = {}
         self._spent: dict[LogId, tuple[int, bool]] = {}
+        self._spans: dict[bytes, _Span | None] = {}
         self.unreadable: dict[LogId, OrledgerError] = {}
 
     @property
@@ -115,6 +137,7 @@ class Retention:
     def survey(self) -> None:
         """Find where every log's payloads begin. Raises StoreFault when the logs cannot be listed."""
         self.unreadable.clear()
+        self._spans.clear()
         for log, _ in self._source.logs():
             try:
                 self._survey_log(log)
@@ -172,15 +195,30 @@ class Retention:
         for signed in self._source.headers(log, seq, min(length, seq + LIMITS.prune_blocks)):
             header = decode_signed_header(signed)
             front.closed_ns = anchor.closed_at(header)
-            if header.case_id in moment.open_cases or not self._may_go(front, moment):
+            if header.case_id in moment.open_cases or not self._may_go(
+                front, moment, self._case_closed_ns(header, moment)
+            ):
                 break
             seq += 1
         return seq
 
-    def _may_go(self, front: _Front, moment: Moment) -> bool:
+    def _case_closed_ns(self, header: Header, moment: Moment) -> int:
+        """When the case in which a block was recorded closed; 0 for none, or by a clock that was ahead of ours."""
+        if header.case_id is None:
+            return 0
+        if header.case_id not in self._spans:
+            rows = map(CaseRow.decode, self._source.case_values(header.case_id))
+            self._spans[header.case_id] = _Span.of(rows)
+        span = self._spans[header.case_id]
+        if span is None or not span.opened_ns <= header.closed_ns <= span.closed_ns <= moment.utc_ns:
+            return 0
+        return span.closed_ns
+
+    def _may_go(self, front: _Front, moment: Moment, case_closed_ns: int = 0) -> bool:
+        """Want of room does not ask for the case: it is oldest first, so that recording can go on."""
         age_ns = moment.utc_ns - front.closed_ns
-        by_age = age_ns > self._retention_ns and moment.clock_is_right and front.is_right
-        return by_age or (moment.pressed and age_ns > DAY_NS)
+        is_old = moment.utc_ns - max(front.closed_ns, case_closed_ns) > self._retention_ns
+        return (is_old and moment.clock_is_right and front.is_right) or (moment.pressed and age_ns > DAY_NS)
 
     def _pass_over(self, log: LogId, fault: OrledgerError) -> None:
         """One damaged log must not keep the others' payloads from going."""

@@ -228,6 +228,20 @@ class StoreReads:
         known = {lid_of(key): log_row(value)[0] for key, value in self._rows(Table.LOGS)}
         return [(key[:-4], known[lid_of(key[-4:])], value) for key, value in self._rows(Table.CASE)]
 
+    def case_values(self, case_id: bytes) -> list[bytes]:
+        """What stands of one case, in every log that has it."""
+
+        def of_case(txn: ReadTransaction) -> list[tuple[bytes, bytes]]:
+            found: list[tuple[bytes, bytes]] = []
+            with txn.cursor(db=self._tables[Table.CASE]) as cursor:
+                more = cursor.set_range(case_id)
+                while more and cursor.key().startswith(case_id):
+                    found.append((cursor.key(), cursor.value()))
+                    more = cursor.next()
+            return found
+
+        return [open_row(Table.CASE, key, row) for key, row in self._read(of_case, "rows of a case")]
+
     def tombs(self) -> dict[bytes, bytes]:
         """Every order to destroy a key, by key id."""
         return dict(self._rows(Table.TOMB))

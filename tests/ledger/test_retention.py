@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import pytest
@@ -10,10 +10,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ledger.block import ClockQuality, ClockState, Header, sign_header
+from ledger.case_rows import CaseRow
 from ledger.errors import StoreFault
 from ledger.limits import LIMITS, S_NS
 from ledger.log import LogId
-from ledger.ops import AppendBlock, Op, OpenLog, PrunePayloads, PutSelf
+from ledger.notices import StoredObject, StoredObjects
+from ledger.ops import AppendBlock, ObjectState, Op, OpenLog, PrunePayloads, PutCase, PutSelf
 from ledger.retention import DAY_NS, Moment, Retention, Room
 from ledger.signing import SigningKey
 from ledger.store import Store
@@ -45,6 +47,7 @@ class Memory:
     gone: dict[LogId, set[int]] = field(default_factory=dict)
     facts: dict[str, bytes] = field(default_factory=dict)
     damaged: set[LogId] = field(default_factory=set)
+    cases: dict[bytes, list[CaseRow]] = field(default_factory=dict)
 
     def logs(self, box: str | None = None) -> list[tuple[LogId, bytes]]:
         return [(log, b"") for log in self.blocks if box in (None, log.box)]
@@ -59,6 +62,9 @@ class Memory:
 
     def self_value(self, name: str) -> bytes | None:
         return self.facts.get(name)
+
+    def case_values(self, case_id: bytes) -> list[bytes]:
+        return [row.encode() for row in self.cases.get(case_id, ())]
 
     def commit(self, ops: Iterable[Op]) -> None:
         for op in ops:
@@ -100,7 +106,11 @@ def sources(draw: st.DrawFn) -> Memory:
             boot_ns += later * STEP_NS
             utc_ns = max(0, utc_ns + (later + stepped) * STEP_NS)
             made.append(header(log, seq, utc_ns, boot_ns=boot_ns, right=right, case_id=case_id))
-    return Memory(blocks)
+    return Memory(blocks, cases=draw(st.dictionaries(st.sampled_from(CASES[1:]), st.lists(case_rows, max_size=2))))
+
+
+times = st.none() | st.integers(-6, 24).map(lambda steps: NOW_NS - steps * STEP_NS)
+case_rows = st.builds(CaseRow, st.just(bytes(32)), st.just(0), st.just(0), times, st.just(0), times)
 
 
 moments = st.builds(
@@ -112,26 +122,35 @@ moments = st.builds(
 )
 
 
-def expected(headers: list[Header], at: Moment) -> set[int]:
-    """What may go of one log, said plainly: the longest front of it in which every block may go."""
-    gone: set[int] = set()
-    for each in headers:
+def closed_with(source: Memory, each: Header, at: Moment) -> int:
+    """When the case closed in which a block was recorded, said plainly; 0 for none."""
+    rows = source.cases.get(each.case_id, []) if each.case_id is not None else []
+    opened = min((row.opened_ns for row in rows if row.opened_ns is not None), default=None)
+    closed = max((row.closed_ns for row in rows if row.closed_ns is not None), default=None)
+    known = opened is not None and closed is not None and closed <= at.utc_ns
+    return closed if known and opened <= each.closed_ns <= closed else 0  # type: ignore[operator, return-value]
+
+
+def expected(source: Memory, headers: list[Header], at: Moment, went: frozenset[int] = frozenset()) -> frozenset[int]:
+    """What may go of one log, said plainly: the longest front of it in which every block ``went``, or may go."""
+    gone = set(went)
+    for each in headers[len(went) :]:
         newest = headers[-1]
         age_ns = at.utc_ns - newest.closed_ns + (newest.boot_ns - each.boot_ns)
         known = at.clock_is_right and newest.clock.state is ClockState.SYNCHRONISED
-        too_old = known and age_ns > RETENTION_NS
+        too_old = known and min(age_ns, at.utc_ns - closed_with(source, each, at)) > RETENTION_NS
         early = at.pressed and age_ns > DAY_NS
         if each.case_id in at.open_cases or not (too_old or early):
             break
         gone.add(each.seq)
-    return gone
+    return frozenset(gone)
 
 
 @given(sources(), moments)
 def test_exactly_what_is_due_goes(source: Memory, at: Moment) -> None:
     source.run(at)
     for log, headers in source.blocks.items():
-        assert source.gone.get(log, set()) == expected(headers, at)
+        assert source.gone.get(log, set()) == expected(source, headers, at)
 
 
 @given(sources(), moments)
@@ -155,7 +174,8 @@ def test_a_restart_goes_on_where_it_was_and_prunes_nothing_twice(source: Memory,
     source.run(at)
     source.run(then)
     for log, headers in source.blocks.items():
-        assert source.gone.get(log, set()) == expected(headers, at) | expected(headers, then)
+        went = expected(source, headers, at)
+        assert source.gone.get(log, set()) == expected(source, headers, then, went)
 
 
 def aged(log: LogId, *ages_days: float, case_id: bytes | None = None) -> list[Header]:
@@ -166,6 +186,32 @@ def test_the_oldest_payloads_go_first() -> None:
     a, b = LOGS[0], LOGS[2]
     source = Memory({a: aged(a, 5, 4), b: aged(b, 6, 2)})
     assert source.run(moment()) == [PrunePayloads(b, 0, 1), PrunePayloads(a, 0, 2)]
+
+
+def test_a_case_goes_as_a_whole_once_it_is_closed_for_so_long() -> None:
+    """A booking under its id from before has its own age; a full disk asks for no case."""
+    log, case_id = LOGS[0], b"\x07" * 16
+    closed = CaseRow(bytes(32), 1, 0, NOW_NS - int(3.4 * DAY_NS), 3, NOW_NS - int(2.9 * DAY_NS))
+    ages = aged(log, 5, 3.4, 3.2, 2.9, case_id=case_id)
+    assert Memory({log: ages}, cases={case_id: [closed]}).run(moment()) == [PrunePayloads(log, 0, 1)]
+    assert Memory({log: ages}, cases={case_id: [closed]}).run(moment(pressed=True)) == [PrunePayloads(log, 0, 4)]
+    earlier = replace(closed, closed_ns=NOW_NS - int(3.1 * DAY_NS))
+    assert Memory({log: ages}, cases={case_id: [earlier]}).run(moment()) == [PrunePayloads(log, 0, 3)]
+    unclosed = replace(closed, closed_seq=None, closed_ns=None)
+    assert Memory({log: ages}, cases={case_id: [unclosed]}).run(moment()) == [PrunePayloads(log, 0, 3)]
+
+
+def test_a_case_that_goes_on_in_another_log_goes_with_it() -> None:
+    first, second, case_id = LOGS[0], LOGS[1], b"\x07" * 16
+    rows = [
+        CaseRow(bytes(32), 0, 0, NOW_NS - 4 * DAY_NS),
+        CaseRow(bytes(32), 0, 0, NOW_NS - 3 * DAY_NS, 1, NOW_NS - DAY_NS),
+    ]
+    source = Memory({first: aged(first, 4, 3.5, case_id=case_id), second: aged(second, 3, 1, case_id=case_id)},
+                    cases={case_id: rows})  # fmt: skip
+    assert source.run(moment()) == []
+    later = replace(moment(), utc_ns=NOW_NS + int(2.1 * DAY_NS))
+    assert source.run(later) == [PrunePayloads(first, 0, 2), PrunePayloads(second, 0, 2)]
 
 
 def test_a_long_log_goes_in_small_steps() -> None:
@@ -254,3 +300,24 @@ def test_pruning_a_store_frees_room_inside_its_file(tmp_path: Path, payload_byte
     planner.survey()
     assert planner.step(moment()) == ()
     with_payloads.close()
+
+
+def test_an_object_stays_in_a_store_until_its_case_is_closed_for_so_long(tmp_path: Path) -> None:
+    log, case_id = LOGS[0], b"\x07" * 16
+    named = StoredObjects((StoredObject(b"\x01" * 32, 1_000, b"\x02" * 32),))
+    first, last = aged(log, 4, 2, case_id=case_id)
+    row = CaseRow(bytes(32), 0, first.closed_ns, first.closed_ns, 1, last.closed_ns)
+    store = Store.open(tmp_path / "ledger")
+    store.commit([
+        OpenLog(log, b""), AppendBlock(log, 0, sign_header(replace(first, notices=(named,)), KEY), bytes(64)),
+        AppendBlock(log, 1, sign_header(last, KEY), bytes(64)), PutCase(case_id, log, row.encode()),
+        PutCase(b"\x08" * 16, log, bytes(1)),
+    ])  # fmt: skip
+    assert store.case_values(case_id) == [row.encode()]
+    assert store.case_values(b"\x09" * 16) == []
+    for later_ns, state in ((0, ObjectState.WANTED), (int(1.1 * DAY_NS), ObjectState.GONE)):
+        planner = Retention(store, RETENTION_NS)
+        planner.survey()
+        store.commit(planner.step(replace(moment(), utc_ns=NOW_NS + later_ns)))
+        assert [each.state for each in store.objects()] == [state]
+    store.close()
