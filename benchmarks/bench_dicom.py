@@ -18,13 +18,14 @@ import signal
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import median
-from typing import Any
+from typing import Any, Self
 
 from pydicom import Dataset
 from pydicom.dataset import FileMetaDataset
@@ -46,6 +47,7 @@ KIB = 1 << 10
 _TICKS_PER_S = 10
 _TITLE = "BENCH"
 _SETTLE_S = 3.0
+_LOOK_S = 0.05
 _PDU_BYTES = 131_072  # storescp's largest; ours is what storescu can send, the same
 _NO_DELAY = os.environ | {"TCP_NODELAY": "1"}
 _LATE_MS = 10.0
@@ -160,24 +162,45 @@ def recording_box(folder: Path) -> Iterator[tuple[Box, int]]:
 
 def taking_in(box: Box, port: int, paths: Sequence[Path], scratch: Path) -> Taken:
     """One load into the box, with its ticks beside those of a bare timer."""
-    _reset_peak(box.pid)
-    before_kib, used_s = _status_kib(box.pid, "VmRSS"), cpu_s(box.pid)
-    with Probe(scratch) as probe:
+    used_s = cpu_s(box.pid)
+    with Probe(scratch) as probe, MemoryPeak(box.pid) as memory:
         seconds = send(paths[0].parent, "ORLEDGER", port)
     ticks = max(10, math.ceil(seconds * _TICKS_PER_S))
     late: dict[str, Any] = box.ask("statistics", newest=ticks)["tick_late"]
-    grown_kib = _status_kib(box.pid, "VmHWM") - before_kib
     bare_ms = quantile(probe.late_ms, 0.99)
-    return Taken(seconds, cpu_s(box.pid) - used_s, grown_kib / KIB, float(late["p99_ms"]), bare_ms)
+    return Taken(seconds, cpu_s(box.pid) - used_s, memory.grown_mib, float(late["p99_ms"]), bare_ms)
 
 
-def _reset_peak(pid: int) -> None:
-    Path(f"/proc/{pid}/clear_refs").write_text("5")  # proc(5): VmHWM begins anew
+class MemoryPeak:
+    """While it is open: how far a process's own memory grows; not the store's pages, which the kernel may take back."""
 
+    def __init__(self, pid: int) -> None:
+        self._pid = pid
+        self._before_kib = self._peak_kib = 0
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=self._run)
 
-def _status_kib(pid: int, name: str) -> int:
-    lines = Path(f"/proc/{pid}/status").read_text().splitlines()
-    return next(int(line.split()[1]) for line in lines if line.startswith(f"{name}:"))
+    def __enter__(self) -> Self:
+        self._before_kib = self._peak_kib = self._own_kib()
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._stop.set()
+        self._thread.join()
+
+    @property
+    def grown_mib(self) -> float:
+        """From the beginning to the peak."""
+        return (self._peak_kib - self._before_kib) / KIB
+
+    def _run(self) -> None:
+        while not self._stop.wait(_LOOK_S):
+            self._peak_kib = max(self._peak_kib, self._own_kib())
+
+    def _own_kib(self) -> int:
+        lines = Path(f"/proc/{self._pid}/status").read_text().splitlines()
+        return next(int(line.split()[1]) for line in lines if line.startswith("RssAnon:"))
 
 
 def sending(data: Path, instances: int, port: int, journal: Path) -> tuple[float, float]:
@@ -186,13 +209,14 @@ def sending(data: Path, instances: int, port: int, journal: Path) -> tuple[float
     with open_reader(data) as reader:
         chosen = of_selection(ObjectReader(reader, data), OR_BOX, Selection())
         newest = chosen.items[-instances:]
-        _reset_peak(os.getpid())
-        before_kib, began = _status_kib(os.getpid(), "VmRSS"), time.perf_counter()
-        delivery = ToAe(target, Journal(journal, str(target))).run(newest, lambda _done, _all: None, lambda _each: None)
-        took = time.perf_counter() - began
+        way = ToAe(target, Journal(journal, str(target)))
+        with MemoryPeak(os.getpid()) as memory:
+            began = time.perf_counter()
+            delivery = way.run(newest, lambda _done, _all: None, lambda _each: None)
+            took = time.perf_counter() - began
     if len(delivery.done) != instances:
         raise SiteFault(f"{len(delivery.failed)} of {instances} were not sent: {delivery.failed[:1]}")
-    return took, (_status_kib(os.getpid(), "VmHWM") - before_kib) / KIB
+    return took, memory.grown_mib
 
 
 def measure(folder: Path, load: Load, rounds: int, box: Box, port: int) -> list[Line]:
