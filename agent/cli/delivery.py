@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
 _F = TypeVar("_F", bound=Callable[..., Any])
 _JSON_EVERY_S = 1.0
+_SHOWN = 20
 _DEFAULT_TITLE = "ORLEDGER"
 _JOURNAL = "delivered.jsonl"
 _pem = click.Path(path_type=Path, exists=True, dir_okay=False)
@@ -185,17 +186,24 @@ def _lines(delivery: Delivery) -> list[str]:
     parts += [f"{len(delivery.left_out):,} are no DICOM and were left out (--objects-to writes them)"] \
         if delivery.left_out else []  # fmt: skip
     lines = [", ".join(parts)]
-    lines += [f"WARNING {each.status:04X} for {_name(each)}{each.comment and f': {each.comment}'}" for each in warned]
-    for each in delivery.failed:
+    lines += [f"WARNING {each.status:04X} for {_name(each)}{each.comment and f': {each.comment}'}"
+              for each in warned[:_SHOWN]]  # fmt: skip
+    lines += _more(len(warned))
+    for each in delivery.failed[:_SHOWN]:
         fault = each.fault
         if fault is not None:
             tried = f" (tried {each.tries} times)" if each.tries > 1 else ""
             lines.append(f"FAILED {_name(each)}{tried}: {fault.text}. Next: {fault.next_step}")
+    lines += _more(len(delivery.failed))
     if delivery.failed:
         lines.append(
             f"{len(delivery.failed):,} NOT HANDED ON to {delivery.to}: the same command tries only these again"
         )
     return lines
+
+
+def _more(count: int) -> list[str]:
+    return [f"and {count - _SHOWN:,} more; all of them with --json"] if count > _SHOWN else []
 
 
 def _name(handed: Handed) -> str:

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from agent.cli.context import document
-from agent.cli.delivery import delivery_document, delivery_lines
+from agent.cli.delivery import chosen_document, delivery_document, delivery_lines
 from agent.cli.restore_selection import selection_document, selection_options, selection_text
 from agent.cli.status_text import duration
 from ledger.record_json import utc_text
@@ -84,6 +84,7 @@ def summary_document(done: Outcome) -> dict[str, object]:
         },
         objects=None if done.objects is None else _objects_document(done.objects),
         deliveries=[delivery_document(each) for each in done.deliveries],
+        not_here=None if done.chosen is None else chosen_document(done.chosen),
         recorded_in_block=done.recorded,
         fetch_s=round(done.fetched_s, 3),
         audit_s=round(report.seconds, 3),

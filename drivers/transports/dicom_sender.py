@@ -47,6 +47,7 @@ from ledger.limits import LIMITS, S_NS, Limits
 MOST_CONTEXTS: Final = 128  # PS3.8 7.1.1.13: their numbers are the odd ones of a byte
 _ASSOCIATE_AC, _ASSOCIATE_RJ, _P_DATA, _RELEASE_RQ, _RELEASE_RP, _ABORT = 2, 3, 4, 5, 6, 7
 _TRANSIENT: Final = 2
+_BY_PROVIDER: Final = 2
 _PDU_HEADER: Final = struct.Struct(">BxI")
 _DATA_HEADER: Final = struct.Struct(">BxIIBB")
 _PDV_HEADER_BYTES: Final = 6
@@ -356,8 +357,8 @@ class DicomSender:
 
     def _aborted(self, data: bytes) -> DeviceFault:
         aborted = self._decoded(A_ABORT_RQ(), data)
-        why = self._words(lambda: f"{aborted.source_str}, {aborted.reason_str}")
-        return DeviceFault("dicom.cut", f"{self._target} aborted the association ({why})", _LOOK_THERE)
+        why = "" if aborted.source != _BY_PROVIDER else f": {aborted.reason_str}"
+        return DeviceFault("dicom.cut", f"{self._target} aborted the association{why}", _LOOK_THERE)
 
     def _malformed(self, what: str) -> DeviceFault:
         return DeviceFault("dicom.answer", f"{self._target} sent {what}", _LOOK_THERE)
