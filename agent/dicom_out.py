@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import Final, Protocol
 
-from agent.object_delivery import Delivery, Handed, Journal, Outgoing, Progress, Told
+from agent.object_delivery import Delivery, Handed, Journal, Outgoing, Progress, Told, shown
 from drivers.transports.dicom_sender import MOST_CONTEXTS, DicomSender, DicomTarget, StoreReply
 from drivers.transports.dicom_wire import StoreCommand
 from ledger.errors import DeviceFault, OperatorFault, OrledgerError
@@ -127,7 +127,8 @@ class ToAe:
         left: list[_Pending] = []
         for first in range(0, len(pairs), MOST_CONTEXTS):
             proposed = pairs[first : first + MOST_CONTEXTS]
-            left += self._with_contexts(proposed, [each for each in pending if _pair(each) in set(proposed)])
+            chosen = set(proposed)
+            left += self._with_contexts(proposed, [each for each in pending if _pair(each) in chosen])
         return left
 
     def _with_contexts(self, pairs: list[tuple[str, str]], pending: list[_Pending]) -> list[_Pending]:
@@ -148,7 +149,8 @@ class ToAe:
                 self._decide(self._not_taken(each, refusal))
                 continue
             try:
-                reply = association.store(each.command, each.item.data_set(each.data_set_at))
+                data_set = each.item.data_set(each.data_set_at)
+                reply = association.store(each.command, shown(data_set, self._progress, self._passed, self._total))
             except DeviceFault as fault:
                 association = None
                 self._cut_in_a_row += 1

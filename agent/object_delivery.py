@@ -91,6 +91,14 @@ Progress = Callable[[int, int], None]
 Told = Callable[[Handed], None]
 
 
+def shown(pieces: Iterator[bytes], progress: Progress, before: int, total: int) -> Iterator[bytes]:
+    """The same pieces; how far they are is told as they go, after ``before`` bytes of others."""
+    for piece in pieces:
+        yield piece
+        before += len(piece)
+        progress(before, total)
+
+
 class Way(Protocol):
     """Where objects go: a receiver or a folder."""
 

@@ -6,11 +6,12 @@ import errno
 import mimetypes
 import os
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import BinaryIO, Final
 
-from agent.object_delivery import Delivery, Handed, Outgoing, Progress, Told
+from agent.object_delivery import Delivery, Handed, Outgoing, Progress, Told, shown
 from ledger.errors import OperatorFault, OrledgerError, StoreFault
 from ledger.store.disk import sync_folder
 
@@ -19,6 +20,7 @@ _MOST_UID_CHARACTERS: Final = 64
 _SHORT: Final = 16
 _NO_LINKS: Final = frozenset({errno.EPERM, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS})
 _DICOM = "application/dicom"
+_Show = Callable[[Iterator[bytes]], Iterator[bytes]]
 
 
 class ToFolder:
@@ -44,7 +46,7 @@ class ToFolder:
             raise OperatorFault("delivery.folder", text, "name another folder") from fault
         total, passed = sum(item.record.size for item in items), 0
         for item in items:
-            handed = self._one(item)
+            handed = self._one(item, partial(shown, progress=progress, before=passed, total=total))
             if handed is None:
                 self.delivery.before += 1
             else:
@@ -55,14 +57,14 @@ class ToFolder:
             progress(passed, total)
         return self.delivery
 
-    def _one(self, item: Outgoing) -> Handed | None:
+    def _one(self, item: Outgoing, show: _Show) -> Handed | None:
         """None when it is there already."""
         try:
             taken = []
             for name in names_of(item):
                 path = self._folder / name
                 if not path.exists():
-                    self._write(item, path)
+                    self._write(show(item.content()), path)
                     return Handed(item.sha256, item.record, file=path)
                 if _is_same(path, item.content()):
                     return None
@@ -77,13 +79,13 @@ class ToFolder:
         text = f"{' and '.join(taken)} are there with other contents"
         return Handed(item.sha256, item.record, fault=OperatorFault("delivery.exists", text, "name an empty folder"))
 
-    def _write(self, item: Outgoing, path: Path) -> None:
+    def _write(self, content: Iterator[bytes], path: Path) -> None:
         """Whole under its name, or not at all."""
         part = path.with_name(f".{path.name}.part")
         descriptor = os.open(part, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
         try:
             with os.fdopen(descriptor, "wb") as file:
-                _copy(item.content(), file)
+                _copy(content, file)
             _give_name(part, path)
             sync_folder(self._folder)
         finally:
