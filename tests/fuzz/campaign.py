@@ -24,10 +24,10 @@ _WINDOW_BYTES = (1, 1, 1, 1, 1, 64, 64, 64, 64, 64, 128, 128, 256, 256, 512)
 """How much of the line one input damages: a place in few bytes says as much as in many, and is read sooner."""
 
 _LONG_WINDOW, _LONG_WINDOW_BYTES = 0.02, 2_048
-_WAITS_NS = (0, 0, 0, 0, 0, MS_NS, MS_NS, 20 * MS_NS, 20 * MS_NS, 200 * MS_NS, 200 * MS_NS, S_NS, S_NS, 7 * S_NS)
-_LONG_WAIT, _LONG_WAIT_NS = 0.02, 61 * S_NS
-_SOUND_EVERY = 250
-"""After so many damaged inputs the line is sound for a while, and what the driver holds is weighed."""
+_WAITS_NS = (0, 0, 0, 0, 0, 0, MS_NS, MS_NS, MS_NS, 20 * MS_NS, 20 * MS_NS, 200 * MS_NS, 200 * MS_NS, S_NS)
+_LONG_WAIT, _LONG_WAITS_NS = 0.04, (7 * S_NS, 7 * S_NS, 7 * S_NS, 61 * S_NS)
+_SOUND_EVERY, _PLACES = 250, 64
+"""After so many damaged inputs the line is sound for a while, from so many places on, and what is held is weighed."""
 
 _BEGUN_PIECES = 8
 _WRONG_WORD = 0.125
@@ -123,11 +123,11 @@ def _inputs(track: Track, rng: random.Random, refit: Refit | None, count: int) -
     for number in range(1, count + 1):
         yield _input(track, rng, refit)
         if number % _SOUND_EVERY == 0 or number == count:
-            yield Input("sound", at=rng.randrange(max(1, len(track.pieces) // 2)))
+            yield Input("sound", at=len(track.pieces) * rng.randrange(_PLACES) // (2 * _PLACES))
 
 
 def _input(track: Track, rng: random.Random, refit: Refit | None) -> Input:
-    wait_ns = _LONG_WAIT_NS if rng.random() < _LONG_WAIT else rng.choice(_WAITS_NS)
+    wait_ns = rng.choice(_LONG_WAITS_NS if rng.random() < _LONG_WAIT else _WAITS_NS)
     jump_ns = rng.choice((-3_600, -1, 1, 86_400)) * S_NS if rng.random() < 0.01 else 0
     chance = rng.random()
     if chance < 0.01:
