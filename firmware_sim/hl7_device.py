@@ -1,30 +1,20 @@
-"""An HL7 gateway as a `Device`: its MLLP bytes in and out, without the connection."""
+"""Senders of HL7 as a `Device`: MLLP bytes in and out, without the connection."""
 
 from __future__ import annotations
 
 from firmware_sim.device import SimulatedDevice
 from firmware_sim.faults import FaultLine
 from firmware_sim.hl7_messages import GatewayProfile, MessageFactory
-from firmware_sim.hl7_session import GatewayFeed, SendPolicy, SendSession
+from firmware_sim.hl7_session import GatewayFeed, MessageFeed, SendPolicy, SendSession
 from firmware_sim.patient import Patient
 
 
-class GatewayDevice(SimulatedDevice):
-    """Sends one patient; a message that is not acknowledged in time is sent again on the same connection."""
+class Hl7Device(SimulatedDevice):
+    """Sends what its feed tells; a message that is not acknowledged in time is sent again on the same connection."""
 
-    def __init__(
-        self,
-        patient: Patient,
-        started_unix_s: float,
-        *,
-        interval_s: float = 2.0,
-        waves: bool = False,
-        policy: SendPolicy | None = None,
-        line: FaultLine | None = None,
-    ) -> None:
+    def __init__(self, feed: MessageFeed, policy: SendPolicy | None = None, line: FaultLine | None = None) -> None:
         super().__init__(line)
-        factory = MessageFactory(GatewayProfile(), started_unix_s)
-        self._feed = GatewayFeed(patient, factory, interval_s, waves=waves, line=self.line)
+        self._feed = feed
         self._session = SendSession(policy or SendPolicy())
         self._session.connected(0.0)
 
@@ -43,3 +33,21 @@ class GatewayDevice(SimulatedDevice):
     def next_due_s(self, now_s: float) -> float:
         """When a message or an acknowledgment is due."""
         return min(self._feed.next_due_s(), self._session.next_due_s())
+
+
+class GatewayDevice(Hl7Device):
+    """A bedside gateway of one patient."""
+
+    def __init__(
+        self,
+        patient: Patient,
+        started_unix_s: float,
+        *,
+        interval_s: float = 2.0,
+        waves: bool = False,
+        policy: SendPolicy | None = None,
+        line: FaultLine | None = None,
+    ) -> None:
+        line = line or FaultLine()
+        factory = MessageFactory(GatewayProfile(), started_unix_s)
+        super().__init__(GatewayFeed(patient, factory, interval_s, waves=waves, line=line), policy, line)

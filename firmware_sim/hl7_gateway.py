@@ -7,12 +7,12 @@ import contextlib
 import random
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Protocol, TextIO
+from typing import TextIO
 
 from firmware_sim.clock import SimClock
 from firmware_sim.faults import FaultLine
-from firmware_sim.hl7_messages import GatewayProfile, Message, MessageFactory
-from firmware_sim.hl7_session import Counters, GatewayFeed, SendPolicy, SendSession
+from firmware_sim.hl7_messages import GatewayProfile, MessageFactory
+from firmware_sim.hl7_session import Counters, GatewayFeed, MessageFeed, SendPolicy, SendSession
 from firmware_sim.patient import Patient
 
 _READ_SIZE = 65536
@@ -40,14 +40,6 @@ class GatewayConfig:
     limit: int = 0
     profile: GatewayProfile = field(default_factory=GatewayProfile)
     policy: SendPolicy = field(default_factory=SendPolicy)
-
-
-class MessageFeed(Protocol):
-    """Where the messages come from."""
-
-    def poll(self, now_s: float) -> list[Message]: ...
-
-    def next_due_s(self) -> float: ...
 
 
 class Hl7Gateway:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import deque
 from dataclasses import dataclass
+from typing import Protocol
 
 from firmware_sim.alarms import Alarm, active_alarms
 from firmware_sim.faults import FaultLine
@@ -27,6 +28,14 @@ class _ActiveAlarm:
     alarm: Alarm
     alarm_id: str
     said_s: float
+
+
+class MessageFeed(Protocol):
+    """Where a sender's messages come from."""
+
+    def poll(self, now_s: float) -> list[Message]: ...
+
+    def next_due_s(self) -> float: ...
 
 
 class GatewayFeed:

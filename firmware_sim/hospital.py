@@ -9,10 +9,8 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from firmware_sim.device import SimulatedDevice
 from firmware_sim.faults import FaultLine
 from firmware_sim.hl7_messages import Message, hl7_time
-from firmware_sim.hl7_session import SendPolicy, SendSession
 
 ROOM = "OR^3^1^SIM"
 OTHER_ROOM = "OR^4^1^SIM"
@@ -238,29 +236,3 @@ class HospitalFeed:
         if told and not self._repeat:
             return float("inf")
         return (told * (self._story[-1][0] + 1) + self._story[at][0]) / self._quicker
-
-
-class HospitalDevice(SimulatedDevice):
-    """The sender without its connection: MLLP bytes in and out."""
-
-    def __init__(self, feed: HospitalFeed, policy: SendPolicy | None = None, line: FaultLine | None = None) -> None:
-        super().__init__(line)
-        self._feed = feed
-        self._session = SendSession(policy or SendPolicy())
-        self._session.connected(0.0)
-
-    def answer(self, data: bytes, now_s: float) -> list[bytes]:
-        """Acknowledgments in, the next messages out."""
-        return self._session.receive(data, now_s) + self._session.poll(now_s)
-
-    def due(self, now_s: float) -> list[bytes]:
-        """Messages that are due, and those whose acknowledgment did not come."""
-        for message in self._feed.poll(now_s):
-            self._session.offer(message)
-        if self._session.timed_out(now_s):
-            self._session.connected(now_s)
-        return self._session.poll(now_s)
-
-    def next_due_s(self, now_s: float) -> float:
-        """When a message or an acknowledgment is due."""
-        return min(self._feed.next_due_s(), self._session.next_due_s())

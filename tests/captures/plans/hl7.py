@@ -4,9 +4,9 @@ from collections.abc import Iterator
 
 from drivers.contract import Transport
 from firmware_sim.faults import FaultLine, parse_fault
-from firmware_sim.hl7_device import GatewayDevice
+from firmware_sim.hl7_device import GatewayDevice, Hl7Device
 from firmware_sim.hl7_session import SendPolicy
-from firmware_sim.hospital import Hospital, HospitalDevice, HospitalFeed, Story, list_of_the_day, second_thoughts
+from firmware_sim.hospital import Hospital, HospitalFeed, Story, list_of_the_day, second_thoughts
 from firmware_sim.patient import Patient
 from ledger.limits import S_NS
 from tests.captures.conversation import Plan, header
@@ -26,7 +26,7 @@ def _hospital(name: str, story: Story, seconds: float, *faults: str) -> Plan:
     told = header("hl7", Transport.MLLP, feed="hospital", device=device, options=options)
     line = FaultLine(tuple(map(parse_fault, faults)))
     feed = HospitalFeed(Hospital(told.t0_ns / S_NS), story, line=line)
-    return Plan(name, told, HospitalDevice(feed, SendPolicy(ack_timeout_s=2.0, gives_up=True), line), seconds)
+    return Plan(name, told, Hl7Device(feed, SendPolicy(ack_timeout_s=2.0, gives_up=True), line), seconds)
 
 
 def _plan(name: str, patient: Patient, seconds: float, *faults: str, interval_s: float, waves: bool = False) -> Plan:
