@@ -115,6 +115,7 @@ class CommitmentDesk:
         task = asyncio.get_running_loop().create_task(self._told(work))
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
+        task.add_done_callback(lambda _: work.close())  # it may never have begun
 
     async def _told(self, work: Coroutine[Any, Any, None]) -> None:
         """A fault here must not end the recording, nor be silent."""

@@ -92,7 +92,7 @@ class Commitments:
 
     def up(self, opened: Opened) -> None:
         """Another one opened an association."""
-        if opened.association.is_acceptor and commitment_context(opened.association) is not None:
+        if _takes_reports(opened):
             self._service.can_be_reached(opened.title)
 
     def begin(self, opened: Opened) -> None:
@@ -119,12 +119,8 @@ class Commitments:
         return "" if status == _SUCCESS else f"{report.asker} answered with status {status}"
 
     def _open_with(self, title: str) -> Opened | None:
-        """The newest association of this peer by which it can be reported to."""
-        fit = [
-            each
-            for each in self._associations.known()
-            if each.title == title and commitment_context(each.association) is not None
-        ]
+        """The newest association that this peer opened and by which it can be reported to."""
+        fit = [each for each in self._associations.known() if each.title == title and _takes_reports(each)]
         return fit[-1] if fit else None
 
     async def _call(self, title: str, host: str, port: int) -> Opened:
@@ -222,3 +218,8 @@ class Commitments:
             opened.taken.append(uid)
         else:
             self._service.withdraw(opened.title, uid)
+
+
+def _takes_reports(opened: Opened) -> bool:
+    """One that this box opened is for one report, and is being ended behind it."""
+    return opened.association.is_acceptor and commitment_context(opened.association) is not None

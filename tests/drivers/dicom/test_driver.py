@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from drivers.contract import Close, Emit, Message, Now, Send
 from drivers.dicom import Dicom, DicomOptions
 from ledger.limits import LIMITS
-from ledger.records import Gap, LinkId, Object
+from ledger.records import Event, Gap, LinkId, Object
 
 NOW = Now(mono_ns=10, utc_ns=1_700_000_000_000_000_000)
 LINK = LinkId(1)
@@ -134,3 +134,47 @@ def test_what_it_remembers_is_bounded() -> None:
     first = stored("1.2.0", request="1")
     made.receive(LINK, replace(first), NOW)
     assert [type(action) for action in made.drain()] == [Emit, Send]  # long ago: kept twice rather than lost
+
+
+def asked(status: str = "0000", request: str = "4") -> Message:
+    meta = {"id": request, "transaction": "2.25.5", "asker": "CT1", "instances": "3", "status": status, "comment": "no"}
+    return Message("N-ACTION", meta)
+
+
+def test_commitment_is_promised_only_after_the_record_of_it() -> None:
+    made = driver()
+    made.receive(LINK, asked(), NOW)
+    emit, send = made.drain()
+    assert isinstance(emit, Emit)
+    assert isinstance(emit.record, Event)
+    assert (emit.record.kind, emit.record.source) == ("marker", "CT1")
+    assert "2.25.5" in emit.record.alarm_id
+    assert send == Send(LINK, b"N-ACTION-RSP 4 0000", emit.ticket)
+    made.refused(emit.ticket, "disk full", NOW)
+    assert made.drain() == [Send(LINK, b"N-ACTION-RSP 4 0110")]
+
+
+def test_a_request_for_commitment_that_is_refused_is_recorded_and_answered_at_once() -> None:
+    made = driver()
+    made.receive(LINK, asked("0115"), NOW)
+    emit, send = made.drain()
+    assert isinstance(emit, Emit)
+    assert isinstance(emit.record, Event)
+    assert "status 0115: no" in emit.record.text
+    assert send == Send(LINK, b"N-ACTION-RSP 4 0115")
+
+
+def test_what_was_decided_is_reported_and_how_that_went_recorded() -> None:
+    made = driver()
+    meta = {"id": "9", "transaction": "2.25.5", "event_type": "2", "asker": "CT1", "committed": "2", "failed": "1"}
+    made.receive(LINK, Message("COMMITMENT-DECIDED", meta), NOW)
+    (send,) = made.drain()
+    assert send == Send(LINK, b"N-EVENT-REPORT 9 2 2.25.5")
+    assert made.spec.may_send(send.data)
+    made.receive(LINK, Message("N-EVENT-REPORT-RSP", {**meta, "status": "0000"}), NOW)
+    made.receive(LINK, Message("N-EVENT-REPORT-RSP", {**meta, "status": "no answer"}), NOW)
+    texts = [
+        action.record.text for action in made.drain() if isinstance(action, Emit) and isinstance(action.record, Event)
+    ]
+    assert ["acknowledged; 2 instances committed, 1 failed" in text for text in texts] == [True, False]
+    assert "not acknowledged, no answer" in texts[1]

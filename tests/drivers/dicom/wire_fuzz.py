@@ -12,6 +12,7 @@ import socket
 import struct
 import sys
 import tempfile
+import threading
 import time
 from collections import Counter
 from collections.abc import Iterator
@@ -20,28 +21,48 @@ from pathlib import Path
 
 from pydicom.uid import ExplicitVRLittleEndian
 from pynetdicom import AE, evt
-from pynetdicom.sop_class import CTImageStorage, Verification  # type: ignore[attr-defined]
+from pynetdicom.sop_class import CTImageStorage, StorageCommitmentPushModel, Verification  # type: ignore[attr-defined]
 
 from ledger.limits import LIMITS, MS_NS
 from tests.drivers.dicom.images import image
-from tests.drivers.dicom.provider import Provider
+from tests.drivers.dicom.modality import INSTANCE, request
+from tests.drivers.dicom.provider import Provider, Service
 from tests.fuzz.mutations import mutated
 
 _HOST = "127.0.0.1"
 _ANSWER_S = 0.03
+_REPORT_S = 20.0
 
 
 def recorded(port: int, number: int = 1) -> list[bytes]:
-    """The PDUs that a sender sends: request, C-ECHO, C-STORE (in several PDUs), release."""
+    """The PDUs that a sender sends: request, C-ECHO, C-STORE (in several PDUs), N-ACTION, its answer to an
+    N-EVENT-REPORT that comes then, release.
+    """
 
     sent: list[bytes] = []
     ae = AE("CT1")
     ae.add_requested_context(CTImageStorage, ExplicitVRLittleEndian)
     ae.add_requested_context(Verification)
-    handlers = [(evt.EVT_DATA_SENT, lambda event: sent.append(bytes(event.data)))]
+    ae.add_requested_context(StorageCommitmentPushModel)
+    told = threading.Event()
+
+    def on_sent(event: evt.Event) -> None:
+        sent.append(bytes(event.data))
+
+    def on_report(_event: object) -> tuple[int, None]:
+        told.set()
+        return 0, None
+
+    handlers = [
+        (evt.EVT_DATA_SENT, on_sent), (evt.EVT_N_EVENT_REPORT, on_report),
+    ]  # fmt: skip
     association = ae.associate(_HOST, port, ae_title="ORLEDGER", evt_handlers=handlers)  # type: ignore[arg-type]
     association.send_c_echo()
     association.send_c_store(image(number, 600))
+    asked = request(f"2.25.{number}", [(CTImageStorage, f"2.25.7.{number}"), (CTImageStorage, "2.25.7.0")])
+    answered, _ = association.send_n_action(asked, 1, StorageCommitmentPushModel, INSTANCE)
+    if answered.get("Status") == 0:
+        assert told.wait(_REPORT_S), "no report on storage commitment came"
     association.release()
     return sent
 
@@ -106,8 +127,11 @@ def run(inputs: int, seed: str, folder: Path) -> tuple[Counter[str], int]:
     Raises AssertionError if the provider no longer serves.
     """
     rng, ends = random.Random(seed), Counter[str]()
-    limits = replace(LIMITS, dicom_answer_ns=500 * MS_NS, dicom_idle_ns=500 * MS_NS, dicom_associations=64)
-    with Provider(folder, limits=limits) as provider:
+    limits = replace(
+        LIMITS, dicom_answer_ns=500 * MS_NS, dicom_idle_ns=500 * MS_NS, dicom_request_ns=500 * MS_NS,
+        dicom_associations=1_024, dicom_connections=1_024,  # else most callers would only be turned away
+    )  # fmt: skip
+    with Provider(folder, limits=limits, commitments=Service(prompt=True)) as provider:
         pdus = recorded(provider.port)
         grown_from = 0
         for number, told in zip(range(inputs), conversations(pdus, rng), strict=False):
