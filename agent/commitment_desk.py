@@ -237,7 +237,10 @@ class CommitmentDesk:
         why_not = f"no DICOM feed {transaction.asked.feed!r} is configured any more"
         try:
             if reporter is not None:
-                why_not = await reporter.report(transaction.report, transaction.attempts)
+                async with asyncio.timeout(self._limits.commitment_report_ns / S_NS):
+                    why_not = await reporter.report(transaction.report, transaction.attempts)
+        except TimeoutError:
+            why_not = f"{transaction.asked.asker} took too long"
         except Exception as fault:
             why_not = f"{type(fault).__name__}"
             raise

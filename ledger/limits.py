@@ -136,6 +136,7 @@ class Limits:
     commitment_look_ns: int = 1 * S_NS
     commitment_instances_looked_up: int = 2_048
     commitment_reports: int = 2
+    commitment_report_ns: int = 120 * S_NS
     commitment_retry_min_ns: int = 5 * S_NS
     commitment_retry_max_ns: int = 600 * S_NS
     commitment_patience_ns: int = 600 * S_NS

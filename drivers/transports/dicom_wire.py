@@ -276,7 +276,7 @@ class BoundedSocket(AssociationSocket):
             return True
         dul, peer = self.assoc.dul, self.socket
         idle = dul.event_queue.empty() and dul.to_provider_queue.empty()
-        if peer is None or not idle or dul.state_machine.current_state == _CLOSING:
+        if peer is None or not self._is_connected or not idle or dul.state_machine.current_state == _CLOSING:
             return False
         with contextlib.suppress(OSError, ValueError):  # closed meanwhile: the next look tells
             select.select([peer, self.woken], [], [], _IDLE_S)

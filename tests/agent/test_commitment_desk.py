@@ -24,7 +24,7 @@ CT, MR = "1.2.840.10008.5.1.4.1.1.2", "1.2.840.10008.5.1.4.1.1.4"
 SECRET = LocalSecret(bytes(32))
 LIMITS = replace(
     QUICK, commitment_look_ns=5 * MS_NS, commitment_retry_min_ns=5 * MS_NS, commitment_retry_max_ns=10 * MS_NS,
-    commitment_patience_ns=0,
+    commitment_patience_ns=0, commitment_report_ns=50 * MS_NS,
 )  # fmt: skip
 
 
@@ -219,12 +219,29 @@ def test_a_report_that_is_not_taken_survives_a_restart_unchanged_and_comes_once(
     desked(scenario, tmp_path)
 
 
+def test_who_never_comes_to_an_end_holds_up_nobody_for_ever(tmp_path: Path) -> None:
+    class Stuck(Asker):
+        async def report(self, report: Report, attempt: int) -> str:
+            self.attempts += 1
+            await asyncio.Event().wait()
+            return ""
+
+    async def scenario(desk: Desk) -> None:
+        stuck = Stuck()
+        desk.desk.attach("imaging", stuck)
+        for number in range(LIMITS.commitment_reports + 1):
+            assert await desk.ask(f"2.25.{number}", "1.2.1") is None
+        await desk.group.until(lambda: stuck.attempts > LIMITS.commitment_reports, "others have their turn")
+
+    desked(scenario, tmp_path)
+
+
 def test_what_nobody_takes_in_time_ends_in_an_alert_a_notice_and_an_event(tmp_path: Path) -> None:
     async def scenario(desk: Desk) -> None:
         desk.asker.deaf = "CT1 does not answer"
-        assert await desk.ask("2.25.1", "1.2.1", report_s=0.05) is None
         recorder = Kept()
         desk.desk._recorder = recorder  # type: ignore[assignment]
+        assert await desk.ask("2.25.1", "1.2.1", report_s=0.05) is None
         await desk.group.until(lambda: desk.open_count == 0, "given up")
         alerts = {each.warning.id: each.warning for each in desk.own.box.alerts.active()}
         assert alerts["dicom.report-lost"].severity == "critical"

@@ -12,7 +12,9 @@ from typing import Self
 
 import pytest
 from pynetdicom import build_context, evt
+from pynetdicom.association import Association
 from pynetdicom.sop_class import CTImageStorage, StorageCommitmentPushModel  # type: ignore[attr-defined]
+from pynetdicom.transport import AddressInformation
 
 from drivers.dicom.commitment import Reference, Refusal, Report
 from drivers.transports.dicom_config import DicomPeer, DicomTls, server_tls
@@ -212,6 +214,18 @@ def test_who_releases_before_it_answers_is_let_go_and_told_otherwise(site: Site)
     assert reported != [""]
     site.provider.until(lambda: site.provider.told.downs == ["released"])
     assert site.report(attempt=1) == ""
+
+
+def test_a_connection_that_is_not_made_yet_is_not_waited_for(site: Site) -> None:
+    """The library asks it before it connects; a fault there would end its thread, and who calls would wait for ever."""
+    commitments = site.provider.listener._commitments
+    assert commitments is not None
+    calling = commitments._caller._ae
+    association = Association(calling, "requestor")
+    made = calling._create_socket(association, AddressInformation("", 0), None)
+    association.set_socket(made)
+    assert made.ready is False
+    made.close()
 
 
 def test_an_association_that_did_not_agree_on_it_is_not_used(site: Site) -> None:
