@@ -18,7 +18,7 @@ from ledger.errors import StoreFault
 from ledger.limits import LIMITS
 from ledger.log import LogId
 from ledger.notices import StoredObject, StoredObjects
-from ledger.objects.folder import HeldFile, object_fault
+from ledger.objects.folder import Beside, HeldFile, object_fault
 from ledger.ops import AppendBlock, MarkObject, ObjectState, Op, PutHolding
 from ledger.plain_header import plain_header
 from ledger.sealing import DataKey
@@ -145,7 +145,8 @@ class SimFolder:
     def delete_part(self, sha256: bytes) -> None:
         self.change(f"{sha256.hex()}{_PART}", "")
 
-    def begin(self) -> SimFile:
+    def begin(self, _beside: Beside) -> SimFile:
+        """Objects are shorter here than what is synced beside their coming."""
         self._number += 1
         return SimFile(self, f"{self._number:016x}{_NEW}")
 
