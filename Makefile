@@ -10,10 +10,11 @@ RIVALS := $(VENV)/.installed-side-by-side
 demo: $(READY)
 	$(BIN)/orledger demo $(DEMO_ARGS)
 
-# Two workers a core: half of what the tests of real processes take is waiting.
+# Two workers a core: half of what the tests of real processes take is waiting. Files begin in the order of
+# tests/conftest.py.
 WORKERS ?= $(shell echo $$((2 * $$(nproc))))
 test: $(READY)
-	$(BIN)/pytest -n $(WORKERS) --dist loadfile $(TEST_ARGS)
+	$(BIN)/pytest -n $(WORKERS) --dist loadfile --no-loadscope-reorder $(TEST_ARGS)
 
 # Real processes killed, frozen, cut off and starved for minutes; as root also with network namespaces and full disks.
 torture: $(READY)

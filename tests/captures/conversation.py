@@ -10,10 +10,10 @@ import msgspec
 
 from drivers import registry
 from drivers.capture import CaptureHeader, CaptureItem
-from drivers.contract import Driver, Now, Send, Transport
+from drivers.contract import Driver, Emit, Now, Send, Transport
 from firmware_sim.device import Device
 from ledger.limits import S_NS
-from ledger.records import Link, LinkId, Raw
+from ledger.records import Link, LinkId, Raw, Record
 
 LINK = LinkId(1)
 _US_NS = 1_000
@@ -72,12 +72,13 @@ def items_of(plan: Plan) -> list[CaptureItem]:
 
 @dataclass(slots=True)
 class Conversation:
-    """Driver and device in virtual time; ``items`` is what passed."""
+    """Driver and device in virtual time; ``items`` is what passed, ``records`` what the driver made of it."""
 
     driver: Driver
     device: Device
     plan: Plan
     items: list[CaptureItem] = field(default_factory=list)
+    records: list[Record] = field(default_factory=list)
     now_ns: int = 0
     _cuts: random.Random = field(init=False)
     _arriving: list[tuple[int, bytes]] = field(default_factory=list)
@@ -128,7 +129,9 @@ class Conversation:
 
     def _answer(self) -> None:
         for action in self.driver.drain():
-            if isinstance(action, Send):
+            if isinstance(action, Emit):
+                self.records.append(action.record)
+            elif isinstance(action, Send):
                 assert self.driver.spec.may_send(action.data), action.data
                 self._passed(">", action.data)
                 self._carry(self.device.receive(action.data, self.now_ns / S_NS))

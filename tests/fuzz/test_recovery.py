@@ -8,7 +8,6 @@ from collections import Counter
 import pytest
 
 from drivers.built_in import BUILT_IN
-from drivers.replay import replay_records
 from ledger.limits import S_NS
 from ledger.records import Numeric, Wave
 from tests.captures.conversation import Conversation, Plan, driver_of
@@ -40,9 +39,10 @@ def read_at_last(talk: Conversation) -> Counter[str]:
     """What is measured in the last seconds, by code."""
     plan = talk.plan
     talk.run(RUN_S)
-    records = replay_records(driver_of(plan.header), talk.items, plan.header.t0_ns)
     since_ns = plan.header.t0_ns + int((RUN_S - LAST_S) * S_NS)
-    return Counter(record.code for record in records if isinstance(record, Numeric | Wave) and record.at_ns >= since_ns)
+    return Counter(
+        record.code for record in talk.records if isinstance(record, Numeric | Wave) and record.at_ns >= since_ns
+    )
 
 
 @pytest.mark.parametrize("driver", DRIVERS)
