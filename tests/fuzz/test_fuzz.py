@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar
 
 import msgspec
@@ -16,11 +16,12 @@ from drivers.capture import CaptureHeader
 from drivers.contract import Message, Now, Outbox, Sendable, Spec, Transport
 from drivers.ge_dri import GeDri, GeDriConfig
 from ledger.records import LinkId
+from tests.captures.conversation import driver_of
 from tests.fuzz import __main__ as command
 from tests.fuzz import campaign
 from tests.fuzz.campaign import Input, Run, execute, planned, tracks
 from tests.fuzz.minimise import failure, told
-from tests.fuzz.shell import Violation
+from tests.fuzz.shell import Shell, Violation
 
 SUITE_INPUTS = 500
 
@@ -132,6 +133,36 @@ def test_a_driver_that_stays_confused_is_found_out(
         monkeypatch.setattr(campaign, "_resynchronise", lambda shell, track, tail: None)
     with pytest.raises(Violation, match=word):
         execute(Run("stuck", track, (Input("receive", data=b"\xff"), Input("sound"), Input("receive", data=b"more"))))
+
+
+@pytest.mark.parametrize("driver", ["servo-i", "medibus", "intellivue"])
+def test_damage_falls_on_dialogues_that_have_come_so_far_that_values_are_read(driver: str) -> None:
+    run = planned(driver, "begun", 400)
+    begun = next(given for given in run.inputs if given.what == "begin")
+    shell = Shell(driver_of(run.track.header), run.track.header.t0_ns)
+    campaign._begin(shell, run.track, begun)
+    assert shell.codes
+
+
+def test_a_fault_that_only_another_case_brings_out_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Mixed(GeDri):
+        def case_changed(self, facts: Mapping[str, str] | None) -> None:
+            raise ValueError("cases mixed up")
+
+    track = tracks("ge-dri")[0]
+    codes = campaign._often("ge-dri", 0)
+    monkeypatch.setattr(campaign, "driver_of", lambda header: Mixed(msgspec.convert(header.options, GeDriConfig)))
+    monkeypatch.setattr(campaign, "_often", lambda driver, number: codes)
+    fault = failure(Run("mixed", track, (Input("receive", data=b"x"), Input("case"))))
+    assert isinstance(fault, ValueError)
+
+
+def test_a_damaged_object_is_another_object_whose_waves_are_read_again() -> None:
+    inputs = [given for seed in range(8) for given in planned("dicom", f"objects/{seed}", 50).inputs]
+    messages = [given.data for given in inputs if isinstance(given.data, Message) and given.data.body]
+    objects = [message.object for message in messages if message.object is not None]
+    assert len({stored.meta["data_set_sha256"] for stored in objects}) == len(objects) > 50
+    assert len({message.body for message in messages}) > 50
 
 
 @pytest.mark.parametrize("driver", BUILT_IN)
