@@ -164,7 +164,8 @@ class Rebuild:
         builder = LogBuilder(replica, self._manifests, proven, self._before(found, first))
         sizes = {name: size for name, size in holders.sizes.items() if name in self._sources}
         end = max((*proven.roots, *((holders.named.size,) if holders.named is not None else ()), 0))
-        self._fetch(built, builder, Shares(replica.size, sizes), headers_only=not selection.is_everything)
+        shares = Shares(replica.size, sizes, wants_payloads=selection.is_everything)
+        self._fetch(built, builder, shares, headers_only=not selection.is_everything)
         self.summary.signatures += builder.signatures
         self.summary.roots += builder.roots
         if replica.size < end:

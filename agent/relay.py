@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter, deque
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import dataclass, field
 
 import msgpack
@@ -20,12 +20,32 @@ from ledger.log import LogId
 from ledger.member import RELAYED_REQUESTS_FROM, Member
 from ledger.messages import Get, Want
 
-_WINDOW = 6
+_WINDOW = 4
 _FIRST_STEP = 24
-_MOST_STEP = 1_024
+_MOST_STEP = 512
+_REMEMBERED_S = 60.0
+_BETWEEN_PIECES_S = 2.0
+"""Until a log counts as rebuilt no longer: an asker keeps what came before it asks for more."""
 _RANGE_KIND = 34
 _ID_PREFIX = bytes([_RANGE_KIND, 0x95, 0xCF])
 """A RANGE whose request id takes eight bytes: kind, array of 5, uint64."""
+
+
+@dataclass(slots=True)
+class _Giver:
+    """What a peer's answers taught: how many blocks fit one, and whether it gives large ones (None: not known yet)."""
+
+    step: int = _FIRST_STEP
+    gives_large: bool | None = None
+    seen_s: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class _Asked:
+    first: int
+    end: int
+    is_trial: bool = False
+    """Of one block, asked for behind a large answer in the way that every version knows."""
 
 
 @dataclass(slots=True)
@@ -33,20 +53,25 @@ class _Stream:
     """One asker's range from one peer: what is still to ask for, what is under way, what came."""
 
     peer: str
+    giver: _Giver
     todo: deque[tuple[int, int]]
-    under_way: dict[int, tuple[int, int]] = field(default_factory=dict)
-    came: asyncio.Queue[tuple[int, bytes]] = field(default_factory=lambda: asyncio.Queue(_WINDOW))
-    step: int = _FIRST_STEP
+    under_way: dict[int, _Asked] = field(default_factory=dict)
+    came: asyncio.Queue[tuple[int, bytes]] = field(default_factory=lambda: asyncio.Queue(_WINDOW + 1))
 
 
 class Relay:
-    """Fetches ranges from peers for others. Belongs to the loop."""
+    """Fetches ranges from peers for others. Belongs to the loop.
+
+    Peers are asked for large answers. One of an earlier version refuses such a request without a word, and answers in
+    order: so the first is followed by a small one, and when that is answered first, small ones are all it is sent.
+    """
 
     def __init__(self, member: Member, pump: Pump) -> None:
         self._member = member
         self._pump = pump
         self._next_id = RELAYED_REQUESTS_FROM
         self._streams: dict[int, _Stream] = {}
+        self._givers: dict[str, _Giver] = {}
         self._rebuilding: Counter[LogId] = Counter()
         pump.take_range = self.take
         pump.rebuilding = self._rebuilding
@@ -58,7 +83,7 @@ class Relay:
 
         Ends early when the peer holds no more. Raises NoPeer when it cannot be reached or falls silent.
         """
-        stream = _Stream(peer, deque([(first, end)]))
+        stream = _Stream(peer, self._giver(peer), deque([(first, end)]))
         self._rebuilding[log] += 1
         try:
             while True:
@@ -67,27 +92,53 @@ class Relay:
                     return
                 number, wire = await self._next(stream)
                 asked = stream.under_way.pop(number)
-                self._note(stream, asked, _count(wire))
-                await send(wire)
+                if asked.is_trial:
+                    self._on_trial(stream)
+                else:
+                    self._note(stream, asked, _count(wire))
+                    await send(wire)
         finally:
-            self._rebuilding -= Counter({log: 1})
-            for number in stream.under_way:
-                self._streams.pop(number, None)
+            stream.giver.seen_s = asyncio.get_running_loop().time()
+            asyncio.get_running_loop().call_later(_BETWEEN_PIECES_S, self._ended, log)
+            self._forget(stream.under_way)
+
+    def _ended(self, log: LogId) -> None:
+        self._rebuilding -= Counter({log: 1})
+
+    def _giver(self, peer: str) -> _Giver:
+        """What is known of it; not for long, for it may come back as another version."""
+        giver = self._givers.get(peer)
+        if giver is None or asyncio.get_running_loop().time() - giver.seen_s > _REMEMBERED_S:
+            giver = self._givers[peer] = _Giver(seen_s=asyncio.get_running_loop().time())
+        return giver
 
     def _ask(self, stream: _Stream, log: LogId, want: Want) -> None:
+        giver = stream.giver
         while stream.todo and len(stream.under_way) < _WINDOW:
+            if giver.gives_large is None and stream.under_way:
+                return
             first, end = stream.todo.popleft()
-            middle = min(end, first + stream.step)
+            middle = min(end, first + giver.step)
             if middle < end:
                 stream.todo.appendleft((middle, end))
-            self._next_id += 1
-            if self._pump.wire is None:
-                raise NoPeer("restore.no-network", "this box has no peers to ask", "add [replication] and enrol peers")
-            get = Get(self._next_id, log, first, middle, want)
-            if not self._pump.wire.send_to(stream.peer, self._member.sign(get), bulk=True):
-                raise NoPeer("peer.away", f"{stream.peer} cannot be reached", f"orledger status; look at {stream.peer}")
-            stream.under_way[self._next_id] = (first, middle)
-            self._streams[self._next_id] = stream
+            is_small = giver.gives_large is False
+            reply_bytes = LIMITS.range_reply_bytes if is_small else LIMITS.relayed_reply_bytes
+            self._send(stream, Get(self._new_id(), log, first, middle, want, reply_bytes), _Asked(first, middle))
+            if giver.gives_large is None:
+                trial = Get(self._new_id(), log, first, first + 1, Want.HEADERS)
+                self._send(stream, trial, _Asked(first, first + 1, is_trial=True))
+
+    def _new_id(self) -> int:
+        self._next_id += 1
+        return self._next_id
+
+    def _send(self, stream: _Stream, get: Get, asked: _Asked) -> None:
+        if self._pump.wire is None:
+            raise NoPeer("restore.no-network", "this box has no peers to ask", "add [replication] and enrol peers")
+        if not self._pump.wire.send_to(stream.peer, self._member.sign(get), bulk=True):
+            raise NoPeer("peer.away", f"{stream.peer} cannot be reached", f"orledger status; look at {stream.peer}")
+        stream.under_way[get.request_id] = asked
+        self._streams[get.request_id] = stream
 
     async def _next(self, stream: _Stream) -> tuple[int, bytes]:
         try:
@@ -96,17 +147,31 @@ class Relay:
         except TimeoutError:
             raise NoPeer("peer.silent", f"{stream.peer} does not answer", f"look at {stream.peer}") from None
 
+    def _on_trial(self, stream: _Stream) -> None:
+        """The small request is answered; what was asked for before it and is not, that peer does not know."""
+        if stream.giver.gives_large is None:
+            stream.giver.gives_large = False
+            stream.todo.extendleft((asked.first, asked.end) for asked in reversed(stream.under_way.values()))
+            self._forget(stream.under_way)
+            stream.under_way.clear()
+
+    def _forget(self, numbers: Iterable[int]) -> None:
+        for number in numbers:
+            self._streams.pop(number, None)
+
     @staticmethod
-    def _note(stream: _Stream, asked: tuple[int, int], count: int) -> None:
+    def _note(stream: _Stream, asked: _Asked, count: int) -> None:
         """Ask for as many blocks at a time as fit one answer; ask for what did not."""
-        first, end = asked
+        giver = stream.giver
+        if giver.gives_large is None:
+            giver.gives_large, giver.step = True, _MOST_STEP
         if count == 0:
             stream.todo.clear()
-        elif count < end - first:
-            stream.step = max(1, count * 9 // 10)
-            stream.todo.appendleft((first + count, end))
+        elif count < asked.end - asked.first:
+            giver.step = max(1, count * 9 // 10)
+            stream.todo.appendleft((asked.first + count, asked.end))
         else:
-            stream.step = min(_MOST_STEP, stream.step + 1 + stream.step // 8)
+            giver.step = min(_MOST_STEP, giver.step + 1 + giver.step // 8)
 
     def take(self, sender: str, wire: bytes) -> bool:
         """True when the message is an answer to something asked for here; the pump's tap."""

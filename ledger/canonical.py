@@ -45,12 +45,18 @@ class Fields:
 
     __slots__ = ("_at", "_items", "_what")
 
-    def __init__(self, value: Any, count: int, what: str) -> None:
-        if not isinstance(value, list) or len(value) != count:
+    def __init__(self, value: Any, count: int, what: str, *, optional: int = 0) -> None:
+        """``count`` fields, and up to ``optional`` more."""
+        if not isinstance(value, list) or not count <= len(value) <= count + optional:
             raise PeerFault("codec.field", f"{what} must be an array of {count} fields")
         self._items = value
         self._at = 0
         self._what = what
+
+    @property
+    def has_more(self) -> bool:
+        """False once all fields are taken."""
+        return self._at < len(self._items)
 
     def _next(self) -> Any:
         value = self._items[self._at]

@@ -18,7 +18,7 @@ from ledger.replica import Replica
 SHORT_GAP_BLOCKS = 64
 _ASKED_BLOCKS = 64
 """Few at a time, so that taking an answer in never keeps the loop from its tick."""
-_RANGE_BLOCKS = 1_024
+_RANGE_BLOCKS = 512
 ReadBlocks = Callable[[LogId, int, int], Iterable[tuple[bytes, bytes]]]
 """(log, first, end) to (signed header, payload) pairs, committed data only."""
 
@@ -160,13 +160,14 @@ def _size_of(replica: Replica | None) -> int:
 
 
 def serve_range(get: Get, frontier: bytes, read_blocks: ReadBlocks) -> Range:
-    """Answer a GET with at most ``LIMITS.range_reply_bytes`` (one block at least); the server keeps no state."""
+    """Answer a GET with at most the bytes it asks for (one block at least); the server keeps no state."""
+    most = min(get.reply_bytes, LIMITS.relayed_reply_bytes)
     blocks: list[tuple[bytes, bytes]] = []
     total = 0
     for signed_header, stored_payload in read_blocks(get.log, get.first, min(get.end, get.first + _RANGE_BLOCKS)):
         payload = stored_payload if get.want is Want.BLOCKS else b""
         total += len(signed_header) + len(payload)
-        if blocks and total > LIMITS.range_reply_bytes:
+        if blocks and total > most:
             break
         blocks.append((signed_header, payload))
     return Range(get.request_id, get.log, get.first, frontier, tuple(blocks))

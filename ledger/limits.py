@@ -52,6 +52,7 @@ class Limits:
     standby_pause_max_ns: int = 300 * S_NS
     standby_calm_ns: int = 600 * S_NS
     range_reply_bytes: int = 64 * KIB
+    relayed_reply_bytes: int = 512 * KIB
     ranges_outstanding: int = 4
     range_timeout_ns: int = 2 * S_NS
     in_flight_blocks: int = 64

@@ -5,7 +5,7 @@ wire bytes and events out. The agent gives it a disk and a network; the simulati
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Protocol
 
 from ledger.catchup import CatchUp, serve_range
@@ -332,7 +332,8 @@ class Member:
             case Heads(_, reports):
                 self.gossip.on_heads(sender, reports)
             case Get() as get:
-                self.out.tell(sender, self.serve(get), bulk=bulk)
+                asked = get if bulk else replace(get, reply_bytes=LIMITS.range_reply_bytes)
+                self.out.tell(sender, self.serve(asked), bulk=bulk)
             case Wrap() as wrapped:
                 self.keys.on_wrap(sender, wrapped)
             case GetWrap() as get_wrap:

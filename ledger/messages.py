@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import enum
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from ledger.canonical import Fields, pack, unpack
@@ -31,6 +31,7 @@ _NAME_BYTES = 32
 _WRAP_BYTES = 256
 _FRONTIER_BYTES = 4_096
 _EVIDENCE_BYTES = PROOF_BYTES
+_MAX = 2 * LIMITS.payload_plain_bytes
 
 
 class Want(enum.IntEnum):
@@ -90,13 +91,17 @@ class Nack:
 
 @dataclass(frozen=True, slots=True)
 class Get:
-    """Ask for blocks ``first`` to ``end`` - 1 of ``log``."""
+    """Ask for blocks ``first`` to ``end`` - 1 of ``log``, as many as an answer of ``reply_bytes`` holds.
+
+    A larger ``reply_bytes`` than every box knows is a field more on the wire: boxes of before refuse it.
+    """
 
     request_id: int
     log: LogId
     first: int
     end: int
     want: Want
+    reply_bytes: int = LIMITS.range_reply_bytes
 
 
 @dataclass(frozen=True, slots=True)
@@ -301,9 +306,36 @@ def _decode_range(take: Fields) -> Range:
     frontier = take.blob(_FRONTIER_BYTES)
     blocks = []
     for item in take.array(_RANGE_BLOCKS):
-        pair = Fields(item, 2, "range block")
-        blocks.append((pair.blob(LIMITS.signed_header_bytes), pair.blob(2 * LIMITS.payload_plain_bytes)))
+        if not _is_block(item):
+            raise PeerFault("codec.field", "a range's block must be a header and a payload within their limits")
+        blocks.append((item[0], item[1]))
     return Range(request_id, log, first, frontier, tuple(blocks))
+
+
+def _is_block(item: object) -> bool:
+    """As ``Fields`` would say; rebuilds read hundreds of thousands."""
+    return (
+        type(item) is list
+        and len(item) == 2
+        and type(item[0]) is type(item[1]) is bytes
+        and len(item[0]) <= LIMITS.signed_header_bytes
+        and len(item[1]) <= _MAX
+    )
+
+
+def _get_fields(get: Get) -> list[Any]:
+    fields = [get.request_id, get.log.fields(), get.first, get.end, int(get.want)]
+    return fields if get.reply_bytes == LIMITS.range_reply_bytes else [*fields, get.reply_bytes]
+
+
+def _decode_get(take: Fields) -> Get:
+    get = Get(take.uint(), _log(take), take.uint(_BLOCKS), take.uint(_BLOCKS), Want(take.uint(1)))
+    if not take.has_more:
+        return get
+    reply_bytes = take.uint()
+    if reply_bytes == LIMITS.range_reply_bytes:
+        raise PeerFault("codec.not-canonical", "a GET names the size of answer that it has without a word")
+    return replace(get, reply_bytes=reply_bytes)
 
 
 def _names(value: list[Any]) -> tuple[bytes, ...]:
@@ -317,7 +349,6 @@ def _log(take: Fields) -> LogId:
 
 
 _INC = INCARNATION_BYTES
-_MAX = 2 * LIMITS.payload_plain_bytes
 
 # kind byte -> (class, number of fields, encode, decode). One row per kind: the wire format in one place.
 _TABLE: dict[int, tuple[type, int, Callable[[Any], list[Any]], Callable[[Fields], Body]]] = {
@@ -332,8 +363,7 @@ _TABLE: dict[int, tuple[type, int, Callable[[Any], list[Any]], Callable[[Fields]
     4: (Stored, 2, lambda m: [m.log.fields(), m.size], lambda t: Stored(_log(t), t.uint())),
     5: (Nack, 3, lambda m: [m.log.fields(), m.reason, m.evidence],
         lambda t: Nack(_log(t), t.text(63, 1), t.blob(_EVIDENCE_BYTES))),
-    6: (Get, 5, lambda m: [m.request_id, m.log.fields(), m.first, m.end, int(m.want)],
-        lambda t: Get(t.uint(), _log(t), t.uint(_BLOCKS), t.uint(_BLOCKS), Want(t.uint(1)))),
+    6: (Get, 5, _get_fields, _decode_get),
     7: (Heads, 2, lambda m: [m.utc_ns, [r.fields() for r in m.reports]],
         lambda t: Heads(t.uint(), _reports(t.array(_HEADS)))),
     8: (Wrap, 3, lambda m: [m.log.fields(), m.key_id, [[name, sealed] for name, sealed in m.wraps]], _decode_wrap),
@@ -356,6 +386,8 @@ _TABLE: dict[int, tuple[type, int, Callable[[Any], list[Any]], Callable[[Fields]
     35: (ObjectPiece, 4, lambda m: [m.request_id, m.sha256, m.first, m.data],
          lambda t: ObjectPiece(t.uint(), t.raw(_NAME_BYTES), t.uint(), t.blob(LIMITS.range_reply_bytes))),
 }  # fmt: skip
+_MORE_FIELDS = {6: 1}
+"""Kinds with fields that may be left out, at the end."""
 _KIND_OF = {row[0]: kind for kind, row in _TABLE.items()}
 _FIRST_PLAIN = 32
 
@@ -385,5 +417,5 @@ def decode_message(wire: bytes) -> Signed | PlainBody:
         return decode(Fields(unpack(wire[1:], LIMITS.message_bytes, "message"), count, "message"))  # type: ignore[return-value]
     envelope = Fields(unpack(wire[1:-SIGNATURE_BYTES], LIMITS.message_bytes, "message"), 4, "message envelope")
     site, manifest_hash, sender = envelope.text(63, 1), envelope.raw(32), envelope.text(63, 1)
-    body = decode(Fields(envelope.optional(), count, "message body"))
+    body = decode(Fields(envelope.optional(), count, "message body", optional=_MORE_FIELDS.get(wire[0], 0)))
     return Signed(site, manifest_hash, sender, body, wire)  # type: ignore[arg-type]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import enum
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from ledger.log import LogId
@@ -37,6 +38,19 @@ class AppendBlock:
     signed_header: bytes
     payload: bytes
     has_notices: bool = field(default=True, compare=False)
+
+
+@dataclass(frozen=True, slots=True)
+class AppendRun:
+    """Many next blocks of an open log at once, from ``first`` on: (signed header, payload) pairs, as ``AppendBlock``.
+
+    ``with_notices``: the seqs whose headers have notices; in the others nothing is looked for.
+    """
+
+    log: LogId
+    first: int
+    blocks: Sequence[tuple[bytes, bytes]]
+    with_notices: frozenset[int]
 
 
 @dataclass(frozen=True, slots=True)
@@ -201,6 +215,7 @@ class PutPending:
 
 
 Op = (
-    OpenLog | AppendBlock | FillPayload | ReplaceBlock | PrunePayloads | DropBlocks | PutDerived | PutPromise | PutSelf
-    | PutManifest | PutCase | PutTomb | PutProof | MarkObject | PutHolding | LabelObject | PutPending
+    OpenLog | AppendBlock | AppendRun | FillPayload | ReplaceBlock | PrunePayloads | DropBlocks | PutDerived
+    | PutPromise | PutSelf | PutManifest | PutCase | PutTomb | PutProof | MarkObject | PutHolding | LabelObject
+    | PutPending
 )  # fmt: skip

@@ -19,20 +19,25 @@ from ledger.log import LogId
 from ledger.manifest import Manifest
 from ledger.messages import HeadReport
 from ledger.notices import Head, Start
-from ledger.ops import AppendBlock, CheckpointRow, FillPayload, Op, OpenLog, PutDerived
+from ledger.ops import AppendRun, CheckpointRow, FillPayload, Op, OpenLog, PutDerived
 from ledger.plain_header import PlainHeader, plain_header
-from ledger.replica import Recent, Replica
+from ledger.replica import KEYFRAMES_KEPT, Recent, Replica
 from ledger.start import check_start, linked_heads
 from ledger.tree import Frontier, leaf_hash
 
 AnyHeader = Header | PlainHeader
-PIECE_BLOCKS = 512
-PIECES_AHEAD = 12
+PIECE_BLOCKS = 1_024
+PIECES_AHEAD = 8
+_THIN_PIECES = 8
 Blocks = Sequence[tuple[bytes, bytes]]
 """(signed header, payload) pairs in order; a payload is empty where the source does not hold it."""
 
 
 # ---- who gives what --------------------------------------------------------------------------------------------------
+
+
+def _held(blocks: Blocks) -> int:
+    return sum(1 for _, payload in blocks if payload)
 
 
 @dataclass(slots=True)
@@ -42,17 +47,30 @@ class _Piece:
     tried: set[str] = field(default_factory=set)
     taken_by: str | None = None
     blocks: Blocks | None = None
+    lacking: set[str] = field(default_factory=set)
+    """Who gave it without some of its payloads; ``thin`` is who gave the most of them, and what."""
+    thin: tuple[str, Blocks] | None = None
+
+    def settle(self, taken_by: str | None, blocks: Blocks | None) -> None:
+        """Who gives it and what is known; who lacked payloads may be asked again."""
+        self.taken_by, self.blocks, self.thin = taken_by, blocks, None
+        self.lacking.clear()
 
 
 class Shares:
     """One log's missing blocks, shared out in pieces between all that hold them; handed on in order.
 
-    A source that gives nothing, or something that does not prove itself, is not asked for that piece again. At most
-    ``PIECES_AHEAD`` pieces are held or under way.
+    A source that gives nothing, or something that does not prove itself, is not asked for that piece again. Where
+    ``wants_payloads``, one that lacks some is used only when nobody gives them all, and is asked for the next pieces
+    after the others. At most ``PIECES_AHEAD`` pieces are held or under way.
     """
 
-    def __init__(self, have: int, sizes: Mapping[str, int], piece_blocks: int = PIECE_BLOCKS) -> None:
+    def __init__(
+        self, have: int, sizes: Mapping[str, int], piece_blocks: int = PIECE_BLOCKS, *, wants_payloads: bool = False
+    ) -> None:  # fmt: skip
         self._sizes = dict(sizes)
+        self._wants_payloads = wants_payloads
+        self._thin_until: dict[str, int] = {}
         self._end = max((*sizes.values(), have))
         self._piece_blocks = piece_blocks
         self._pieces: list[_Piece] = []
@@ -85,26 +103,50 @@ class Shares:
         return not waiting and not any(self._may(source, piece) for source in self._sizes)
 
     def _may(self, source: str, piece: _Piece) -> bool:
-        return source not in piece.tried and self._sizes[source] > piece.first
+        return source not in piece.tried and source not in piece.lacking and self._sizes[source] > piece.first
 
     def take(self, source: str) -> tuple[int, int] | None:
         """The next range (first, end) that ``source`` is to give; None while there is none for it."""
         for piece in self._pieces:
-            if piece.taken_by is None and piece.blocks is None and self._may(source, piece):
+            is_open = piece.taken_by is None and piece.blocks is None
+            if is_open and self._may(source, piece) and not self._is_for_others(source, piece):
                 piece.taken_by = source
                 return piece.first, min(piece.end, self._sizes[source])
         return None
+
+    def _is_for_others(self, source: str, piece: _Piece) -> bool:
+        """True when ``source`` lacked payloads just before, and somebody may have more of them."""
+        if piece.first >= self._thin_until.get(source, 0):
+            return False
+        return any(
+            piece.first >= self._thin_until.get(other, 0) and self._may(other, piece)
+            for other in self._sizes
+            if other != source
+        )
 
     def gave(self, source: str, first: int, blocks: Blocks) -> None:
         """What ``source`` gave for the range that begins at ``first``: whole, its beginning, or nothing."""
         piece = self._piece(source, first)
         if piece is None:
             return
-        if blocks:
-            piece.blocks = blocks[: piece.end - piece.first]
-        else:
-            piece.taken_by = None
+        given = blocks[: piece.end - piece.first]
+        if given and not (self._wants_payloads and any(not payload for _, payload in given)):
+            piece.blocks = given
+            return
+        piece.taken_by = None
+        if not given:
             piece.tried.add(source)
+        else:
+            piece.lacking.add(source)
+            self._thin_until[source] = piece.end + _THIN_PIECES * self._piece_blocks
+            if piece.thin is None or _held(given) > _held(piece.thin[1]):
+                piece.thin = source, given
+        self._settle_for_less(piece)
+
+    def _settle_for_less(self, piece: _Piece) -> None:
+        """Nobody is left who could give all payloads: what there is will do."""
+        if piece.thin is not None and not any(self._may(source, piece) for source in self._sizes):
+            piece.settle(*piece.thin)
 
     @property
     def sources(self) -> tuple[str, ...]:
@@ -114,6 +156,9 @@ class Shares:
     def gone(self, source: str) -> None:
         """``source`` gives nothing any more: it is asked no more. Nothing may be under way from it."""
         self._sizes.pop(source, None)
+        for piece in self._pieces:
+            if piece.taken_by is None and piece.blocks is None:
+                self._settle_for_less(piece)
 
     def _piece(self, source: str, first: int) -> _Piece | None:
         for piece in self._pieces:
@@ -134,7 +179,7 @@ class Shares:
         """What ``ready`` gave is kept."""
         piece = self._pieces[0]
         piece.first += len(piece.blocks or ())
-        piece.blocks, piece.taken_by = None, None
+        piece.settle(None, None)
         if piece.first >= piece.end:
             self.skip()
 
@@ -148,7 +193,7 @@ class Shares:
         piece = self._pieces[0]
         if piece.taken_by is not None:
             piece.tried.add(piece.taken_by)
-        piece.blocks, piece.taken_by = None, None
+        piece.settle(None, None)
 
 
 # ---- which logs there are --------------------------------------------------------------------------------------------
@@ -294,49 +339,62 @@ class LogBuilder:
         replica, log = self.replica, self.replica.log
         if first != replica.size or not blocks:
             raise PeerFault("range.unasked", "a source sent blocks that were not asked for")
-        ops: list[Op] = []
-        lacking: list[int] = []
-        frontier, last_leaf = replica.frontier.copy(), replica.last_leaf
-        keyframe_seq, keyframes, roots = replica.keyframe_seq, list(replica.keyframes), 0
         leaves = [leaf_hash(signed_header) for signed_header, _ in blocks]
-        headers = self._headers(first, blocks, [last_leaf, *leaves])
+        headers = self._headers(first, blocks, leaves)
         if not header_signature_is_valid(blocks[-1][0], self._public()):
             raise VerificationFailed("block.bad-signature", f"a block of {log} is not signed by {log.box}")
         for header, (_, payload) in zip(headers, blocks, strict=True):
             check_payload(log, header, payload)
         if first == 0:
             self._check_first(decode_signed_header(blocks[0][0]))
-            ops.append(OpenLog(log, replica.manifest_hash))
-        for seq, (header, leaf, (signed_header, payload)) in enumerate(
-            zip(headers, leaves, blocks, strict=True), first
-        ):
-            if header.payload_bytes and not payload:
-                lacking.append(seq)
-            if header.keyframe_seq == seq:
-                keyframe_seq = seq
-                keyframes.append((seq, frontier.encode()))
-            frontier.append(leaf)
-            root = self._proven.roots.get(seq + 1)
-            if root is not None:
-                roots += 1
-                self._check_root(frontier, root)
-            ops.append(AppendBlock(log, seq, signed_header, payload, has_notices=bool(header.notices)))
+        frontier, keyframes, roots = self._grown(headers, leaves)
+        ops: list[Op] = [OpenLog(log, replica.manifest_hash)] if first == 0 else []
+        ops.append(AppendRun(log, first, blocks, frozenset(header.seq for header in headers if header.notices)))
         for header in headers:
             if header.notices or header.key_id not in replica.cases.key_ids:
                 ops += replica.cases.note(header)
-        last_leaf = leaves[-1]
         self.signatures += 1
         self.roots += roots
-        self.lacking += lacking
-        replica.frontier, replica.last_leaf, replica.keyframe_seq = frontier, last_leaf, keyframe_seq
-        replica.keyframes.extend(keyframes[-replica.keyframes.maxlen :] if replica.keyframes.maxlen else ())
-        replica.closed_ns, replica.durable_size = header.closed_ns, frontier.size
+        self.lacking += [
+            header.seq
+            for header, (_, payload) in zip(headers, blocks, strict=True)
+            if header.payload_bytes and not payload
+        ]
+        replica.keyframes.extend(keyframes)
+        replica.keyframe_seq = keyframes[-1][0] if keyframes else replica.keyframe_seq
+        self._move(headers[-1], frontier, leaves[-1])
+        ops.append(self._derived(first))
+        return ops
+
+    def _grown(
+        self, headers: Sequence[AnyHeader], leaves: Sequence[bytes]
+    ) -> tuple[Frontier, list[tuple[int, bytes]], int]:
+        """The tree's edge behind these blocks, what it was before the newest keyframes of theirs, and how many roots
+        were right on the way. Raises VerificationFailed when one was not.
+        """
+        frontier, roots = self.replica.frontier.copy(), 0
+        first, end = frontier.size, frontier.size + len(leaves)
+        keyframes = [header.seq for header in headers if header.keyframe_seq == header.seq][-KEYFRAMES_KEPT:]
+        bound = {size for size in self._proven.roots if first < size <= end}
+        before: list[tuple[int, bytes]] = []
+        for size in sorted({*keyframes, *bound, end}):
+            frontier.extend(leaves[frontier.size - first : size - first])
+            if size in bound:
+                roots += 1
+                self._check_root(frontier, self._proven.roots[size])
+            if len(before) < len(keyframes) and size == keyframes[len(before)]:
+                before.append((size, frontier.encode()))
+        return frontier, before, roots
+
+    def _move(self, last: AnyHeader, frontier: Frontier, last_leaf: bytes) -> None:
+        """The replica's head is behind ``last`` from here on."""
+        replica = self.replica
+        replica.frontier, replica.last_leaf = frontier, last_leaf
+        replica.closed_ns, replica.durable_size = last.closed_ns, frontier.size
         replica.recent.clear()
         certificate = self._proven.certificates.get(frontier.size)
         signature = certificate.log_signature if certificate is not None else b""
         replica.recent.append(Recent(frontier.size, frontier.root(), last_leaf, signature))
-        ops.append(self._derived(first))
-        return ops
 
     def _derived(self, before: int) -> PutDerived:
         derived = self.replica.derived(None)
@@ -350,16 +408,18 @@ class LogBuilder:
     def _public(self) -> bytes:
         return self._manifests[self.replica.manifest_hash].box(self.replica.log.box).signing_public
 
-    def _headers(self, first: int, blocks: Blocks, leaves_before: Iterable[bytes]) -> list[AnyHeader]:
+    def _headers(self, first: int, blocks: Blocks, leaves: Sequence[bytes]) -> list[AnyHeader]:
         """Each at its place and linked to the leaf before it."""
-        log, headers = self.replica.log, []
-        for seq, ((signed_header, _), leaf_before) in enumerate(zip(blocks, leaves_before, strict=False), first):
+        log, manifest_hash, headers = self.replica.log, self.replica.manifest_hash, []
+        leaf_before = self.replica.last_leaf
+        for seq, ((signed_header, _), leaf) in enumerate(zip(blocks, leaves, strict=True), first):
             header = header_at(log, seq, signed_header)
-            if header is None or header.manifest_hash != self.replica.manifest_hash:
+            if header is None or header.manifest_hash != manifest_hash:
                 raise VerificationFailed("restore.other-block", f"another block was sent in place of {seq:,} of {log}")
             if header.previous_leaf != leaf_before:
                 raise VerificationFailed("block.broken-link", f"block {seq:,} of {log} does not link to the one before")
             headers.append(header)
+            leaf_before = leaf
         return headers
 
     def _check_root(self, frontier: Frontier, root: bytes) -> None:

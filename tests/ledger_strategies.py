@@ -108,7 +108,7 @@ signed_by_type: dict[type, st.SearchStrategy[SignedBody]] = {
     Refuse: st.builds(Refuse, names, counts, exactly(16), blobs),
     Stored: st.builds(Stored, logs, counts),
     Nack: st.builds(Nack, logs, names, blobs),
-    Get: st.builds(Get, counts, logs, seqs, seqs, st.sampled_from(Want)),
+    Get: st.builds(Get, counts, logs, seqs, seqs, st.sampled_from(Want), st.just(1 << 16) | counts),
     Heads: st.builds(Heads, counts, tuples_of(reports)),
     Wrap: st.builds(Wrap, logs, hashes, tuples_of(st.tuples(names, blobs))),
     GetWrap: st.builds(GetWrap, logs, hashes),

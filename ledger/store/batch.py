@@ -12,6 +12,7 @@ from ledger.limits import LIMITS
 from ledger.log import LogId
 from ledger.ops import (
     AppendBlock,
+    AppendRun,
     CheckpointRow,
     DropBlocks,
     FillPayload,
@@ -74,6 +75,8 @@ class Batch:
         match op:
             case AppendBlock():
                 self._append(op)
+            case AppendRun():
+                self._append_run(op)
             case PutDerived():
                 self._derive(op)
             case FillPayload():
@@ -198,6 +201,26 @@ class Batch:
             raise StoreFault("store.out-of-order", text, _OURS)
         if op.payload and not held.payload:
             self._write_block(op.log, lid, held._replace(payload=op.payload), is_new=False)
+
+    def _append_run(self, op: AppendRun) -> None:
+        lid, end = self._lid(op.log), op.first + len(op.blocks)
+        is_next = bool(op.blocks) and op.first == self._length(op.log, lid) and end <= MOST_SEQ
+        if not is_next or not self._becomes_greatest(op.log.box, block_key(lid, op.first)):
+            for seq, (signed_header, payload) in enumerate(op.blocks, op.first):
+                self._append(AppendBlock(op.log, seq, signed_header, payload, has_notices=seq in op.with_notices))
+            return
+        records = [
+            (block_key(lid, seq), pack_block(signed_header, payload))
+            for seq, (signed_header, payload) in enumerate(op.blocks, op.first)
+        ]
+        with self._txn.cursor(db=self._table(op.log)) as cursor:
+            cursor.putmulti(records, append=True)
+        self.blocks_written += len(records)
+        self.bytes_written += sum(len(record) for _, record in records)
+        self._lengths[lid] = end
+        self._greatest[op.log.box] = records[-1][0]
+        for seq in sorted(op.with_notices):
+            self._objects.announced(lid, seq, op.blocks[seq - op.first][0])
 
     def _fill(self, op: FillPayload) -> None:
         lid = self._lid(op.log)

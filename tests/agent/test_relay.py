@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from agent.relay import Relay
+from ledger.catchup import serve_range
 from ledger.errors import NoPeer
+from ledger.limits import LIMITS
 from ledger.log import LogId
 from ledger.member import RESTORE_REQUESTS_FROM, WireMessage
-from ledger.messages import Get, Want
+from ledger.messages import Get, Range, Signed, Want, decode_message, encode_plain
 from tests.agent.pumped import PumpedBox, PumpedGroup
 
 LOG, OTHER = (LogId("or-3", counter, bytes(16), fenced=True) for counter in (1, 2))
@@ -59,7 +62,12 @@ def test_only_the_copying_in_bulk_of_a_log_that_is_rebuilt_waits(tmp_path: Path)
     asyncio.run(main())
 
 
-def test_a_log_is_rebuilt_as_long_as_it_is_handed_through(tmp_path: Path) -> None:
+@pytest.mark.parametrize("between_pieces_s", [0.0, 3_600.0])
+def test_a_log_is_rebuilt_as_long_as_its_pieces_are_handed_through(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, between_pieces_s: float
+) -> None:
+    monkeypatch.setattr("agent.relay._BETWEEN_PIECES_S", between_pieces_s)
+
     async def main() -> None:
         async with PumpedGroup(3, tmp_path) as group:
             box = group.boxes["or-1"]
@@ -74,10 +82,84 @@ def test_a_log_is_rebuilt_as_long_as_it_is_handed_through(tmp_path: Path) -> Non
             assert LOG in box.pump.rebuilding
             task.cancel()
             await asyncio.gather(task, return_exceptions=True)
-            assert LOG not in box.pump.rebuilding
+            await asyncio.sleep(0.01)
+            assert (LOG in box.pump.rebuilding) is (between_pieces_s > 0), "its next piece is asked for soon"
             box.pump.wire = Wire(reachable=False)
             with pytest.raises(NoPeer):
                 await relay.fetch("or-2", LOG, 0, 9, Want.BLOCKS, send)
-            assert LOG not in box.pump.rebuilding
+            await asyncio.sleep(0.01)
+            assert (LOG in box.pump.rebuilding) is (between_pieces_s > 0)
+
+    asyncio.run(main())
+
+
+class Peer(Wire):
+    """Answers as a box that holds ``BLOCKS`` blocks does; one of before knows no answer larger than it always was."""
+
+    BLOCKS = 400
+
+    def __init__(self, relay: Callable[[], Relay], *, knows_large: bool, lost: frozenset[int] = frozenset()) -> None:
+        super().__init__()
+        self.asked: list[Get] = []
+        self._relay = relay
+        self._knows_large = knows_large
+        self._lost = lost
+
+    def send_to(self, peer: str, data: bytes, *, bulk: bool = False) -> bool:
+        message = decode_message(data)
+        assert bulk
+        assert isinstance(message, Signed)
+        assert isinstance(message.body, Get)
+        get = message.body
+        self.asked.append(get)
+        is_refused = get.reply_bytes != LIMITS.range_reply_bytes and not self._knows_large
+        if not is_refused and len(self.asked) not in self._lost:
+            answer = encode_plain(serve_range(get, b"", _held))
+            asyncio.get_running_loop().call_soon(self._relay().take, peer, answer)
+        return True
+
+
+def _held(_log: LogId, first: int, end: int) -> list[tuple[bytes, bytes]]:
+    return [(seq.to_bytes(4, "big"), bytes(3_000)) for seq in range(first, min(end, Peer.BLOCKS))]
+
+
+async def _fetched(box: PumpedBox, peer: Peer, first: int, end: int, relay: Relay) -> list[int]:
+    came: list[int] = []
+
+    async def send(wire: bytes) -> None:
+        message = decode_message(wire)
+        assert isinstance(message, Range)
+        came.extend(int.from_bytes(header, "big") for header, payload in message.blocks if payload)
+
+    box.pump.wire = peer
+    await relay.fetch("or-2", LOG, first, end, Want.BLOCKS, send)
+    return sorted(came)
+
+
+@pytest.mark.parametrize("knows_large", [True, False])
+def test_large_answers_are_asked_for_and_small_ones_of_who_knows_no_others(tmp_path: Path, knows_large: bool) -> None:
+    async def main() -> None:
+        async with PumpedGroup(3, tmp_path) as group:
+            box = group.boxes["or-1"]
+            relay = Relay(box.member, box.pump)
+            peer = Peer(lambda: relay, knows_large=knows_large)
+            assert await _fetched(box, peer, 0, 300, relay) == list(range(300))
+            assert await _fetched(box, peer, 300, 500, relay) == list(range(300, Peer.BLOCKS))
+            sizes = [get.reply_bytes for get in peer.asked]
+            assert sizes[:2] == [LIMITS.relayed_reply_bytes, LIMITS.range_reply_bytes]
+            usual = LIMITS.relayed_reply_bytes if knows_large else LIMITS.range_reply_bytes
+            assert set(sizes[2:]) == {usual}
+            assert (len(sizes) < 12) is knows_large
+
+    asyncio.run(main())
+
+
+def test_a_large_answer_that_was_lost_is_asked_for_in_small_ones(tmp_path: Path) -> None:
+    async def main() -> None:
+        async with PumpedGroup(3, tmp_path) as group:
+            box = group.boxes["or-1"]
+            relay = Relay(box.member, box.pump)
+            peer = Peer(lambda: relay, knows_large=True, lost=frozenset({1}))
+            assert await _fetched(box, peer, 0, 50, relay) == list(range(50))
 
     asyncio.run(main())

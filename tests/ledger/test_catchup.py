@@ -210,15 +210,20 @@ def read(_: LogId, first: int, end: int) -> list[tuple[bytes, bytes]]:
 
 
 @settings(max_examples=60)
-@given(st.integers(0, 250), st.integers(0, 250), st.sampled_from(Want))
-def test_a_get_is_answered_in_order_and_within_the_limit(first: int, end: int, want: Want) -> None:
-    message = serve_range(Get(7, LOG, first, end, want), b"edge", read)
+@given(st.integers(0, 250), st.integers(0, 250), st.sampled_from(Want), st.integers(1_000, 300_000))
+def test_a_get_is_answered_in_order_and_within_the_limit(first: int, end: int, want: Want, reply_bytes: int) -> None:
+    message = serve_range(Get(7, LOG, first, end, want, reply_bytes), b"edge", read)
     assert (message.request_id, message.log, message.first, message.frontier) == (7, LOG, first, b"edge")
     expected = [(h, p if want is Want.BLOCKS else b"") for h, p in BLOCKS[first:end]]
     assert list(message.blocks) == expected[: len(message.blocks)]
     size = sum(len(h) + len(p) for h, p in message.blocks)
-    assert size <= LIMITS.range_reply_bytes
-    assert len(message.blocks) == len(expected) or size + 1_000 > LIMITS.range_reply_bytes
+    assert size <= reply_bytes
+    assert len(message.blocks) == len(expected) or size + 1_000 > reply_bytes
+
+
+def test_no_answer_is_larger_than_this_box_allows() -> None:
+    message = serve_range(Get(7, LOG, 0, 900, Want.BLOCKS, 1 << 40), b"", lambda *_: [(b"h", bytes(4_096))] * 900)
+    assert LIMITS.relayed_reply_bytes - 4_097 <= 4_097 * len(message.blocks) <= LIMITS.relayed_reply_bytes
 
 
 def test_one_block_larger_than_the_limit_is_given_all_the_same() -> None:

@@ -2,19 +2,25 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ledger import messages
+from ledger.canonical import pack, unpack
 from ledger.errors import PeerFault
 from ledger.limits import LIMITS
+from ledger.log import LogId
 from ledger.messages import (
     MESSAGE_DOMAIN,
+    Get,
     PlainBody,
     Signed,
     SignedBody,
     Stored,
+    Want,
     decode_message,
     encode_plain,
     encode_signed,
@@ -41,6 +47,29 @@ def decoded(wire: bytes) -> Signed:
     message = decode_message(wire)
     assert isinstance(message, Signed)
     return message
+
+
+def test_a_get_of_before_is_unchanged_and_a_larger_answer_is_a_field_more() -> None:
+    get = Get(1 << 48, LogId("or-3", 1, bytes(16), fenced=True), 5, 9, Want.BLOCKS)
+    envelope = unpack(wire_of(get)[1:-SIGNATURE_BYTES], 1_000, "get")
+    assert envelope[3] == [1 << 48, ["or-3", 1, bytes(16), True], 5, 9, 1]
+    large = replace(get, reply_bytes=1 << 19)
+    assert unpack(wire_of(large)[1:-SIGNATURE_BYTES], 1_000, "get")[3] == [*envelope[3], 1 << 19]
+    assert decoded(wire_of(large)).body == large
+    envelope[3].append(LIMITS.range_reply_bytes)
+    with pytest.raises(PeerFault, match="not-canonical"):
+        decode_message(bytes([6]) + pack(envelope) + bytes(SIGNATURE_BYTES))
+    envelope[3][5:] = [1 << 19, 0]
+    with pytest.raises(PeerFault, match="5 fields"):
+        decode_message(bytes([6]) + pack(envelope) + bytes(SIGNATURE_BYTES))
+
+
+@pytest.mark.parametrize("block", [b"h", [b"h"], [b"h", b"p", b""], ["h", b"p"], [b"h", None], [bytes(1 << 16), b""]])
+def test_what_is_no_block_is_refused_in_a_range(block: object) -> None:
+    log = LogId("or-3", 1, bytes(16), fenced=True)
+    wire = bytes([34]) + pack([1, log.fields(), 0, b"", [[b"h", b"p"], block]])
+    with pytest.raises(PeerFault, match=r"codec\.field"):
+        decode_message(wire)
 
 
 def test_the_strategies_know_every_kind() -> None:

@@ -17,7 +17,7 @@ from ledger.log import LogId
 from ledger.manifest import Box, Manifest, Role
 from ledger.messages import HeadReport
 from ledger.notices import Head, Start
-from ledger.ops import AppendBlock, OpenLog, PutDerived
+from ledger.ops import AppendRun, OpenLog, PutDerived
 from ledger.payload import CODEC_ZSTD, encode_payload
 from ledger.rebuild import PIECES_AHEAD, Blocks, Found, Holders, LogBuilder, Shares, prove_heads
 from ledger.replica import Replica
@@ -112,6 +112,65 @@ def test_all_that_an_honest_source_holds_arrives_in_order_and_once(
     assert shares.next_seq == max(have, honest)
 
 
+@given(
+    holes=st.dictionaries(st.sampled_from(["a", "b", "c"]), st.sets(st.integers(0, 39)), min_size=1),
+    piece=st.integers(1, 9),
+    data=st.data(),
+)
+def test_payloads_come_from_whoever_holds_them_all_and_else_from_who_holds_most(
+    holes: dict[str, set[int]], piece: int, data: st.DataObject
+) -> None:
+    shares = Shares(0, dict.fromkeys(holes, 40), piece, wants_payloads=True)
+    under_way: list[tuple[str, int, int]] = []
+    lacking: list[int] = []
+    at = 0
+    while not shares.is_whole:
+        assert not shares.is_stuck
+        for source in sorted(holes):
+            wanted = shares.take(source)
+            under_way += [] if wanted is None else [(source, *wanted)]
+        if under_way:
+            source, first, end = under_way.pop(data.draw(st.integers(0, len(under_way) - 1)))
+            shares.gave(source, first, [(b"h", b"" if seq in holes[source] else b"p") for seq in range(first, end)])
+        while (ready := shares.ready()) is not None:
+            _, first, blocks = ready
+            assert first == at
+            own = [seq for seq, (_, payload) in enumerate(blocks, first) if not payload]
+            fewest = min(len(held & set(range(first, first + len(blocks)))) for held in holes.values())
+            assert len(own) == fewest
+            at += len(blocks)
+            lacking += own
+            shares.accepted()
+    assert at == 40
+
+
+def test_who_lacks_payloads_is_asked_for_the_next_pieces_after_the_others() -> None:
+    shares = Shares(0, {"thin": 40, "whole": 40}, 10, wants_payloads=True)
+    assert shares.take("thin") == (0, 10)
+    shares.gave("thin", 0, [(b"h", b"")] * 10)
+    assert shares.take("thin") is None
+    assert shares.take("whole") == (0, 10)
+    shares.gone("thin")
+    shares.gave("whole", 0, [])
+    assert shares.ready() == ("thin", 0, [(b"h", b"")] * 10)
+
+
+def test_a_liar_without_payloads_does_not_hide_who_is_honest() -> None:
+    shares = Shares(0, {"honest": 10, "liar": 10}, 10, wants_payloads=True)
+    assert shares.take("honest") == (0, 10)
+    shares.gave("honest", 0, [(b"h", b"p")] + [(b"h", b"")] * 9)
+    assert shares.take("liar") == (0, 10)
+    shares.gave("liar", 0, [(b"lie", b"p")] * 2 + [(b"h", b"")] * 8)
+    assert shares.ready() is not None
+    shares.rejected()
+    assert shares.take("liar") is None
+    assert shares.take("honest") == (0, 10)
+    shares.gave("honest", 0, [(b"h", b"p")] + [(b"h", b"")] * 9)
+    ready = shares.ready()
+    assert ready is not None
+    assert ready[0] == "honest"
+
+
 def test_a_source_that_gives_nothing_is_not_asked_again_for_that_piece() -> None:
     shares = Shares(0, {"a": 10, "b": 10}, 10)
     assert shares.take("a") == (0, 10)
@@ -167,9 +226,13 @@ def test_pieces_become_a_log_with_its_tip_keyframes_and_certificate() -> None:
     first = builder.take(0, _pairs(LONG[:17]))
     second = builder.take(17, _pairs(LONG[17:]))
     assert isinstance(first[0], OpenLog)
-    appended = [op for op in (*first, *second) if isinstance(op, AppendBlock)]
-    assert [(op.seq, op.signed_header, op.payload) for op in appended] == [
+    appended = [op for op in (*first, *second) if isinstance(op, AppendRun)]
+    assert [(seq, *block) for op in appended for seq, block in enumerate(op.blocks, op.first)] == [
         (block.seq, block.signed_header, block.payload) for block in LONG
+    ]
+    assert [op.with_notices for op in appended] == [
+        frozenset(block.seq for block in part if decode_signed_header(block.signed_header).notices)
+        for part in (LONG[:17], LONG[17:])
     ]
     derived = second[-1]
     assert isinstance(derived, PutDerived)

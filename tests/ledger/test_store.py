@@ -15,6 +15,7 @@ from ledger.limits import LIMITS
 from ledger.log import LogId
 from ledger.ops import (
     AppendBlock,
+    AppendRun,
     CheckpointRow,
     DropBlocks,
     FillPayload,
@@ -48,6 +49,10 @@ def payload(log: LogId, seq: int) -> bytes:
 
 def appends(log: LogId, first: int, end: int) -> list[Op]:
     return [AppendBlock(log, seq, header(log, seq), payload(log, seq)) for seq in range(first, end)]
+
+
+def run_of(log: LogId, first: int, end: int) -> AppendRun:
+    return AppendRun(log, first, [(header(log, seq), payload(log, seq)) for seq in range(first, end)], frozenset())
 
 
 @pytest.fixture
@@ -112,6 +117,17 @@ def test_the_same_bytes_again_change_nothing(store: Store) -> None:
     assert store.last(LOG) == (2, header(LOG, 2), payload(LOG, 2))
 
 
+def test_a_run_of_blocks_may_begin_with_some_that_are_held(store: Store) -> None:
+    store.commit([run_of(LOG, 0, 3)])
+    report = store.commit([run_of(LOG, 1, 6)])
+    assert report.blocks == 3
+    store.commit(
+        [OpenLog(OTHER, b""), run_of(OTHER, 0, 2), run_of(LOG, 6, 9), *appends(LOG, 9, 10), run_of(OTHER, 2, 4)]
+    )
+    for log, end in ((LOG, 10), (OTHER, 4)):
+        assert list(store.blocks(log, 0, 99)) == [(seq, header(log, seq), payload(log, seq)) for seq in range(end)]
+
+
 def test_a_log_that_shares_only_its_incarnation_is_not_held(store: Store) -> None:
     """A peer may tell of such a log; looking for it is no fault of the store."""
     store.commit(appends(LOG, 0, 3))
@@ -130,6 +146,10 @@ def test_a_log_that_shares_only_its_incarnation_is_not_held(store: Store) -> Non
         (AppendBlock(LOG, 2, header(LOG, 4), payload(LOG, 2)), "store.out-of-order"),
         (AppendBlock(LOG, 2, header(LOG, 2), payload(LOG, 1)), "store.out-of-order"),
         (AppendBlock(FOREIGN, 0, header(LOG, 0), b""), "store.unknown-log"),
+        (run_of(LOG, 4, 6), "store.out-of-order"),
+        (run_of(FOREIGN, 0, 2), "store.unknown-log"),
+        (AppendRun(LOG, 3, [(b"h", b""), (b"", b"")], frozenset()), "store.oversize"),
+        (AppendRun(LOG, 2, [(header(LOG, 4), b""), (header(LOG, 3), b"")], frozenset()), "store.out-of-order"),
         (AppendBlock(LOG, 3, b"", b""), "store.oversize"),
         (AppendBlock(LOG, 3, bytes(65_536), b""), "store.oversize"),
         (AppendBlock(LOG, 3, b"h", bytes(2 * LIMITS.payload_plain_bytes + 1)), "store.oversize"),

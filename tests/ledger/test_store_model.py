@@ -15,6 +15,7 @@ from ledger.errors import StoreFault
 from ledger.log import LogId
 from ledger.ops import (
     AppendBlock,
+    AppendRun,
     DropBlocks,
     FillPayload,
     Op,
@@ -52,10 +53,13 @@ class StoreMachine(RuleBasedStateMachine):
         self.store.close()
         shutil.rmtree(self.path)
 
-    @rule(log=logs, bodies=st.lists(st.tuples(blobs.filter(bool), blobs), min_size=1, max_size=20))
-    def append(self, log: LogId, bodies: list[tuple[bytes, bytes]]) -> None:
+    @rule(
+        log=logs, bodies=st.lists(st.tuples(blobs.filter(bool), blobs), min_size=1, max_size=20), at_once=st.booleans()
+    )
+    def append(self, log: LogId, bodies: list[tuple[bytes, bytes]], at_once: bool) -> None:
         first = self.lengths[log]
-        report = self.store.commit([AppendBlock(log, first + n, *body) for n, body in enumerate(bodies)])
+        one_by_one: list[Op] = [AppendBlock(log, first + n, *body) for n, body in enumerate(bodies)]
+        report = self.store.commit([AppendRun(log, first, bodies, frozenset())] if at_once else one_by_one)
         assert report.blocks == len(bodies)
         self.blocks[log] |= {first + n: body for n, body in enumerate(bodies)}
         self.lengths[log] += len(bodies)

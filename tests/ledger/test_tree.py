@@ -178,6 +178,18 @@ def test_append_reports_each_full_subtree_once() -> None:
     assert reported == expected
 
 
+@settings(max_examples=60)
+@given(st.integers(0, 600), st.lists(st.integers(0, 700), max_size=4))
+def test_leaves_added_together_make_the_tree_that_they_make_one_by_one(size: int, runs: list[int]) -> None:
+    leaves = leaves_of(size + sum(runs))
+    one_by_one, together = frontier_of(leaves[:size]), frontier_of(leaves[:size])
+    for run in runs:
+        new = leaves[together.size : together.size + run]
+        subtrees = [subtree for leaf in new if (subtree := one_by_one.append(leaf)) is not None]
+        assert together.extend(new) == subtrees
+        assert together == one_by_one
+
+
 @given(st.integers(0, 300), st.integers(0, 20))
 def test_frontier_round_trip_and_copy(size: int, more: int) -> None:
     leaves = leaves_of(size + more)
