@@ -99,7 +99,7 @@ def payload_of(groups: Mapping[str, Sequence[EncodedRecord]], codec: int = CODEC
 
 def decode_payload(data: bytes, codec: int = CODEC_ZSTD) -> dict[str, tuple[Record, ...]]:
     """The inverse of ``encode_payload``. Raises ``VerificationFailed``, and nothing else, for any other bytes."""
-    return decode_records(decompress(unpad(data), codec))
+    return decode_records(decompress(frame_in(data), codec))
 
 
 def encode_records(groups: Mapping[str, Sequence[Record]]) -> bytes:
@@ -180,7 +180,7 @@ def compress(plain: bytes, codec: int = CODEC_ZSTD) -> bytes:
         return tools.compressor.compress(plain)
 
 
-def decompress(frame: bytes, codec: int = CODEC_ZSTD) -> bytes:
+def decompress(frame: bytes | memoryview, codec: int = CODEC_ZSTD) -> bytes:
     """The inverse of ``compress``, at most ``LIMITS.payload_plain_bytes``. Raises ``VerificationFailed``."""
     if codec != CODEC_ZSTD:
         raise VerificationFailed(
@@ -202,7 +202,7 @@ def decompress(frame: bytes, codec: int = CODEC_ZSTD) -> bytes:
     return plain
 
 
-def _content_size(frame: bytes) -> int:
+def _content_size(frame: bytes | memoryview) -> int:
     size: int = zstandard.get_frame_parameters(frame).content_size
     if size > LIMITS.payload_plain_bytes:  # an unknown size reads as 2^64 - 1
         raise VerificationFailed("payload.oversize", "a payload names no content size, or one beyond the limit")
@@ -217,8 +217,13 @@ def pad(frame: bytes) -> bytes:
 
 def unpad(padded: bytes) -> bytes:
     """The inverse of ``pad``. Raises ``VerificationFailed`` unless length and zeros are exactly what ``pad`` makes."""
+    return bytes(frame_in(padded))
+
+
+def frame_in(padded: bytes) -> memoryview:
+    """As ``unpad``, without copying it."""
     end = _LENGTH_BYTES + int.from_bytes(padded[:_LENGTH_BYTES], "big")
     padding = -end % LIMITS.payload_pad_bytes
     if len(padded) != end + padding or not padded.endswith(_ZEROS[:padding]):
         raise VerificationFailed("payload.bad-padding", "a payload's length and padding do not agree")
-    return padded[_LENGTH_BYTES:end]
+    return memoryview(padded)[_LENGTH_BYTES:end]

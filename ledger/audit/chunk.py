@@ -18,7 +18,7 @@ from ledger.block import Header, decode_signed_header, header_signature_is_valid
 from ledger.errors import PeerFault, StoreFault, VerificationFailed
 from ledger.log import LogId
 from ledger.notices import ClockStep
-from ledger.payload import CODEC_ZSTD, decompress, unpad
+from ledger.payload import CODEC_ZSTD, decompress, frame_in
 from ledger.plain_header import PlainHeader, plain_header
 from ledger.record_check import holds_keyframe
 from ledger.store import StoredBlock
@@ -246,7 +246,7 @@ def _check_payload(key_for: KeyFor, chunk: Chunk, header: AnyHeader, block: Stor
         checked.unknown_codec += 1
         return
     try:
-        has_keyframe = holds_keyframe(decompress(unpad(plain)))
+        has_keyframe = holds_keyframe(decompress(frame_in(plain)))
     except VerificationFailed as fault:
         _blame(chunk, seq, signed, f"payload cannot be decoded: {fault.text}")
     if has_keyframe != (header.keyframe_seq == seq):

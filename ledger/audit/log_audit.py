@@ -171,17 +171,18 @@ class LogAudit:
         for name in ("signatures", "payloads", "decoded", "not_held", "no_key", "unknown_codec"):
             setattr(self.counts, name, getattr(self.counts, name) + getattr(checked, name))
         self.counts.remarks += checked.remarks
-        frontier, marks, size = self.frontier, checked.chunk.marks, checked.chunk.first
-        for leaf in checked.leaves:
-            subtree = frontier.append(leaf)
-            size += 1
-            if subtree is not None:
-                self.subtrees[size // SUBTREE_LEAVES - 1] = subtree
+        frontier, first, leaves = self.frontier, checked.chunk.first, checked.leaves
+        marks = {size for size in checked.chunk.marks if first < size <= first + len(leaves)}
+        at = 0
+        for size in sorted({*marks, first + len(leaves)}):
+            index = frontier.size // SUBTREE_LEAVES
+            self.subtrees.update(enumerate(frontier.extend(leaves[at : size - first]), index))
+            at = size - first
             if size in marks:
                 self.frontiers[size] = frontier.copy()
-                self.leaves[size] = leaf
-        if checked.leaves:
-            self.leaves[size] = checked.leaves[-1]
+                self.leaves[size] = leaves[at - 1]
+        if leaves:
+            self.leaves[first + len(leaves)] = leaves[-1]
         self.marks.update({mark.size: mark for mark in checked.marks})
         self._closing = checked.closing
 

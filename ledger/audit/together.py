@@ -13,7 +13,7 @@ from itertools import pairwise
 from ledger.audit.task import Chunk, KeyFor
 from ledger.block import Header, header_signature_is_valid, payload_hash
 from ledger.errors import VerificationFailed
-from ledger.payload import CODEC_ZSTD, decompress, unpad
+from ledger.payload import CODEC_ZSTD, decompress, frame_in
 from ledger.plain_header import PlainHeader, plain_header
 from ledger.record_check import holds_keyframe
 from ledger.store import StoredBlock
@@ -105,7 +105,7 @@ def _decoded(
                 return None
             sealed_with = header.associated_data()
             opened.append(key.open_payload(payload, chunk.log.incarnation, header.seq, sealed_with))
-        plain = [decompress(unpad(each)) for each in opened]
+        plain = [decompress(frame_in(each)) for each in opened]
         keyframes = [holds_keyframe(each) for each in plain]
     except VerificationFailed:
         return None

@@ -9,6 +9,7 @@ import os
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 from typing import Any, TypeAlias, TypeVar
 
@@ -41,6 +42,7 @@ from ledger.store.rows import (
 from ledger.tree import Frontier
 
 META_BYTES = 1 << 22
+_ROWS_AT_ONCE = 16
 FORMAT_KEY = b"format"
 SELF_PREFIX = b"self/"
 DROPPED_PREFIX = b"dropped/"
@@ -353,18 +355,30 @@ class StoreReads:
             cursor = opened.enter_context(opened.enter_context(begun).cursor(db=table))
             if not cursor.set_range(block_key(lid, first)):
                 return found
-            wanted = range(first, min(end, first + LIMITS.store_read_records))
-            for expected, (key, record) in zip(wanted, cursor.iternext(), strict=False):
-                if key != block_key(lid, expected):
-                    if split_block_key(key)[0] != lid:
-                        break
-                    text = f"{where}: block {expected} is not held: dropped at its retention, or lost"
-                    raise StoreFault("store.missing", text, "fetch it from a peer")
-                size += len(record)
-                found.append(take(expected, record, where))
-                if size > LIMITS.store_read_bytes:
+            rows, seq = cursor.iternext(), first
+            end = min(end, first + LIMITS.store_read_records)
+            while seq < end and size <= LIMITS.store_read_bytes:
+                some = _in_line(list(islice(rows, min(_ROWS_AT_ONCE, end - seq))), lid, seq, where)
+                if not some:
                     break
+                found += [take(number, record, where) for number, (_, record) in enumerate(some, seq)]
+                size += sum([len(record) for _, record in some])
+                seq += len(some)
         return found
+
+
+def _in_line(rows: list[tuple[Any, Any]], lid: int, first: int, where: str) -> list[tuple[Any, Any]]:
+    """The rows as far as they are of log ``lid``. Raises StoreFault ``store.missing`` at a hole."""
+    keys = [key for key, _ in rows]
+    if keys == [block_key(lid, seq) for seq in range(first, first + len(rows))]:
+        return rows
+    for at, key in enumerate(keys):
+        if split_block_key(key)[0] != lid:
+            return rows[:at]
+        if key != block_key(lid, first + at):
+            text = f"{where}: block {first + at} is not held: dropped at its retention, or lost"
+            raise StoreFault("store.missing", text, "fetch it from a peer")
+    return rows
 
 
 def dropped_of(txn: ReadTransaction, table: Any, lid: int) -> Dropped | None:
