@@ -25,7 +25,7 @@ from ledger.sealing import DataKey
 from tests.sim.disk import SimDisk
 
 _NEW, _PART = ".new", ".part"
-_ROOMY = 1 << 40
+ROOMY_BYTES = 1 << 40
 
 
 class PowerCut(BaseException):
@@ -43,7 +43,7 @@ class SimFolder:
 
     def __init__(self, rng: random.Random) -> None:
         self.die_at: int | None = None
-        self.capacity = _ROOMY
+        self.capacity = ROOMY_BYTES
         self.now_ns: Callable[[], int] = lambda: 0
         self._random = rng
         self._entries: dict[str, _Inode] = {}

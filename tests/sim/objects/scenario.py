@@ -21,7 +21,7 @@ from ledger.quorum import Level
 from tests.sim.crypto import quick_signatures
 from tests.sim.disk import SimDisk
 from tests.sim.objects.box import ObjectBox
-from tests.sim.objects.disk import ObjectDisk, Row, SimFolder
+from tests.sim.objects.disk import ROOMY_BYTES, ObjectDisk, Row, SimFolder
 from tests.sim.objects.truth import ObjectTruth, Taken
 from tests.sim.truth import Broken
 from tests.sim.world import STEP_NS, Process, Weather, World
@@ -233,7 +233,7 @@ class ObjectScenario:
             folder = self.world.boxes[process].folder
             free, capacity = folder.room()
             folder.capacity = capacity - free + self.random.randrange(LITTLE_ROOM)
-            self.world.after(self.random.choice([800, 3_000]) * MS_NS, lambda: setattr(folder, "capacity", capacity))
+            self.world.after(self.random.choice([800, 3_000]) * MS_NS, lambda: setattr(folder, "capacity", ROOMY_BYTES))
         else:
             process.commit_ns = self.random.choice([1, 40, 700]) * MS_NS
         self.world.tell(f"{process.label}: {fault}")
@@ -278,7 +278,7 @@ class ObjectScenario:
         self._heal()
         for name in sorted(self.world.processes):
             folder = self._folder(name)
-            folder.die_at, folder.capacity = None, 1 << 40
+            folder.die_at, folder.capacity = None, ROOMY_BYTES
             for process in self.world.alive(name):
                 process.commit_ns = 2 * MS_NS
             self._boot(name)
