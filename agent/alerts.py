@@ -47,6 +47,8 @@ class Alerts:
 
     def clear(self, alert_id: str, subject: str, utc_ns: int) -> bool:
         """Clear one; True when it was active."""
+        if (alert_id, subject) not in self._active:  # as ever and ten times a second
+            return False
         return self.take(Warn(alert_id, "info", "us", subject, "", "", active=False), utc_ns)
 
     def active(self) -> list[ActiveAlert]:

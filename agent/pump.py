@@ -186,6 +186,7 @@ class Pump:
         now = self._now()
         self._statistics.commit.add(elapsed_ns)
         self._member.committed(self._committing_to, now)
+        self.pump()  # what vouches for a peer's block leaves first
         position = None
         while self._undurable and self._undurable[0][0] <= self._committing_to:
             _, closed = self._undurable.popleft()
@@ -196,7 +197,6 @@ class Pump:
         if position is not None:
             self._intake.durable(position)
             self.on_durable()
-        self.pump()
 
     async def drain(self) -> None:
         """Commit everything that waits."""

@@ -261,7 +261,7 @@ class Member:
         """That transaction is durable."""
         self.out.committed(position)
         self.witness.committed(position, now)
-        self.writer.chain.replica.durable_size = self._disk.length(self.writer.chain.log)
+        self.writer.committed(position)
         self._catch_up(now)
 
     def pruned(self, log: LogId, end: int) -> None:

@@ -36,7 +36,7 @@ from ledger.ops import AppendBlock, OpenLog, PutSelf
 from ledger.outbox import EVERYBODY, Outbox, Warn
 from ledger.own_history import is_second_history
 from ledger.quorum import Level
-from ledger.replica import LogReader
+from ledger.replica import LogReader, Replica
 from ledger.sealing import DataKey, wrap
 from ledger.signing import SigningKey
 from ledger.start import highest_fenced, promised_in
@@ -97,6 +97,7 @@ class Writer:
         self._back_to = State.PROVISIONAL
         self._bound = manifest
         self._notices: deque[Notice] = deque()
+        self._undurable: deque[tuple[int, Replica, int]] = deque()
         self._tail_holders: dict[LogId, dict[str, int]] = {}
         self._next_attempt_ns = 0
         self._backoff_ns = LIMITS.fence_retry_min_ns
@@ -174,12 +175,19 @@ class Writer:
             draft = replace(draft, notices=(*draft.notices, self._notices.popleft()))
         block = self.chain.close_block(draft)
         self.vouching.add(self.chain.size, block.root, block.checkpoint_signature)
-        self.out.persist(AppendBlock(block.log, block.seq, block.signed_header, block.payload))
+        position = self.out.persist(AppendBlock(block.log, block.seq, block.signed_header, block.payload))
+        self._undurable.append((position, self.chain.replica, self.chain.size))
         for row in self.chain.case_rows:
             self.out.persist(row)
         self.chain.case_rows.clear()
         self.out.tell(EVERYBODY, block.message())
         return block
+
+    def committed(self, position: int) -> None:
+        """Operations up to ``position`` are durable."""
+        while self._undurable and self._undurable[0][0] <= position:
+            _, replica, size = self._undurable.popleft()
+            replica.durable_size = size
 
     def has_drawn(self, incarnation: bytes) -> bool:
         """True for an incarnation of this process: of a log that it opened, or of the epoch it asks a fence for."""
