@@ -502,6 +502,24 @@ def test_a_box_alone_rolls_too(monkeypatch: pytest.MonkeyPatch) -> None:
     assert under.start().parent == old.head()
 
 
+def test_a_log_is_durable_up_to_what_was_committed_of_it_also_when_another_has_begun() -> None:
+    under = WriterUnderTest().fenced()
+    under.record(2)
+    _, two = under.out.take_ops()
+    under.writer.committed(two)
+    left = under.writer.chain.replica
+    assert (left.size, left.durable_size) == (2, 2)
+    under.writer.close_block(draft())
+    assert left.durable_size == 2
+    under.writer._open_provisional()
+    under.writer.close_block(draft(keyframe=True))
+    begun = under.writer.chain.replica
+    assert (left.durable_size, begun.durable_size) == (2, 0)
+    _, all_of_it = under.out.take_ops()
+    under.writer.committed(all_of_it)
+    assert (left.durable_size, begun.durable_size) == (3, 1)
+
+
 # ---- vouching ---------------------------------------------------------------------------------------------------
 
 
