@@ -11,7 +11,7 @@ BUILT_IN: Final = {
     "capnostream": "drivers.capnostream:Capnostream",
     "cdi500": "drivers.cdi500:Cdi500",
     "cms50": "drivers.cms50:Cms50",
-    "dicom": "drivers.dicom:Dicom",
+    "dicom": "drivers.dicom.driver:Dicom",
     "fresenius": "drivers.fresenius:Fresenius",
     "ge-dri": "drivers.ge_dri:GeDri",
     "hamilton": "drivers.hamilton:Hamilton",

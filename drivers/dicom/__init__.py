@@ -1,5 +1,4 @@
-"""DICOM storage: images and other instances as objects, waveforms as waves."""
+"""DICOM storage: images and other instances as objects, waveforms as waves.
 
-from drivers.dicom.driver import Dicom, DicomOptions
-
-__all__ = ["Dicom", "DicomOptions"]
+Empty: the agent keeps the book of storage commitments, and loads pydicom for a room with DICOM alone.
+"""

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import socket
+import subprocess
+import sys
 from collections.abc import Awaitable, Callable
 from dataclasses import replace
 from pathlib import Path
@@ -312,3 +314,11 @@ def test_a_box_told_to_stop_while_its_disk_is_full_writes_nothing(site: config.C
         assert node.pump.durable_blocks == 0
 
     asyncio.run(scenario())
+
+
+def test_a_box_loads_the_libraries_of_no_device_that_it_may_not_have() -> None:
+    code = (
+        "import sys, agent.node; print({m.partition('.')[0] for m in sys.modules} & {'pydicom', 'pynetdicom', 'numpy'})"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "set()"

@@ -13,8 +13,8 @@ from typing import Any, Self, TypeVar
 
 from agent.object_intake import ObjectIntake
 from drivers.contract import Close, Emit, Message, Now
-from drivers.dicom import Dicom, DicomOptions
 from drivers.dicom.commitment import Reference, Refusal, Report, refusal_of
+from drivers.dicom.driver import Dicom, DicomOptions
 from drivers.transports.addresses import networks_of
 from drivers.transports.commitment_service import CommitmentService, Reporter
 from drivers.transports.dicom_config import DicomConfig, DicomPeer

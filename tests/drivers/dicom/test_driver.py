@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from drivers.contract import Close, Emit, Message, Now, Send
-from drivers.dicom import Dicom, DicomOptions
+from drivers.dicom.driver import Dicom, DicomOptions
 from ledger.limits import LIMITS
 from ledger.records import Event, Gap, LinkId, Object
 
