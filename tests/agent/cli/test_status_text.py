@@ -134,3 +134,14 @@ def test_objects_are_told_and_those_that_only_this_box_has() -> None:
     assert "objects 1,204 held, 5.0 GiB, 3 to come, 2 KiB; 2 of this room's here only" in told
     nothing = status.Objects(held=0, held_bytes=0, wanted=0, wanted_bytes=0, own={})
     assert text(replace(GOOD, objects=nothing)) == text(GOOD)
+
+
+def test_what_was_asked_to_be_committed_is_told_while_it_is_open() -> None:
+    open_ = status.Commitments(undecided=2, unreported=1, oldest_age_s=4_000.0)
+    told = text(replace(GOOD, commitments=open_))
+    assert "commitments 2 for the group, 1 to be reported; oldest 1 h 6 min" in told
+    assert "commitments 1 to be reported; oldest 3.0 s" in text(
+        replace(GOOD, commitments=status.Commitments(undecided=0, unreported=1, oldest_age_s=3.0))
+    )
+    nothing = status.Commitments(undecided=0, unreported=0, oldest_age_s=None)
+    assert text(replace(GOOD, commitments=nothing)) == text(GOOD)

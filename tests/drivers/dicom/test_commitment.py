@@ -243,6 +243,11 @@ class Life:
             for reference in report.committed:
                 assert self.standing[reference.sop_instance] is Standing.WITNESSED
             assert {*report.committed, *(reference for reference, _ in report.failed)} == {*each.asked.references}
+            for reference, reason in report.failed:
+                if reason == PROCESSING_FAILURE:
+                    assert each.decided_ns >= each.asked.decide_by_ns
+                else:
+                    assert (reason, self.standing[reference.sop_instance]) == (0x0112, Standing.ABSENT)
             self.reported.setdefault(key, set()).add(report)
             self.book.reporting(key)
             if taken:
@@ -262,7 +267,8 @@ class Life:
 STEPS = st.one_of(
     st.tuples(st.just("ask"), st.integers(0, 99), st.lists(st.integers(0, 4), min_size=1, max_size=5, unique=True)),
     st.tuples(st.just("becomes"), st.integers(0, 4), st.sampled_from([Standing.WITNESSED, Standing.ABSENT])),
-    st.tuples(st.just("look")), st.tuples(st.just("report"), st.booleans()), st.tuples(st.just("restart")),
+    st.tuples(st.just("look")), st.tuples(st.just("look")), st.tuples(st.just("restart")),
+    st.tuples(st.just("report"), st.booleans()),
     st.tuples(st.just("wait"), st.integers(1, 200)),
 )  # fmt: skip
 
@@ -281,7 +287,9 @@ def test_no_success_for_less_than_witnessed_and_every_transaction_is_reported_un
             case ("becomes", int(number), Standing() as standing):
                 if life.standing[f"1.2.{number}"] is Standing.PENDING:
                     life.standing[f"1.2.{number}"] = standing
+                    life.look()
             case ("look",):
+                life.look()
                 life.look()
             case ("report", bool(taken)):
                 life.report(taken=taken)
