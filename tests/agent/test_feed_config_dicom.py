@@ -10,7 +10,8 @@ from drivers import registry
 from drivers.transports.dicom_config import DicomConfig
 from ledger.errors import ConfigurationFault
 from ledger.limits import S_NS
-from tests.agent.test_feed_config import MLLP, WHOLE
+from tests.agent.test_config import WHOLE
+from tests.agent.test_feed_config import MLLP
 
 PEER = 'ae_title = "US_OR3", allow = ["10.20.3.70"]'
 
