@@ -43,6 +43,10 @@ class Components:
         self._last: dict[str, str] = {}
         self._shown = ShownValues()
 
+    def tell_again(self) -> None:
+        """Another case: what is not on and normal is told though it did not change."""
+        self._last.clear()
+
     def silent(self, now: Now) -> Iterator[Numeric]:
         """The device is lost: what it told of its batteries holds no more."""
         return self._shown.silent(now)

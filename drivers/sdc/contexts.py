@@ -56,6 +56,10 @@ class Contexts:
         self._wanted = wanted
         self._last: dict[str, dict[str, str]] = {}
 
+    def tell_again(self) -> None:
+        """Another case: what the device says of its patient, place and so on is told though it did not change."""
+        self._last.clear()
+
     def take(
         self, descriptor: Descriptor, state: Element, description: Description, mode: Quality, now: Now
     ) -> list[Record]:

@@ -8,7 +8,7 @@ Source: IEEE 11073-10207:2017, -20701:2018, -20702:2016; DPWS 1.1; WS-Eventing (
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import ClassVar, Final
 
 import msgspec
@@ -89,6 +89,12 @@ class Sdc(Outbox):
             self.emit(gap)
         self._lost(now)
         self._session = None
+
+    def case_changed(self, facts: Mapping[str, str] | None) -> None:
+        """Another case: devices report changes alone, so all is read anew and told again."""
+        self._mdib.tell_again()
+        if self._session is not None and self._session.group is not None:
+            self._session.reread_due_ns = 0
 
     def wake(self, now: Now) -> None:
         """Tell gaps, ask whether the device is there, renew, read anew."""

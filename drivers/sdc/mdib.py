@@ -84,6 +84,7 @@ class Mdib:
         self._unread: set[str] = set()
         self._unknown: set[str] = set()
         self._hopeless: set[str] = set()
+        self._untold = False
 
     def link_up(self) -> None:
         """A new connection: everything that is shown is told again, and waves count from the beginning."""
@@ -97,6 +98,12 @@ class Mdib:
     def renumbered(self) -> None:
         """The MDIB began anew: its states' versions too."""
         self._versions.clear()
+
+    def tell_again(self) -> None:
+        """Another case: when the MDIB is read next, all of it is told though it did not change."""
+        self._untold = True
+        self._contexts.tell_again()
+        self._components.tell_again()
 
     def silent(self, now: Now) -> list[Record]:
         """The device is lost: what it measured holds no more, and whether its alarms go on nobody can tell."""
@@ -124,9 +131,12 @@ class Mdib:
         Waves are not taken from it: what it holds of them is the last report's, which comes, or came, as a report.
         """
         outcome = Outcome()
+        untold, self._untold = self._untold, False
+        everything = everything or untold
         for state in _states_of(mdib):
             version = self._versions.get(_key(state))
-            if (version is None or version != _version(state)) and state.kind != "RealTimeSampleArrayMetricState":
+            is_new = untold or version is None or version != _version(state)
+            if is_new and state.kind != "RealTimeSampleArrayMetricState":
                 self._state(state, outcome, now)
         outcome.records += self._alerts.settle(self.description, self._modes, now, everything=everything)
         return outcome

@@ -233,6 +233,24 @@ def test_an_alarm_that_is_there_after_a_new_connection_is_told_again_and_one_tha
     assert [event.phase for event in talk.take(Event) if isinstance(event, Event)] == ["end"]
 
 
+def test_in_a_new_case_the_mdib_is_read_again_and_all_of_it_told() -> None:
+    state = condition("true", 2).replace("msg:AlertState", "pm:State") + numeric("hr", "70", 1)
+    talk = Talk().running(state)
+    talk.take()
+    talk.asked.clear()
+    talk.driver.case_changed({"patient_ids": "5^^^A"})
+    talk.wait(0)
+    assert talk.asked == ["GetMdib"]
+    talk.answer(mdib(state, version=1))
+    assert [(one.code, one.value) for one in talk.take(Numeric)] == [("MDC_ECG_HEART_RATE", Decimal(70))]  # type: ignore[attr-defined]
+    talk.driver.case_changed(None)
+    talk.wait(0)
+    talk.answer(mdib(state, version=1))
+    assert [event.phase for event in talk.take(Event) if isinstance(event, Event)] == ["continue"]
+    talk.notify(report(2, "hr", "71", 2))
+    assert values(talk) == [("hr", Decimal(71))]
+
+
 # Contexts -----------------------------------------------------------------------------------------------------
 
 PATIENT = (
