@@ -9,6 +9,7 @@ from typing import Final
 from drivers.contract import Ticket
 from drivers.push.reading import Refused, sample_count
 from drivers.push.schema import Wave
+from drivers.push.standing import Standing
 
 _MOST_TAKEN: Final = 4_096
 _MOST_WAVES: Final = 512
@@ -28,6 +29,7 @@ class Client:
     last: int = 0
     taken: dict[int, Ticket] = field(default_factory=dict)
     waves: dict[tuple[str, str], int] = field(default_factory=dict)
+    standing: Standing = field(default_factory=Standing)
 
     def heard(self, seq: int) -> int:
         """A line of this number came, to be recorded or refused. How many before it never came."""
@@ -64,6 +66,11 @@ class Clients:
 
     def __init__(self) -> None:
         self._known: OrderedDict[str, Client] = OrderedDict()
+
+    def tell_again(self) -> None:
+        """Another case has begun."""
+        for client in self._known.values():
+            client.standing.tell_again()
 
     def of(self, name: str, session: str) -> Client:
         """The client of this name; anew if it begins another session."""

@@ -7,6 +7,7 @@ line that is refused is answered with field and line, counted and recorded as a 
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import ClassVar, Final
 
@@ -132,6 +133,10 @@ class Push(Outbox):
             session.gaps.add("framing", now, begun, "a line was cut by the end of the connection")
         self._tell_gaps(session, now, everything=True)
 
+    def case_changed(self, facts: Mapping[str, str] | None) -> None:
+        """Another case: with its next line a client's settings, alarms and modes are told again, for they hold."""
+        self._clients.tell_again()
+
     def wake(self, now: Now) -> None:
         """Tell the gaps that are due."""
         for session in self._sessions.values():
@@ -205,6 +210,9 @@ class Push(Outbox):
         if missing:
             session.gaps.add("device_gap", now, None, "samples are missing", lost_items=missing)
         self._count(session, client, said.seq, now)
+        for held in client.standing.again(record, now):
+            self.emit(held)
+        client.standing.note(record)
         ticket = self.emit(record)
         client.recorded(said.seq, ticket)
         self._acknowledge(session, said.seq, ticket)

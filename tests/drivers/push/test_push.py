@@ -228,6 +228,30 @@ def test_missing_samples_are_a_gap_and_samples_cannot_come_twice() -> None:
     assert bench.answers[2]["field"] == "$.index"
 
 
+def test_a_new_case_holds_what_a_client_set_and_raised_and_no_value_of_the_one_before() -> None:
+    def setting(seq: int, value: str | None, code: str = "MDCX_X_MODE") -> dict[str, Any]:
+        return {"type": "setting", "seq": seq, "code": code, "value": value, "unit": ""}
+
+    def event(seq: int, id: str, phase: str) -> dict[str, Any]:
+        return {"type": "event", "seq": seq, "kind": "technical_alarm", "id": id, "phase": phase, "code": "MDCX_X_E",
+                "priority": "low"}  # fmt: skip
+
+    bench = Bench()
+    bench.say(value(1), setting(2, "teach"), setting(3, "3:1", "MDCX_X_SCALE"), setting(4, "x", "MDCX_X_OLD"))
+    bench.say(setting(5, None, "MDCX_X_OLD"), event(6, "a", "start"), event(7, "b", "start"), event(8, "b", "end"))
+    bench.records.clear()
+    bench.driver.case_changed({"patient_ids": "5^^^A"})
+    bench.say({"type": "ping"})
+    assert bench.records == []
+    bench.say(setting(9, "run"))
+    told = [(record.code, record.phase if isinstance(record, Event) else record.value) for record in bench.records
+            if isinstance(record, Setting | Event | Numeric)]  # fmt: skip
+    assert told == [("MDCX_X_SCALE", "3:1"), ("MDCX_X_E", "continue"), ("MDCX_X_MODE", "run")]
+    bench.records.clear()
+    bench.say(value(10))
+    assert [type(record) for record in bench.records] == [Numeric]
+
+
 def test_what_the_store_refuses_may_be_sent_again() -> None:
     bench = Bench()
     bench.say(wave(1, 0, [1]))
