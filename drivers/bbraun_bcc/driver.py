@@ -6,7 +6,7 @@ Source: B. Braun, Technical Interface Specification BCC (I0022_000030, version 4
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import ClassVar, Final
 
@@ -78,10 +78,6 @@ class BBraunBcc(ByteDevice):
         self._rack = Rack(config.demographics)
         self._silence.follow(self._rack)
         self._silence.longest_ns = max(self._silence.longest_ns, round(2 * config.poll_s * S_NS) + ANSWER_NS)
-
-    def case_changed(self, facts: Mapping[str, str] | None) -> None:
-        """The room's state begins anew, the pumps go on: drugs, settings, alarms are told with their next report."""
-        self._rack.tell_again()
 
     # What the base calls --------------------------------------------------------------------------------------
 

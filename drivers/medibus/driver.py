@@ -5,7 +5,7 @@ Source: Dräger, MEDIBUS Protocol Definition (90 28 258) and MEDIBUS for Intensi
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import ClassVar, Final
 
@@ -105,11 +105,6 @@ class Medibus(ByteDevice):
         self._silence.follow(self._values, self._lists)
         self._silence.longest_ns = RESPONSE_NS
         self._x = config.dialect == "medibus-x"
-
-    def case_changed(self, facts: Mapping[str, str] | None) -> None:
-        """The room's state begins anew, the device goes on: settings, limits, alarms and modes are told once more."""
-        self._values.tell_again()
-        self._lists.tell_again()
 
     # What the base calls --------------------------------------------------------------------------------------
 
