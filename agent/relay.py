@@ -24,8 +24,9 @@ _WINDOW = 4
 _FIRST_STEP = 24
 _MOST_STEP = 512
 _REMEMBERED_S = 60.0
-_BETWEEN_PIECES_S = 2.0
-"""Until a log counts as rebuilt no longer: an asker keeps what came before it asks for more."""
+_ENDED_AFTER_S = 30.0
+"""Without another piece a log counts as rebuilt no longer. An asker keeps and audits what came: copying the same log in
+bulk meanwhile would take the processors of all who hold it."""
 _RANGE_KIND = 34
 _ID_PREFIX = bytes([_RANGE_KIND, 0x95, 0xCF])
 """A RANGE whose request id takes eight bytes: kind, array of 5, uint64."""
@@ -99,7 +100,7 @@ class Relay:
                     await send(wire)
         finally:
             stream.giver.seen_s = asyncio.get_running_loop().time()
-            asyncio.get_running_loop().call_later(_BETWEEN_PIECES_S, self._ended, log)
+            asyncio.get_running_loop().call_later(_ENDED_AFTER_S, self._ended, log)
             self._forget(stream.under_way)
 
     def _ended(self, log: LogId) -> None:

@@ -62,11 +62,11 @@ def test_only_the_copying_in_bulk_of_a_log_that_is_rebuilt_waits(tmp_path: Path)
     asyncio.run(main())
 
 
-@pytest.mark.parametrize("between_pieces_s", [0.0, 3_600.0])
+@pytest.mark.parametrize("ended_after_s", [0.0, 3_600.0])
 def test_a_log_is_rebuilt_as_long_as_its_pieces_are_handed_through(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, between_pieces_s: float
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, ended_after_s: float
 ) -> None:
-    monkeypatch.setattr("agent.relay._BETWEEN_PIECES_S", between_pieces_s)
+    monkeypatch.setattr("agent.relay._ENDED_AFTER_S", ended_after_s)
 
     async def main() -> None:
         async with PumpedGroup(3, tmp_path) as group:
@@ -83,12 +83,12 @@ def test_a_log_is_rebuilt_as_long_as_its_pieces_are_handed_through(
             task.cancel()
             await asyncio.gather(task, return_exceptions=True)
             await asyncio.sleep(0.01)
-            assert (LOG in box.pump.rebuilding) is (between_pieces_s > 0), "its next piece is asked for soon"
+            assert (LOG in box.pump.rebuilding) is (ended_after_s > 0), "its next piece is asked for soon"
             box.pump.wire = Wire(reachable=False)
             with pytest.raises(NoPeer):
                 await relay.fetch("or-2", LOG, 0, 9, Want.BLOCKS, send)
             await asyncio.sleep(0.01)
-            assert (LOG in box.pump.rebuilding) is (between_pieces_s > 0)
+            assert (LOG in box.pump.rebuilding) is (ended_after_s > 0)
 
     asyncio.run(main())
 
