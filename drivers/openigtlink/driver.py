@@ -173,10 +173,12 @@ class OpenIgtLink(Outbox):
 
     def deadline_ns(self) -> int | None:
         """When ``wake`` is wanted."""
-        times = [self._gaps.deadline_ns()]
-        for session in self._sessions.values():
-            times += (session.flush_due_ns, session.status_due_ns, session.start_due_ns, session.silence_due_ns)
-        return min((time for time in times if time is not None), default=None)
+        first_ns = self._gaps.deadline_ns()
+        for session in self._sessions.values():  # asked for with every message
+            for due_ns in (session.flush_due_ns, session.status_due_ns, session.start_due_ns, session.silence_due_ns):
+                if due_ns is not None and (first_ns is None or due_ns < first_ns):
+                    first_ns = due_ns
+        return first_ns
 
     # Asking ---------------------------------------------------------------------------------------------------
 
