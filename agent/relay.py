@@ -94,7 +94,7 @@ class Relay:
                 number, wire = await self._next(stream)
                 asked = stream.under_way.pop(number)
                 if asked.is_trial:
-                    self._on_trial(stream)
+                    self._on_trial(stream, number)
                 else:
                     self._note(stream, asked, _count(wire))
                     await send(wire)
@@ -148,13 +148,19 @@ class Relay:
         except TimeoutError:
             raise NoPeer("peer.silent", f"{stream.peer} does not answer", f"look at {stream.peer}") from None
 
-    def _on_trial(self, stream: _Stream) -> None:
-        """The small request is answered; what was asked for before it and is not, that peer does not know."""
-        if stream.giver.gives_large is None:
-            stream.giver.gives_large = False
-            stream.todo.extendleft((asked.first, asked.end) for asked in reversed(stream.under_way.values()))
-            self._forget(stream.under_way)
-            stream.under_way.clear()
+    def _on_trial(self, stream: _Stream, trial: int) -> None:
+        """The small request is answered; what was asked for before it and is not, that peer does not know.
+
+        Another stream may have learned that meanwhile.
+        """
+        if stream.giver.gives_large:
+            return
+        stream.giver.gives_large = False
+        unknown = [number for number in stream.under_way if number < trial]
+        self._forget(unknown)
+        for number in reversed(unknown):
+            asked = stream.under_way.pop(number)
+            stream.todo.appendleft((asked.first, asked.end))
 
     def _forget(self, numbers: Iterable[int]) -> None:
         for number in numbers:

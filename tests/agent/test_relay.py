@@ -163,3 +163,15 @@ def test_a_large_answer_that_was_lost_is_asked_for_in_small_ones(tmp_path: Path)
             assert await _fetched(box, peer, 0, 50, relay) == list(range(50))
 
     asyncio.run(main())
+
+
+def test_two_streams_that_learn_at_the_same_time_that_a_peer_is_of_before_both_get_all(tmp_path: Path) -> None:
+    async def main() -> None:
+        async with PumpedGroup(3, tmp_path) as group:
+            box = group.boxes["or-1"]
+            relay = Relay(box.member, box.pump)
+            peer = Peer(lambda: relay, knows_large=False)
+            came = await asyncio.gather(*(_fetched(box, peer, first, first + 50, relay) for first in (0, 100)))
+            assert came == [list(range(50)), list(range(100, 150))]
+
+    asyncio.run(main())
