@@ -177,7 +177,8 @@ class DicomSender:
         try:
             self._connection.settimeout(self._limits.dicom_request_ns / S_NS)
             self._connection.sendall(A_RELEASE_RQ().encode())
-            while self._read_pdu(self._deadline(self._limits.dicom_request_ns))[0] == _P_DATA:
+            deadline = self._deadline(self._limits.dicom_request_ns)
+            while self._read_pdu(deadline)[0] == _P_DATA:
                 pass
         except (OSError, DeviceFault):
             pass
@@ -286,9 +287,12 @@ class DicomSender:
 
     def _answer(self) -> StoreReply:
         deadline = self._deadline(self._limits.dicom_stored_ns)
-        message, whole = DIMSEMessage(), False
+        message, whole, gathered_bytes = DIMSEMessage(), False, 0
         while not whole:
             kind, data = self._read_pdu(deadline)
+            gathered_bytes += len(data)
+            if gathered_bytes > self._limits.dicom_message_bytes:
+                raise self._malformed(f"a DICOM message of over {self._limits.dicom_message_bytes:,} bytes")
             if kind == _RELEASE_RQ:
                 self._connection.sendall(A_RELEASE_RP().encode())
                 raise DeviceFault("dicom.cut", f"{self._target} ended the association before it answered", _LOOK_THERE)

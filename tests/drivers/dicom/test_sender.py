@@ -110,6 +110,34 @@ def test_another_messages_answer_is_none() -> None:
         sender(Wire(response(7, 0))).store(COMMAND, [b"x"])
 
 
+class EndlessWire(Wire):
+    """A receiver that never comes to an end of what it says; a second goes by with each time it is listened to."""
+
+    def __init__(self) -> None:
+        super().__init__(b"")
+        self.given = self.now_s = 0
+        self._pdu = struct.pack(">BxIIBB", 4, 65_530, 65_526, 1, 0x01) + bytes(65_524)
+
+    def recv(self, count: int) -> bytes:
+        self.given += count
+        self.now_s += 1
+        assert self.given < 8 * LIMITS.dicom_message_bytes, "it is listened to for ever"
+        if not self._answer:
+            self._answer = self._pdu
+        return super().recv(count)
+
+
+def test_an_endless_answer_is_refused() -> None:
+    with pytest.raises(DeviceFault, match="message of over"):
+        sender(EndlessWire()).store(COMMAND, [b"x"])
+
+
+def test_a_receiver_that_talks_on_is_released_in_time() -> None:
+    wire = EndlessWire()
+    made = DicomSender(DicomTarget("PACS", "h", 104, "ME"), wire, lambda: wire.now_s, LIMITS)  # type: ignore[arg-type]
+    made.release()
+
+
 @given(st.integers(0, 65_535), st.integers(0, 65_535), _uids, _uids)
 def test_the_answer_is_the_one_the_library_would_give(
     message_id: int, status: int, sop_class: str, sop_instance: str
