@@ -153,12 +153,18 @@ class Journal:
             self._file.write(json.dumps(told) + "\n")
             self._file.flush()
         except OSError as fault:
-            text = f"cannot write {self._path}: {fault.strerror}"
-            raise StoreFault("delivery.journal", text, "free space there, then the same command goes on") from fault
+            raise self._unwritable(fault) from fault
+
+    def _unwritable(self, fault: OSError) -> StoreFault:
+        text = f"cannot write {self._path}: {fault.strerror}"
+        return StoreFault("delivery.journal", text, "free space there, then the same command goes on")
 
     def close(self) -> None:
-        """Durable, what was noted."""
+        """Durable, what was noted. Raises StoreFault."""
         if self._file is not None:
-            os.fsync(self._file.fileno())
-            self._file.close()
-            self._file = None
+            file, self._file = self._file, None
+            try:
+                with file:
+                    os.fsync(file.fileno())
+            except OSError as fault:
+                raise self._unwritable(fault) from fault

@@ -11,7 +11,7 @@ from agent.object_files import ToFolder, names_of
 from drivers.transports.dicom_data_set import DataSet
 from drivers.transports.dicom_sender import StoreReply
 from drivers.transports.dicom_wire import StoreCommand
-from ledger.errors import DeviceFault, NoPeer, OperatorFault, VerificationFailed
+from ledger.errors import DeviceFault, NoPeer, OperatorFault, StoreFault, VerificationFailed
 from ledger.objects import SealedObject
 from ledger.records import Object
 
@@ -218,3 +218,11 @@ def test_a_receiver_is_written_as_title_host_and_port() -> None:
             parse_ae(wrong, "ME")
     with pytest.raises(OperatorFault):
         parse_ae("PACS@h:1", "")
+
+
+def test_a_journal_that_its_disk_does_not_take_is_told_as_that(tmp_path: Path) -> None:
+    way = ToAe(TARGET, Journal(tmp_path / "j", str(TARGET)), connect=Receiver().connect, sleep=lambda _s: None)
+    (tmp_path / "j").symlink_to("/dev/full")
+    with pytest.raises(StoreFault, match="No space left") as raised:
+        way.run([image(1)], lambda _done, _total: None, lambda _handed: None)
+    assert raised.value.id == "delivery.journal"
