@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import enum
 import re
-from collections import OrderedDict, deque
+from collections import OrderedDict
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from itertools import islice
 from typing import Final
 
 from ledger.canonical import Fields, pack, unpack
@@ -195,14 +196,14 @@ class CommitmentBook:
     limits: Limits = LIMITS
     open: dict[Key, Transaction] = field(default_factory=dict)
     _instances: int = 0
-    _turns: OrderedDict[Key, deque[int]] = field(default_factory=OrderedDict)
+    _turns: OrderedDict[Key, dict[int, None]] = field(default_factory=OrderedDict)
 
     def take_up(self, transaction: Transaction) -> None:
         """One that was open before this process began, or that was just asked for."""
         key = transaction.asked.key
         self.open[key] = transaction
         self._instances += len(transaction.outcomes)
-        undecided = deque(at for at, outcome in enumerate(transaction.outcomes) if outcome == _PENDING)
+        undecided = dict.fromkeys(at for at, outcome in enumerate(transaction.outcomes) if outcome == _PENDING)
         if undecided:
             self._turns[key] = undecided
 
@@ -248,10 +249,12 @@ class CommitmentBook:
             self._turns.move_to_end(key)
             if not self.open[key].begun:
                 continue
-            count = min(len(undecided), most - len(found))
+            taken = list(islice(undecided, most - len(found)))
             references = self.open[key].asked.references
-            found += [(key, undecided[at], references[undecided[at]]) for at in range(count)]
-            undecided.rotate(-count)
+            found += [(key, at, references[at]) for at in taken]
+            for at in taken:  # behind the others
+                del undecided[at]
+                undecided[at] = None
         return found
 
     def judge(self, key: Key, at: int, standing: Standing) -> None:
@@ -260,7 +263,7 @@ class CommitmentBook:
         if transaction is None or standing is Standing.PENDING or transaction.outcomes[at] != _PENDING:
             return
         transaction.outcomes[at] = standing.value
-        self._turns[key].remove(at)
+        del self._turns[key][at]
 
     def decide(self, now: Now) -> list[Transaction]:
         """Those of which all is decided, or whose time is over, since the last call."""
