@@ -150,14 +150,18 @@ class CommitmentDesk:
         self._wanted.set()
 
     async def ask(self, asked: Asked) -> Refusal | None:
-        """None once the request is durable."""
+        """None once the request is durable. Raises OrledgerError when it cannot be."""
         if not self._member.manifest.quorum_of(self._member.own_id).witnessed:
             return Refusal(PROCESSING_FAILURE, "this box has no peers: nothing is ever witnessed")
         taken = self._book.ask(asked)
         if isinstance(taken, Refusal):
             return taken
         self._keep(taken)
-        await self._durable()
+        try:
+            await self._pump.make_durable()
+        except OrledgerError:
+            self._book.withdraw(asked.key)
+            raise
         return None
 
     def begin(self, key: Key) -> None:
@@ -187,10 +191,6 @@ class CommitmentDesk:
     def _row_of(self, key: Key) -> bytes:
         return self._secret.label("commitment", "\x00".join(key))
 
-    async def _durable(self) -> None:
-        self._pump.pump()
-        await self._pump.drain()
-
     # ---- once a second, and when something happened -------------------------------------------------------------
 
     async def _run(self) -> None:
@@ -210,7 +210,7 @@ class CommitmentDesk:
         for transaction in decided:
             self._keep(transaction)
         if decided:
-            await self._durable()
+            await self._pump.make_durable()
         now = self._now()
         room = max(0, self._limits.commitment_reports - self._under_way)
         for transaction in itertools.islice(self._book.due(now), room):
@@ -295,7 +295,7 @@ class CommitmentDesk:
         while some := await self._on_thread(lambda: list(itertools.islice(labels, _LABELS_AT_ONCE))):
             for each in some:
                 self._member.out.persist(each)
-            await self._durable()
+            await self._pump.make_durable()
         self._member.out.persist(PutSelf(_LABELLED, b"1"))
         self._pump.pump()
 

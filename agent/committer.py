@@ -47,7 +47,8 @@ class Committer:
         self._thread: threading.Thread | None = None
         self._idle = asyncio.Event()
         self._idle.set()
-        self._broken = False
+        self.fault: OrledgerError | None = None
+        """Why nothing is written any more."""
         self._has_room = True
 
     @property
@@ -57,7 +58,7 @@ class Committer:
 
     def poke(self) -> None:
         """Something may be waiting."""
-        if self._idle.is_set() and not self._broken:
+        if self._idle.is_set() and self.fault is None:
             self._commit_next(asyncio.get_running_loop())
 
     def _commit_next(self, loop: asyncio.AbstractEventLoop) -> None:
@@ -102,19 +103,19 @@ class Committer:
 
     def _committed(self, elapsed_ns: int, loop: asyncio.AbstractEventLoop) -> None:
         """The answers leave first, then room is made: the two threads would compete, and only the next commit waits."""
-        if not self._broken:
+        if self.fault is None:
             self._done(elapsed_ns)
             self._submit(self._prepare, loop)
             self._commit_next(loop)
 
     def _break(self, error: OrledgerError) -> None:
-        if not self._broken:
-            self._broken = True
+        if self.fault is None:
+            self.fault = error
             self._idle.set()
             self._failed(error)
 
     async def drain(self) -> None:
-        """Commit everything that waits, then return."""
+        """Commit everything that waits, then return; also once nothing can be written (``fault``)."""
         self.poke()
         while not self._idle.is_set():
             await self._idle.wait()

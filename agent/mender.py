@@ -69,7 +69,7 @@ class Mender:
             fault = "does not answer" if block is None else self._fault(log, seq, expected, block)
             if block is not None and fault is None:
                 self._member.out.persist(ReplaceBlock(log, seq, block.signed_header, block.payload))
-                await self._pump.drain()
+                await self._pump.make_durable()
                 return Mended(log, seq, peer)
             faults.append(f"{peer} {fault}")
         text = f"no peer gave block {seq:,} of {log} whole: {'; '.join(faults) or 'there are no peers'}"

@@ -143,8 +143,7 @@ class ObjectKeeper:
         rows = [row for row in self._store.objects_named(sha256) if row.state is ObjectState.HELD]
         for row in rows:
             self._member.out.persist(MarkObject(row.log, row.seq, sha256, ObjectState.WANTED))
-        self._pump.pump()
-        await self._pump.drain()
+        await self._pump.make_durable()
         self._wanted_due_ns = 0
         return len(rows)
 
@@ -242,8 +241,7 @@ class ObjectKeeper:
         sha256 = row.stored.sha256
         for mark in marks(self._store.objects_named(sha256), row.stored, state):
             self._member.out.persist(mark)
-        self._pump.pump()
-        await self._pump.drain()
+        await self._pump.make_durable()
         self._wanted = [each for each in self._wanted if each.stored != row.stored]
         self.puller.turns.done(sha256)
 

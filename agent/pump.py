@@ -199,8 +199,15 @@ class Pump:
             self.on_durable()
 
     async def drain(self) -> None:
-        """Commit everything that waits."""
+        """Commit everything that waits, as far as anything can be written."""
         await self._committer.drain()
+
+    async def make_durable(self) -> None:
+        """Everything asked for so far is durable when this returns. Raises OrledgerError when it cannot be."""
+        self.pump()
+        await self._committer.drain()
+        if self._committer.fault is not None:
+            raise self._committer.fault
 
     def close(self) -> None:
         """End the writer thread; call after ``drain``."""

@@ -8,10 +8,13 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from agent.clock import read_now
 from agent.commitment_desk import CommitmentDesk
 from agent.instances import Instances
 from drivers.dicom.commitment import PROCESSING_FAILURE, Asked, Reference, Refusal, Report
+from ledger.errors import StoreFault
 from ledger.limits import MS_NS, S_NS
 from ledger.local_secret import LocalSecret
 from ledger.notices import Alert
@@ -341,7 +344,7 @@ def test_a_request_that_cannot_be_read_back_is_told_and_stops_nothing(tmp_path: 
         desk.asker.deaf = "away"
         assert await desk.ask("2.25.1", "1.2.1") is None
         desk.own.box.member.out.persist(PutPending(b"k" * 32, LocalSecret(b"x" * 32).seal(b"of another box")))
-        await desk.desk._durable()
+        await desk.own.box.pump.make_durable()
         await desk.restart()
         assert "dicom.commitments-unreadable" in {each.warning.id for each in desk.own.box.alerts.active()}
         assert desk.open_count == 1
@@ -358,3 +361,18 @@ def test_a_box_without_peers_promises_nothing(tmp_path: Path) -> None:
         assert desk.open_count == 0
 
     desked(scenario, tmp_path, boxes=1)
+
+
+def test_what_the_disk_does_not_take_is_not_taken(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(_ops: object) -> None:
+        raise StoreFault("store.io", "the disk is gone")
+
+    async def scenario(desk: Desk) -> None:
+        await desk.store("1.2.1")
+        monkeypatch.setattr(desk.own.box.store, "commit", full)
+        with pytest.raises(StoreFault, match="the disk is gone"):
+            await desk.ask("2.25.1", "1.2.1")
+        assert desk.open_count == 0
+        assert desk.asker.told == []
+
+    desked(scenario, tmp_path)

@@ -53,7 +53,7 @@ class PumpOfMemory:
         self.replies.put_nowait(RestoreReply(peer, self.cluster.boxes[peer].member.serve(message.body)))
         return True
 
-    async def drain(self) -> None:
+    async def make_durable(self) -> None:
         ops, _ = self.cluster.boxes[BOX].member.take_ops()
         self.store.commit(ops)
 
