@@ -22,7 +22,7 @@ QUICK = Limits(
     object_look_ns=5 * MS_NS, object_ask_ns=20 * MS_NS, object_retry_min_ns=20 * MS_NS, object_retry_max_ns=40 * MS_NS,
     object_piece_timeout_ns=200 * MS_NS, retention_survey_ns=20 * MS_NS,
 )  # fmt: skip
-_PATIENCE_S = 20.0
+_PATIENCE_S = 60.0
 
 
 class ObjectBox:

@@ -26,7 +26,7 @@ from ledger.records import Gap, LinkId, Object, Record
 from ledger.sealing import DataKey
 
 LOCAL = DicomConfig("127.0.0.1", 0, "ORLEDGER", (DicomPeer("CT1", networks_of(("127.0.0.1",))),))
-_PATIENCE_S = 20.0
+_PATIENCE_S = 60.0
 T = TypeVar("T")
 
 

@@ -203,13 +203,13 @@ def test_who_does_not_answer_on_its_own_association_is_called_the_next_time(site
 
 def test_who_releases_before_it_answers_is_let_go_and_told_otherwise(site: Site) -> None:
     association = site.modality.connect()
-    association.dimse.receive_primitive = lambda primitive: None  # type: ignore[method-assign]
-    thread = threading.Thread(target=association.release)
+    arrived = threading.Event()
+    association.dimse.receive_primitive = lambda primitive: arrived.set()  # type: ignore[method-assign]
     reported: list[str] = []
     asked = threading.Thread(target=lambda: reported.append(site.report()))
     asked.start()
-    thread.start()
-    thread.join()
+    assert arrived.wait(60)
+    association.release()
     asked.join()
     assert reported != [""]
     site.provider.until(lambda: site.provider.told.downs == ["released"])
