@@ -221,7 +221,7 @@ class DicomSender:
         kind, data = self._read_pdu(self._deadline(self._limits.dicom_answer_ns))
         if kind != _ASSOCIATE_AC:
             raise self._not_associated(kind, data)
-        answer = self._decoded(A_ASSOCIATE_AC(), data).to_primitive()
+        answer = self._primitive(A_ASSOCIATE_AC(), data)
         for result in answer.presentation_context_definition_results_list:
             number = (result.context_id - 1) // 2
             if result.context_id % 2 == 0 or number >= len(proposed):
@@ -298,16 +298,23 @@ class DicomSender:
                 raise DeviceFault("dicom.cut", f"{self._target} ended the association before it answered", _LOOK_THERE)
             if kind != _P_DATA:
                 raise self._aborted(data) if kind == _ABORT else self._malformed(f"PDU type {kind}")
-            primitive = self._decoded(P_DATA_TF(), data).to_primitive()
+            primitive = self._primitive(P_DATA_TF(), data)
             try:
                 whole = message.decode_msg(primitive)
             except Exception as fault:
                 raise self._malformed("a message that cannot be read") from fault
+        return self._reply(message)
+
+    def _reply(self, message: DIMSEMessage) -> StoreReply:
         command = message.command_set
-        status = command.get("Status")
-        if not isinstance(status, int) or command.get("MessageIDBeingRespondedTo") != self._message_id:
+        try:
+            status, answered = command.get("Status"), command.get("MessageIDBeingRespondedTo")
+            comment = str(command.get("ErrorComment", "") or "")
+        except Exception as fault:
+            raise self._malformed("a message that cannot be read") from fault
+        if not isinstance(status, int) or answered != self._message_id:
             raise self._malformed("no C-STORE response to what was sent")
-        return StoreReply(status, str(command.get("ErrorComment", "") or ""))
+        return StoreReply(status, comment)
 
     # ---- PDUs
 
@@ -339,6 +346,13 @@ class DicomSender:
         except Exception as fault:
             raise self._malformed("a PDU that cannot be read") from fault
         return pdu
+
+    def _primitive(self, pdu: Any, data: bytes) -> Any:
+        decoded = self._decoded(pdu, data)
+        try:
+            return decoded.to_primitive()
+        except Exception as fault:
+            raise self._malformed("a PDU that cannot be read") from fault
 
     # ---- what went wrong
 

@@ -105,6 +105,25 @@ def test_whatever_is_answered_ends_in_an_answer_or_a_fault(answer: bytes) -> Non
         assert sender(Wire(answer)).store(COMMAND, [b"x"]).status < 1 << 16
 
 
+def test_a_status_of_one_byte_is_a_fault_of_the_receivers() -> None:
+    answer = response(1, 0)
+    at = answer.index(struct.pack("<HHI", 0, 0x0900, 2))
+    cut = bytearray(answer[:at] + struct.pack("<HHI", 0, 0x0900, 1) + answer[at + 9 :])
+    struct.pack_into(">II", cut, 2, len(cut) - 6, len(cut) - 10)
+    with pytest.raises(DeviceFault, match="a message that cannot be read"):
+        sender(Wire(bytes(cut))).store(COMMAND, [b"x"])
+
+
+def test_a_presentation_context_of_an_even_number_is_a_fault_of_the_receivers() -> None:
+    context = struct.pack(">BxHBxBxBxH", 0x21, 25, 2, 0, 0x40, 17) + b"1.2.840.10008.1.2"
+    application = struct.pack(">BxH", 0x10, 21) + b"1.2.840.10008.3.1.1.1"
+    user = struct.pack(">BxHBxHI", 0x50, 8, 0x51, 4, 16_384)
+    items = application + context + user
+    answer = struct.pack(">BxIHxx16s16s32x", 2, 68 + len(items), 1, b"PACS".ljust(16), b"ME".ljust(16)) + items
+    with pytest.raises(DeviceFault, match="a PDU that cannot be read"):
+        sender(Wire(answer))._associate([(COMMAND.sop_class, COMMAND.transfer_syntax)])
+
+
 def test_another_messages_answer_is_none() -> None:
     with pytest.raises(DeviceFault, match="no C-STORE response"):
         sender(Wire(response(7, 0))).store(COMMAND, [b"x"])
