@@ -65,9 +65,10 @@ class DataSet:
         self._digest = hashlib.sha256()
         self._wait_for_room = wait_for_room
         self._writer: ObjectWriter | None = None
+        head = head_bytes(command)  # what fails here claims no writer
         try:
             self._writer = sink.begin()
-            self._writer.write(head_bytes(command))
+            self._writer.write(head)
         except OrledgerError as fault:
             self.fault = fault
 

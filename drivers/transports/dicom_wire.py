@@ -51,6 +51,7 @@ _IDLE_S: Final = 0.25
 _MOST_WAKES: Final = 4_096
 _CLOSING: Final = "Sta13"
 _PDV_HEADER_BYTES: Final = 6
+_MOST_UID_CHARACTERS: Final = 65_534  # the length of a UI has two bytes (PS3.5 7.1.2)
 
 
 class IncomingDataSet(Protocol):
@@ -191,6 +192,8 @@ class StreamingDimse(DIMSEServiceProvider):
             sop_class, sop_instance = command.get("AffectedSOPClassUID"), command.get("AffectedSOPInstanceUID")
             if not sop_class or not sop_instance:
                 raise DeviceFault("dicom.command", "a C-STORE that names no SOP class or no instance")
+            if max(len(str(sop_class)), len(str(sop_instance))) > _MOST_UID_CHARACTERS:
+                raise DeviceFault("dicom.command", "a C-STORE with a UID that no DICOM file can begin with")
             store = StoreCommand(str(sop_class), str(sop_instance), str(context.transfer_syntax[0]))
             self._incoming = self._open_data_set(self.assoc, store)
             self._opened = [each for each in self._opened if not each.is_over] + [self._incoming]

@@ -13,10 +13,13 @@ from pathlib import Path
 
 import pytest
 from pydicom import dcmread
+from pydicom.dataset import Dataset
 from pydicom.filebase import DicomFileLike
 from pydicom.filewriter import write_dataset
 from pydicom.uid import ExplicitVRLittleEndian
 from pynetdicom import AE
+from pynetdicom.dsutils import encode
+from pynetdicom.pdu_primitives import P_DATA
 from pynetdicom.sop_class import CTImageStorage, Verification  # type: ignore[attr-defined]
 
 from ledger.limits import LIMITS, MS_NS
@@ -90,6 +93,27 @@ def test_a_full_disk_is_told_and_leaves_nothing(tmp_path: Path) -> None:
         association.release()
         assert provider.objects == []
         assert provider.files() == []
+
+
+def test_a_name_that_no_file_can_begin_with_claims_nothing(tmp_path: Path) -> None:
+    with Provider(tmp_path, limits=replace(LIMITS, object_writers=1)) as provider:
+        association = sender(provider.port)
+        command = Dataset()
+        command.AffectedSOPClassUID = CTImageStorage
+        command.AffectedSOPInstanceUID = "1." + "2" * 70_000
+        command.CommandField, command.MessageID, command.Priority, command.CommandDataSetType = 1, 1, 0, 0
+        encoded = encode(command, True, True)
+        assert encoded is not None
+        for at in range(0, len(encoded), 8_000):
+            one = P_DATA()
+            is_last = at + 8_000 >= len(encoded)
+            one.presentation_data_value_list = [(1, bytes([0x03 if is_last else 0x01]) + encoded[at : at + 8_000])]
+            association.dul.send_pdu(one)
+        provider.until(lambda: len(provider.told.downs) == 1)
+        assert "a UID that no DICOM file" in provider.told.downs[0]
+        association = sender(provider.port)
+        assert association.send_c_store(image(1, 1_000)).Status == 0
+        association.release()
 
 
 def test_without_an_answer_there_is_neither_success_nor_failure(tmp_path: Path) -> None:
