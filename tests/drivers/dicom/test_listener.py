@@ -106,8 +106,8 @@ def test_a_name_that_no_file_can_begin_with_claims_nothing(tmp_path: Path) -> No
         assert encoded is not None
         for at in range(0, len(encoded), 8_000):
             one = P_DATA()
-            is_last = at + 8_000 >= len(encoded)
-            one.presentation_data_value_list = [(1, bytes([0x03 if is_last else 0x01]) + encoded[at : at + 8_000])]
+            control = b"\x03" if at + 8_000 >= len(encoded) else b"\x01"
+            one.presentation_data_value_list = [[1, control + encoded[at : at + 8_000]]]  # type: ignore[list-item]
             association.dul.send_pdu(one)
         provider.until(lambda: len(provider.told.downs) == 1)
         assert "a UID that no DICOM file" in provider.told.downs[0]
