@@ -12,8 +12,8 @@ from typing import Any, Final
 import msgspec
 
 from agent.box_files import BoxFolder
-from agent.config import (
-    Configuration,
+from agent.config import Configuration, at_spot, convert, fault, host_and_port, host_port
+from agent.feed_sections import (
     DicomPeerSection,
     DicomSection,
     FeedSection,
@@ -24,11 +24,6 @@ from agent.config import (
     TcpSection,
     TlsSection,
     UdpSection,
-    at_spot,
-    convert,
-    fault,
-    host_and_port,
-    host_port,
 )
 from drivers.contract import Driver, Transport
 from drivers.transports.addresses import TcpConfig, UdpConfig, networks_of

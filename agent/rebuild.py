@@ -20,17 +20,8 @@ from ledger.log import LogId
 from ledger.manifest import Manifest
 from ledger.notices import Start
 from ledger.ops import Op
-from ledger.rebuild import (
-    PIECE_BLOCKS,
-    Blocks,
-    Found,
-    LogBuilder,
-    Shares,
-    begins_lawfully,
-    fill,
-    header_at,
-    prove_heads,
-)
+from ledger.rebuild import Found, LogBuilder, begins_lawfully, fill, header_at, prove_heads
+from ledger.rebuild_shares import PIECE_BLOCKS, Blocks, Shares
 from ledger.replica import Replica
 from ledger.selection import AnyHeader, Selection, cases_of
 

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from agent.rebuild_sources import Source
 from ledger.errors import OrledgerError, OurFault
 from ledger.log import LogId
-from ledger.rebuild import Blocks, Shares
+from ledger.rebuild_shares import Blocks, Shares
 
 _EMPTY_ANSWERS = 3
 

@@ -12,7 +12,7 @@ from ledger.errors import NoPeer, OrledgerError, PeerFault
 from ledger.limits import LIMITS
 from ledger.log import LogId
 from ledger.messages import HeadReport, Range, decode_message
-from ledger.rebuild import Blocks
+from ledger.rebuild_shares import Blocks
 from ledger.store import Store
 
 _MOST_BYTES = 8 << 20

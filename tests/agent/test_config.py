@@ -10,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from agent import config
+from agent.feed_sections import SerialSection
 from ledger.errors import ConfigurationFault
 from ledger.limits import LIMITS
 
@@ -60,7 +61,7 @@ def test_a_whole_file_is_read() -> None:
     assert read.replication is not None
     assert read.replication.address == {"or-1": "10.20.3.11:8883"}
     monitor, gateway = read.feed
-    assert monitor.serial == config.SerialSection(path="/dev/serial/by-path/pci-0-port0", line="19200 8E1", rtscts=True)
+    assert monitor.serial == SerialSection(path="/dev/serial/by-path/pci-0-port0", line="19200 8E1", rtscts=True)
     assert monitor.options == {"numerics_s": 5, "waves": ["ECG1", "INVP1"]}
     assert gateway.mllp is not None
     assert gateway.mllp.allow == ("10.20.1.7",)

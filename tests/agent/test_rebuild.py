@@ -20,7 +20,8 @@ from ledger.case_rows import NO_CASE
 from ledger.errors import NoPeer, OperatorFault
 from ledger.log import LogId
 from ledger.ops import PrunePayloads
-from ledger.rebuild import Blocks, Found
+from ledger.rebuild import Found
+from ledger.rebuild_shares import Blocks
 from ledger.records import Numeric
 from ledger.selection import Selection
 from ledger.store import Store

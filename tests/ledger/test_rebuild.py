@@ -19,7 +19,8 @@ from ledger.messages import HeadReport
 from ledger.notices import Head, Start
 from ledger.ops import AppendRun, OpenLog, PutDerived
 from ledger.payload import CODEC_ZSTD, encode_payload
-from ledger.rebuild import PIECES_AHEAD, Blocks, Found, Holders, LogBuilder, Shares, prove_heads
+from ledger.rebuild import Found, Holders, LogBuilder, prove_heads
+from ledger.rebuild_shares import PIECES_AHEAD, Blocks, Shares
 from ledger.replica import Replica
 from ledger.sealing import DataKey
 from ledger.signing import SigningKey
