@@ -110,7 +110,7 @@ class DataSet:
             self._over = True
             if self._writer is not None:
                 self._writer.abort()
-        self._abandoned(self, reason)
+            self._abandoned(self, reason)  # before another thread that ends the association goes on to forget it
 
     @property
     def is_over(self) -> bool:

@@ -30,7 +30,14 @@ from drivers.transports.dicom_commitments import Commitments
 from drivers.transports.dicom_config import DicomConfig, server_tls
 from drivers.transports.dicom_data_set import DataSet, Received
 from drivers.transports.dicom_reports import Caller
-from drivers.transports.dicom_wire import BoundedSocket, RecorderServer, StoreCommand, StreamingDimse, data_set_of
+from drivers.transports.dicom_wire import (
+    BoundedSocket,
+    RecorderServer,
+    SteadyMachine,
+    StoreCommand,
+    StreamingDimse,
+    data_set_of,
+)
 from drivers.transports.links import Backoff, Clock, LinkEvents
 from drivers.transports.object_sink import ObjectSink
 from ledger.errors import OrledgerError
@@ -251,7 +258,9 @@ class DicomListener:
     def _on_end(self, event: evt.Event, how: str) -> None:
         dimse, wire = event.assoc.dimse, event.assoc.dul.socket
         faults = [each.fault for each in (wire, dimse) if isinstance(each, BoundedSocket | StreamingDimse)]
-        reason = next(filter(None, faults), how)
+        machine = event.assoc.dul.state_machine
+        has_released = isinstance(machine, SteadyMachine) and machine.has_released
+        reason = next(filter(None, faults), "released" if has_released else how)
         if isinstance(dimse, StreamingDimse):
             dimse.abandon(reason)  # while it is still known whose it was
         opened = self._of.pop(event.assoc, None)

@@ -50,6 +50,7 @@ _MOST_REQUESTS: Final = 8
 _IDLE_S: Final = 0.25
 _MOST_WAKES: Final = 4_096
 _CLOSING: Final = "Sta13"
+_RELEASE_ANSWERED: Final = "Evt14"
 _PDV_HEADER_BYTES: Final = 6
 _MOST_UID_CHARACTERS: Final = 65_534  # the length of a UI has two bytes (PS3.5 7.1.2)
 
@@ -306,12 +307,19 @@ class BoundedSocket(AssociationSocket):
 
 
 class SteadyMachine(StateMachine):
-    """Whatever the library cannot take ends the association; else its thread would end and leave it open."""
+    """Whatever the library cannot take ends the association; else its thread would end and leave it open.
+
+    ``has_released``: its release was answered. The library tells of that on another thread, perhaps only after the
+    connection closed.
+    """
+
+    has_released = False
 
     def do_action(self, event: str) -> None:
         """Take one event."""
         try:
             super().do_action(event)
+            self.has_released = self.has_released or event == _RELEASE_ANSWERED
         except Exception:  # noqa: BLE001 - a peer's bytes can make the library raise anything
             if self.dul.socket is not None:
                 self.dul.socket.close()

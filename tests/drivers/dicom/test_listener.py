@@ -18,10 +18,13 @@ from pydicom.filebase import DicomFileLike
 from pydicom.filewriter import write_dataset
 from pydicom.uid import ExplicitVRLittleEndian
 from pynetdicom import AE
+from pynetdicom.acse import ACSE
 from pynetdicom.dsutils import encode
 from pynetdicom.pdu_primitives import P_DATA
 from pynetdicom.sop_class import CTImageStorage, Verification  # type: ignore[attr-defined]
 
+from drivers.transports.dicom_data_set import DataSet
+from drivers.transports.dicom_wire import StoreCommand
 from ledger.limits import LIMITS, MS_NS
 from tests.drivers.dicom import wire_fuzz
 from tests.drivers.dicom.images import image
@@ -70,6 +73,23 @@ def test_an_instance_is_stored_bit_exact_named_and_answered(provider: Provider) 
     assert not any(b"Doe^Jane" in path.read_bytes() for path in provider.files())
 
 
+def test_who_released_is_told_so_even_when_its_connection_closed_first(
+    provider: Provider, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    closed, release = threading.Event(), ACSE.send_release
+
+    def slowly(acse: ACSE, is_response: bool = False) -> None:
+        release(acse, is_response)
+        if is_response:  # the library's own thread, before it tells of the release
+            provider.until(lambda: bool(provider.told.downs))
+            closed.set()
+
+    monkeypatch.setattr(ACSE, "send_release", slowly)
+    sender(provider.port).release()
+    assert closed.wait(60)
+    assert provider.told.downs == ["released"]
+
+
 def test_the_same_again_is_kept_once(provider: Provider) -> None:
     association = sender(provider.port)
     assert [association.send_c_store(image(1)).Status for _ in range(3)] == [0, 0, 0]
@@ -93,6 +113,27 @@ def test_a_full_disk_is_told_and_leaves_nothing(tmp_path: Path) -> None:
         association.release()
         assert provider.objects == []
         assert provider.files() == []
+
+
+def test_an_abandoned_instance_is_told_before_anybody_goes_on(provider: Provider) -> None:
+    order: list[str] = []
+
+    def tell(_data_set: DataSet, _reason: str) -> None:
+        another.start()
+        another.join(0.1)  # it waits
+        order.append("told")
+
+    def end_too() -> None:
+        data_set.abandon("the connection closed")
+        order.append("forgotten")
+
+    another = threading.Thread(target=end_too)
+    data_set = DataSet(
+        StoreCommand(CTImageStorage, "1.2.3", "1.2.840.10008.1.2"), provider.intake, 0, lambda: None, tell
+    )
+    data_set.abandon("aborted")
+    another.join()
+    assert order == ["told", "forgotten"]
 
 
 def test_a_name_that_no_file_can_begin_with_claims_nothing(tmp_path: Path) -> None:
