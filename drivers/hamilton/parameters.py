@@ -15,6 +15,8 @@ from decimal import Decimal
 from importlib import resources
 from typing import Final
 
+_MOST_DIGITS: Final = 18
+"""Its longest numbers have six."""
 _NUMBER: Final = re.compile(r"[-+]?(?:[0-9]+\.?[0-9]*|\.[0-9]+)")
 _NOTHING: Final = re.compile(r"[-+*.]*")
 
@@ -35,10 +37,10 @@ def private(number: str) -> str:
 
 
 def number_or_text(text: str) -> Decimal | str | None:
-    """A number, None where there is nothing or only dashes, or else the text."""
+    """A number, None where there is nothing or only dashes, or else the text, as digits without end are, too."""
     if _NOTHING.fullmatch(text):
         return None
-    return Decimal(text.rstrip(".")) if _NUMBER.fullmatch(text) else text
+    return Decimal(text.rstrip(".")) if len(text) <= _MOST_DIGITS and _NUMBER.fullmatch(text) else text
 
 
 def _load() -> dict[str, dict[str, Parameter]]:

@@ -80,7 +80,7 @@ Script = Generator[Question, Answer, None]
 _OK: Final = re.compile(rb"\*")
 _TYPE: Final = re.compile(rb"(Servo-[A-Za-z]+)([01])")
 _DIGITS: Final = re.compile(rb"\d{3}")
-_VALUES: Final = re.compile(rb"(?:[ \d]{3}\d)*")
+_VALUES: Final = re.compile(rb"(?:\d{4}| \d{3}|  \d\d|   \d)*")
 _PLAIN: Final = re.compile(rb"(?!Servo-|900PCI|\*\Z)[ -:<-~]{1,40}", re.DOTALL)
 
 

@@ -14,7 +14,7 @@ import pytest
 
 from drivers.contract import Now
 from drivers.transports.addresses import TcpConfig
-from drivers.transports.tcp_client import TcpClient, _arrival
+from drivers.transports.tcp_client import _SO_TIMESTAMPNS, TcpClient, _arrival
 from ledger.limits import LIMITS, S_NS
 from ledger.records import LinkId
 from tests.drivers.transport_log import Log, until
@@ -26,6 +26,24 @@ FAST = replace(
 
 def now() -> Now:
     return Now(time.monotonic_ns(), time.time_ns())
+
+
+async def until_the_kernel_stamps() -> None:
+    """The kernel begins to stamp a while after it is asked to, and until then stamps what comes when it is read."""
+    with (
+        socket.create_server(("127.0.0.1", 0)) as listener,
+        socket.create_connection(listener.getsockname()) as sender,
+        listener.accept()[0] as receiver,
+    ):
+        receiver.setsockopt(socket.SOL_SOCKET, _SO_TIMESTAMPNS, 1)
+        while True:
+            sender.send(b"x")
+            select.select([receiver], [], [], 10)
+            read_at = now()
+            await asyncio.sleep(0.005)
+            _, stamps, _, _ = receiver.recvmsg(16, 64)
+            if _arrival(stamps, now(), Now(0, 0)).utc_ns <= read_at.utc_ns:
+                return
 
 
 class Device:
@@ -200,6 +218,7 @@ def test_what_waits_for_the_beat_is_read_when_asked_and_bears_the_time_of_its_ar
     async def body(client: TcpClient, _: Log) -> None:
         caller = await device.accept()
         await until(lambda: client.reachable)
+        await until_the_kernel_stamps()
         for count in range(1, 6):
             caller.send(b"x")
             await until(lambda count=count: len(log.times) == count)  # type: ignore[misc]

@@ -208,6 +208,11 @@ def test_a_sign_in_front_of_a_number_is_none_of_its_digits() -> None:
     ]  # fmt: skip
 
 
+def test_digits_without_end_are_no_number() -> None:
+    assert number_or_text("9" * 18) == Decimal("9" * 18)
+    assert number_or_text("9" * 19) == "9" * 19
+
+
 def test_options_are_checked() -> None:
     with pytest.raises(ValueError, match="alarms_s"):
         HamiltonConfig(alarms_s=0)

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from drivers.contract import Emit, Message, Now, Send
-from drivers.servo_i import ServoI, ServoIConfig
+from drivers.servo_i import ServoI, ServoIConfig, script
 from drivers.servo_i.channels import channel_of, documented, parse_configuration
 from drivers.servo_i.frame import HELLO, STOP, Answer, TextSplitter, command, parse_answer
 from firmware_sim.faults import FaultLine, parse_fault
@@ -266,3 +266,10 @@ def test_nothing_that_sets_the_ventilation_is_allowed() -> None:
 def test_an_option_out_of_range_is_named(options: dict[str, Any], named: str) -> None:
     with pytest.raises(ValueError, match=f"^{named}:"):
         ServoIConfig(**options)
+
+
+@pytest.mark.parametrize(
+    ("text", "sound"), [(b"", True), (b"0123", True), (b" 123  45   6", True), (b"00 0", False), (b"012", False)]
+)
+def test_values_are_padded_on_the_left_alone(text: bytes, sound: bool) -> None:
+    assert (script._VALUES.fullmatch(text) is not None) is sound
