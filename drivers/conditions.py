@@ -32,12 +32,13 @@ class Condition:
 class Conditions:
     """Those of one logical device that are active. The caller bounds how many there can be."""
 
-    __slots__ = ("_active", "_sub", "_untold")
+    __slots__ = ("_active", "_silent", "_sub", "_untold")
 
     def __init__(self, sub: str = "") -> None:
         self._sub = sub
         self._active: dict[str, Condition] = {}
         self._untold = False
+        self._silent = False
 
     def update(self, active: Iterable[Condition], now: Now, device_time: DeviceTime | None = None) -> list[Event]:
         """These and no others are active now. Ends come first, then what changed or started, as given."""
@@ -52,12 +53,13 @@ class Conditions:
                 events.append(self._event(condition, "change" if before else "start", now, device_time))
             elif self._untold:
                 events.append(self._event(condition, "continue", now, device_time))
-        self._active, self._untold = told, False
+        self._active, self._untold, self._silent = told, False, False
         return events
 
     def silent(self, now: Now) -> list[Event]:
         """The device fell silent: whether they are still active nobody can tell until the next ``update``."""
-        active, self._untold = () if self._untold else self._active.values(), True
+        active = () if self._silent else self._active.values()
+        self._untold = self._silent = True
         events = (self._event(condition, "change", now, None) for condition in active)
         return [replace(event, quality=event.quality | Quality.UNAVAILABLE) for event in events]
 

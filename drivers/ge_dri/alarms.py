@@ -65,13 +65,14 @@ def _text(field: bytes) -> str:
 class AlarmTracker:
     """Follows the alarms from message to message; at most as many as there are lines."""
 
-    __slots__ = ("_active", "_count", "_silence", "_untold")
+    __slots__ = ("_active", "_count", "_silence", "_silent", "_untold")
 
     def __init__(self) -> None:
         self._active: list[_Active] = []
         self._count = 0
         self._silence: Silence = "on"
         self._untold = False
+        self._silent = False
 
     def update(self, message: AlarmMessage, time: DeviceTime | None, now: Now) -> list[Event]:
         """What changed since the message before: ends first, then changes and starts, by line."""
@@ -94,17 +95,19 @@ class AlarmTracker:
                 elif self._untold:
                     found.append((alarm, "continue"))
             active.append(alarm)
-        self._active, self._untold = active, False
+        was_untold, self._untold, self._silent = self._untold and not self._silent, False, False
+        self._active = active
         events = [_event(alarm, "end", time, now) for alarm in before]
         events += [_event(alarm, phase, time, now) for alarm, phase in found]
-        if message.silence != self._silence:
+        if message.silence != self._silence or (was_untold and message.silence != "on"):
             self._silence = message.silence
             events.append(_silenced(message.silence, time, now))
         return events
 
     def silent(self, now: Now) -> list[Event]:
         """The monitor fell silent: whether they are still active nobody can tell until the next message."""
-        active, self._untold = [] if self._untold else self._active, True
+        active = [] if self._silent else self._active
+        self._untold = self._silent = True
         events = [_event(alarm, "change", None, now) for alarm in active]
         if self._silence not in ("on", "unknown"):
             events.append(_silenced(self._silence, None, now))
@@ -113,7 +116,7 @@ class AlarmTracker:
 
     def tell_again(self) -> None:
         """Another case: what is active, and whether alarms are silenced, is told with the next message."""
-        self._untold, self._silence = True, "on"
+        self._untold = True
 
 
 def _event(alarm: _Active, phase: Phase, time: DeviceTime | None, now: Now) -> Event:

@@ -103,11 +103,13 @@ def _alarm(letter: str, fields: list[int], info: bytes) -> Alarm:
 class AlarmTracker:
     """Follows the alarms from list to list, and whether alarms are off or paused as a whole."""
 
-    __slots__ = ("_active", "_condition", "_untold")
+    __slots__ = ("_active", "_condition", "_is_condition_untold", "_silent", "_untold")
 
     def __init__(self) -> None:
         self._active: dict[int, dict[str, Alarm]] = {list_id: {} for list_id in _KINDS}
         self._condition: int | None = None
+        self._is_condition_untold = False
+        self._silent: set[int] = set()
         self._untold: set[int] = set()
 
     def update(self, told: dict[int, bytes], time: DeviceTime | None, mode: Quality, now: Now) -> list[Event]:
@@ -138,8 +140,9 @@ class AlarmTracker:
                     phase: Phase = "change" if _shown(known) != _shown(alarm) else "continue"
                     events.append(_event(alarm, kind, phase, time, mode, now))
             self._untold.discard(list_id)
-        if condition is not None and condition != self._condition:
-            self._condition = condition
+            self._silent.discard(list_id)
+        if condition is not None and (condition != self._condition or self._is_condition_untold):
+            self._condition, self._is_condition_untold = condition, False
             events.append(_condition_event(condition, time, now))
         return events
 
@@ -148,10 +151,10 @@ class AlarmTracker:
         events = [
             _event(alarm, _KINDS[list_id][1], "change", None, Quality.UNAVAILABLE, now)
             for list_id, alarms in self._active.items()
-            if list_id not in self._untold
+            if list_id not in self._silent
             for alarm in alarms.values()
         ]
-        self._untold = set(self._active)
+        self._untold, self._silent = set(self._active), set(self._active)
         if self._condition is not None:
             events.append(replace(_condition_event(self._condition, None, now), quality=Quality.UNAVAILABLE))
             self._condition = None
@@ -159,7 +162,7 @@ class AlarmTracker:
 
     def tell_again(self) -> None:
         """Another case: what is active, and whether alarms are on, is told with the next lists."""
-        self._untold, self._condition = set(self._active), None
+        self._untold, self._is_condition_untold = set(self._active), True
 
 
 def _shown(alarm: Alarm) -> tuple[int, int, str, int]:

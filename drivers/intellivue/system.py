@@ -44,11 +44,12 @@ class _Who:
 class SystemDecoder:
     """Remembers who the monitor is and how it runs, and tells what changed."""
 
-    __slots__ = ("_mode", "_who")
+    __slots__ = ("_mode", "_untold", "_who")
 
     def __init__(self) -> None:
         self._who = _Who()
         self._mode: int | None = None
+        self._untold = False
 
     @property
     def quality(self) -> Quality:
@@ -87,17 +88,17 @@ class SystemDecoder:
         )
 
     def tell_again(self) -> None:
-        """Another case: the operating mode is told though it is the same."""
-        self._mode = None
+        """Another case: the operating mode is told though it is the same; values go on being of it."""
+        self._untold = True
 
     def mode_event(self, told: dict[int, bytes], time: DeviceTime | None, now: Now) -> Event | None:
         """The operating mode, when it is another one. Raises DeviceFault ``intellivue.bad-message``."""
         if Attribute.OPERATING_MODE not in told:
             return None
         (mode,) = unpack(_U16, told[Attribute.OPERATING_MODE], "an operating mode")
-        if mode == self._mode:
+        if mode == self._mode and not self._untold:
             return None
-        self._mode = mode
+        self._mode, self._untold = mode, False
         return Event(
             at_ns=now.utc_ns,
             device_time=time,

@@ -7,6 +7,7 @@ from hypothesis import strategies as st
 
 from drivers.conditions import Condition, Conditions
 from drivers.contract import Now
+from ledger.records import Quality
 
 NOW = Now(1, 2)
 OFF = Condition("sensor-off", "technical_alarm", "low", "MDCX_X_020", text="sensor off", device_code="020")
@@ -51,3 +52,15 @@ def test_every_start_has_its_end_and_no_other(story: list[set[str]]) -> None:
             assert (event.alarm_id in active) == (event.phase == "end")
             (active.discard if event.phase == "end" else active.add)(event.alarm_id)
         assert active == names
+
+
+def test_of_a_device_that_falls_silent_before_it_tells_them_again_they_are_marked_once() -> None:
+    conditions = Conditions()
+    conditions.update([OFF], NOW)
+    conditions.tell_again()
+    (marked,) = conditions.silent(NOW)
+    assert marked.quality & Quality.UNAVAILABLE
+    assert conditions.silent(NOW) == []
+    (again,) = conditions.update([OFF], NOW)
+    assert again.phase == "continue"
+    assert conditions.update([OFF], NOW) == []

@@ -6,6 +6,7 @@ from hypothesis import strategies as st
 
 from drivers.ge_dri.alarms import ALARM_BYTES, AlarmMessage, AlarmTracker, parse_alarms
 from ledger.errors import DeviceFault
+from ledger.records import Quality
 from tests.drivers.ge_dri.building import alarms, now
 
 WHITE, YELLOW, RED = 1, 2, 3
@@ -89,3 +90,17 @@ def test_starts_and_ends_always_agree_with_the_screen(messages: list[tuple[list[
                 del active[event.alarm_id]
         shown = sorted((text, colour) for text, colour in lines if text)
         assert sorted(event.text for event in active.values()) == [text for text, _ in shown]
+
+
+def test_alarms_of_a_monitor_that_falls_silent_before_it_tells_them_again_are_marked() -> None:
+    tracker = AlarmTracker()
+    message = parse_alarms(alarms(("HR HIGH", RED), silence=5))
+    tracker.update(message, None, now())
+    tracker.tell_again()
+    again = tracker.update(message, None, now())
+    assert [(event.alarm_id, event.phase) for event in again] == [("alarm-1", "continue"), ("silence", again[1].phase)]
+    tracker.tell_again()
+    marked = tracker.silent(now())
+    assert [event.alarm_id for event in marked] == ["alarm-1", "silence"]
+    assert all(event.quality & Quality.UNAVAILABLE for event in marked)
+    assert tracker.silent(now()) == []

@@ -114,3 +114,17 @@ def test_starts_and_ends_always_agree_with_the_lists(rounds: list[tuple[list[tup
             if event.phase == "end":
                 del active[event.alarm_id]
         assert len(active) == len(unique[0]) + len(unique[1])
+
+
+def test_alarms_of_a_monitor_that_falls_silent_before_it_tells_them_again_are_marked() -> None:
+    tracker = AlarmTracker()
+    lists = {P_LIST: counted(alarm(SPO2, LOW, HIGH_PRIORITY)), CONDITION: u16(0x4200, 0, 0, 0, 0)}
+    told = tracker.update(lists, None, Quality.GOOD, now())
+    tracker.tell_again()
+    marked = tracker.silent(now())
+    assert [event.alarm_id for event in marked] == [event.alarm_id for event in told]
+    assert all(event.quality & Quality.UNAVAILABLE for event in marked)
+    assert tracker.silent(now()) == []
+    again = tracker.update(lists, None, Quality.GOOD, now())
+    assert [event.alarm_id for event in again] == [event.alarm_id for event in told]
+    assert again[0].phase == "continue"

@@ -141,6 +141,17 @@ def test_operating_modes(mode: int, text: str, quality: Quality) -> None:
     assert system.mode_event({0x0946: u16(mode)}, None, now()) is None
 
 
+def test_in_another_case_the_mode_is_told_again_and_holds_meanwhile() -> None:
+    system = SystemDecoder()
+    system.mode_event({0x0946: u16(0x2000)}, None, now())
+    system.tell_again()
+    assert system.quality == Quality.DEMO
+    event = system.mode_event({0x0946: u16(0x2000)}, None, now())
+    assert event is not None
+    assert event.text == "demo"
+    assert system.mode_event({0x0946: u16(0x2000)}, None, now()) is None
+
+
 def test_clocks() -> None:
     date = bytes.fromhex("2026112308140200")
     assert clocks({0x0987: date, 0x098F: u32(5)}, 9) == (5, 1_795_421_642 * S_NS)
