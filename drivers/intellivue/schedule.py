@@ -121,9 +121,13 @@ class Schedule:
         self._due[ask] = mono_ns + REFUSED_POLL_NS
 
     def ask_again(self, without: frozenset[Due]) -> None:
-        """Ask now what is asked rarely or once, but for what the monitor does not grant."""
+        """Ask now what is asked rarely or once, but for what the monitor does not grant.
+
+        Which waves it sends is not asked before it was told which are wanted: that question comes of itself.
+        """
         if self.phase is Phase.POLLING:
-            self._due |= dict.fromkeys(_RARE & self._wanted - without, 0)
+            to_come = {Say.GET_WAVES} & self._due.keys()
+            self._due |= dict.fromkeys(_RARE & self._wanted - without - to_come, 0)
 
     def due(self, mono_ns: int) -> list[Due]:
         """What to send now, in order."""

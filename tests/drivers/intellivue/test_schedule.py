@@ -52,6 +52,15 @@ def test_after_the_creation_everything_is_asked_for_but_no_class_twice_a_second(
         assert all(b - a >= 1 for a, b in pairwise(times))
 
 
+def test_a_new_case_right_after_the_creation_asks_for_the_waves_sent_no_sooner_but_later_at_once() -> None:
+    plan = polling()
+    plan.ask_again(frozenset())
+    assert Say.GET_WAVES not in {item for _, item in run(plan, 0, 1)}
+    assert Say.GET_WAVES in {item for _, item in run(plan, 1, 3, NUMERIC, WAVE, ALERTS)}
+    plan.ask_again(frozenset())
+    assert Say.GET_WAVES in plan.due(3 * S_NS)
+
+
 def test_what_is_not_granted_is_not_asked_for() -> None:
     plan = Schedule(WANTED)
     plan.begin(0)
