@@ -19,6 +19,7 @@ from ledger.limits import MS_NS, S_NS
 from ledger.local_secret import LocalSecret
 from ledger.notices import Alert
 from ledger.ops import PutPending
+from ledger.quorum import Level
 from ledger.records import Object
 from ledger.store.rows import Table
 from tests.agent.object_group import QUICK, ObjectBox, ObjectGroup
@@ -156,7 +157,7 @@ def test_it_is_told_when_the_group_holds_it_and_not_before(tmp_path: Path) -> No
         await desk.group.until(lambda: desk.open_count == 0, "told")
         (report,) = desk.asker.told
         assert (report.event_type, committed(report)) == (1, {"1.2.1", "1.2.2"})
-        assert desk.own.box.store.pending() == {}
+        await desk.group.until(lambda: desk.own.box.store.pending() == {}, "nothing is kept any more")
 
     desked(scenario, tmp_path)
 
@@ -251,7 +252,7 @@ def test_what_nobody_takes_in_time_ends_in_an_alert_a_notice_and_an_event(tmp_pa
         assert "1.2.1" not in alerts["dicom.report-lost"].text
         assert recorder.notices == [Alert("dicom.report-lost", "imaging", True)]
         assert ["given up" in each.text for each in recorder.events] == [True]
-        assert desk.own.box.store.pending() == {}
+        await desk.group.until(lambda: desk.own.box.store.pending() == {}, "nothing is kept any more")
         assert desk.desk.counts().given_up == 1
 
     desked(scenario, tmp_path)
@@ -275,8 +276,17 @@ def test_each_content_under_a_uid_counts_and_another_class_is_a_conflict(tmp_pat
     async def scenario(desk: Desk) -> None:
         await desk.store("1.2.1", "1.2.3")
         await desk.store("1.2.2", sop_class=MR)
+        store, vouching, size = (
+            desk.own.box.store,
+            desk.own.box.member.writer.vouching,
+            desk.own.box.member.writer.chain.size,
+        )
         await desk.group.until(
-            lambda: len(desk.own.box.store.object_holdings(objects(desk)[-1])) == 2, "the group holds them"
+            lambda: (
+                vouching.size_at(Level.WITNESSED) >= size
+                and all(len(store.object_holdings(each)) == 2 for each in objects(desk))
+            ),
+            "the group holds them",
         )
         desk.group.pumped.cut |= {"or-2", "or-3"}
         await desk.store("1.2.3")  # again, with another object

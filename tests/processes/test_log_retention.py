@@ -109,8 +109,8 @@ def test_expired_logs_are_no_damage_and_a_rebuild_says_so(tmp_path: Path) -> Non
 
         out = tmp_path / "rebuilt"
         rebuilt = site["or-1"].cli("restore", "box", "or-2", "--out", str(out), "--json")
-        told = json.loads(rebuilt.stdout)
         assert rebuilt.returncode in (0, 69), rebuilt.stdout + rebuilt.stderr  # 69: payloads of logs of one block
+        told = json.loads(rebuilt.stdout.splitlines()[-1])  # lines of progress come before it
         assert told["refused"] == []
         found = {each["log"]: each["blocks"] for each in told["expired"]}
         long = {log: length for log, length in gone["or-1"].items() if log.startswith("or-2/") and length > 1}
