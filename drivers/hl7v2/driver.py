@@ -14,7 +14,7 @@ from typing import ClassVar
 from drivers import mllp
 from drivers.contract import Message as Delivered
 from drivers.contract import Now, Outbox, Sendable, Spec, Ticket, Transport
-from drivers.hl7v2 import ack, charset, context, duplicates, er7, pcd01, pcd04, pump_messages, routing, structure
+from drivers.hl7v2 import ack, batch, charset, context, duplicates, er7, pcd01, pcd04, pump_messages, routing, structure
 from drivers.hl7v2.ack import NO_HEADER, Header, Outcome, Problem, Sender
 from drivers.hl7v2.duplicates import Duplicates, Seen, Verdict
 from drivers.hl7v2.pcd01 import Decoding, LinkMemory
@@ -144,13 +144,13 @@ class Hl7v2(Outbox):
             self.close(link, "bytes on a connection that is not up")
             return
         if isinstance(data, Delivered):
-            self._message(link, connection, data.body, now)
+            self._messages(link, connection, data.body, now)
             return
         for item in connection.deframer.feed(data):
             if isinstance(item, mllp.Stray):
                 self._stray(link, connection, item, now)
             else:
-                self._message(link, connection, item, now)
+                self._messages(link, connection, item, now)
                 if not connection.untold_items:
                     connection.since_ns = now.utc_ns
         if connection.deframer.runaway:
@@ -196,13 +196,18 @@ class Hl7v2(Outbox):
         connection.untold_bytes = connection.untold_items = 0
         connection.since_ns = now.utc_ns
 
-    def _message(self, link: LinkId, connection: _Connection, body: bytes, now: Now) -> None:
+    def _messages(self, link: LinkId, connection: _Connection, body: bytes, now: Now) -> None:
+        for part in batch.split(body):
+            self._message(link, connection, part, now)
+
+    def _message(self, link: LinkId, connection: _Connection, part: batch.Part, now: Now) -> None:
+        body = part.message
         decoded = charset.decode(body)
         try:
             message = er7.parse(decoded.text)
             received = _Received(link, ack.header_of(message), decoded.codec)
         except DeviceFault as fault:
-            self._unreadable(link, body, fault, now)
+            self._unreadable(link, part, fault, now)
             return
         routed = self._route(message, received.header, connection)
         if routed is None:
@@ -218,7 +223,7 @@ class Hl7v2(Outbox):
             self._advise(connection, "MDCX_HL7_CONTROL_ID_REUSED", "the sender reuses MSH-10 for other content", now)
         sub = routed.groups[0][0]
         before = [self._tell(facts, received.header, sub, now) for facts in routed.told]
-        first = [*before, self._keep(link, body, sub, now)][0]
+        first = [*before, self._keep(link, part.kept, sub, now)][0]
         unread = message.strays + routed.nameless
         unread += sum(self._decode(group, at, message, received.header, connection, now) for at, group in routed.groups)
         problem = self._not_decoded(unread, decoded.faithful, sub, now)
@@ -342,13 +347,13 @@ class Hl7v2(Outbox):
             )
         )
 
-    def _unreadable(self, link: LinkId, body: bytes, fault: DeviceFault, now: Now) -> None:
+    def _unreadable(self, link: LinkId, part: batch.Part, fault: DeviceFault, now: Now) -> None:
         """No HL7 header: nobody knows whose it is. It is kept only where no bed is turned away."""
-        received = _received(link, body[: mllp.HEAD_BYTES])
+        received = _received(link, part.message[: mllp.HEAD_BYTES])
         key = duplicates.key_of(received.header)
         routed = bool(self._config.beds) and self._config.other_beds != "keep"
         accept = self._config.undecodable == "accept" and not routed
-        first = None if routed else self._keep(link, body, "", now)
+        first = None if routed else self._keep(link, part.kept, "", now)
         last = self._undecodable(fault.text, 1, "", now)
         self._promises.append(_Promise(first or last, last, received, key))
         if accept:

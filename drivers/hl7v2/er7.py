@@ -57,8 +57,10 @@ class Segment:
 
 @dataclass(frozen=True, slots=True)
 class Message:
-    """A message: MSH first, then the other segments in order. ``strays`` counts lines that are no segment: text with
-    a line end in it, which ER7 does not allow, cuts its segment and leaves such lines.
+    """A message: MSH first, then the other segments in order. ``strays`` counts lines that cannot be read alone.
+
+    Text with a line end in it, which ER7 does not allow, cuts its segment and leaves such lines; ADD holds the rest of
+    another message's segment, and DSC says that more of this one comes in another.
     """
 
     delimiters: Delimiters
@@ -101,7 +103,8 @@ def parse(text: str) -> Message:
         raise _fault("two messages in one MLLP frame")
     header.insert(1, marks.field)
     segments = [Segment(tuple(row)) for row in rows if _SEGMENT_NAME.fullmatch(row[0])]
-    return Message(marks, (Segment(tuple(header)), *segments), len(rows) - len(segments))
+    continued = sum(row[0] == "ADD" or (row[0] == "DSC" and "".join(row[1:2]).strip() != "") for row in rows)
+    return Message(marks, (Segment(tuple(header)), *segments), len(rows) - len(segments) + continued)
 
 
 def write(message: Message) -> str:

@@ -30,6 +30,11 @@ _CODED_TYPES = frozenset({"CWE", "CNE", "CE", "CF"})
 _COMPOSITE_TYPES = frozenset({"AD", "CK", "CN", "CP", "CQ", "CX", "DLN", "DR", "EIP", "HD", "MO", "PL", "PN", "PPN",
                               "RI", "RP", "SCV", "TN", "XAD", "XCN", "XON", "XPN", "XTN"})  # fmt: skip
 """Of several components, kept as they are written."""
+_NUMBER_TYPES = frozenset({"NM", "SN"})
+_PLACEHOLDER = "-*.?_ ^"
+"""What devices send for a number that they do not have."""
+_BEYOND = {">": Quality.OVER_RANGE, "<": Quality.UNDER_RANGE}
+"""How the text begins that stands for a number beyond what can be measured."""
 _SET_METHODS = frozenset({"MSET", "ASET"})
 _RATE = "MDC_ATTR_SAMP_RATE"
 _WAVE_FACETS = frozenset({_RATE, "MDC_ATTR_DATA_RANGE"})
@@ -142,9 +147,11 @@ def numeric(order: Order, obx: Obx, channel: str, into: Decoding) -> Numeric | N
     quality = into.base_quality | obx.quality
     value = _value(obx)
     if value is None:
-        if obx.value_raw:
+        if obx.value_raw and not _is_placeholder(obx):
             return None
         quality |= Quality.UNAVAILABLE
+    elif obx.type == "NM" and isinstance(value, str):
+        quality |= _BEYOND.get(value[0], Quality.QUESTIONABLE)
     if isinstance(value, str):
         value = value[:MAX_TEXT]
     code = obx.code.code[:MAX_TEXT]
@@ -174,7 +181,9 @@ def numeric(order: Order, obx: Obx, channel: str, into: Decoding) -> Numeric | N
 def _value(obx: Obx) -> Decimal | str | None:
     raw, kind = obx.value_raw, obx.type
     if kind == "NM":
-        return datatypes.number(er7.component(raw, 1, obx.marks))
+        text = er7.component(raw, 1, obx.marks)
+        value = datatypes.number(text)
+        return (text or None) if value is None and not _is_placeholder(obx) else value
     if kind == "SN":
         return datatypes.structured_number(er7.components(raw, obx.marks))
     if kind == "NR":
@@ -185,6 +194,11 @@ def _value(obx: Obx) -> Decimal | str | None:
     if kind in _TEXT_TYPES or kind in _COMPOSITE_TYPES or not kind:
         return er7.unescape(raw, obx.marks).strip() or None
     return None
+
+
+def _is_placeholder(obx: Obx) -> bool:
+    """A number of which the device shows only dashes or the like."""
+    return obx.type in _NUMBER_TYPES and not obx.value_raw.strip(_PLACEHOLDER)
 
 
 def _facets(order: Order) -> dict[tuple[int, ...], dict[str, Obx]]:

@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 
 from drivers import mllp
 from drivers.contract import Emit, Message, Now, Send, Ticket, Transport
-from drivers.hl7v2 import Hl7Config, Hl7v2, structure
+from drivers.hl7v2 import Hl7Config, Hl7v2, er7, structure
 from ledger.limits import LIMITS
 from ledger.payload import encode_payload
 from ledger.records import Event, Gap, Identity, LinkId, Numeric, Quality, Raw
@@ -16,7 +16,7 @@ _OBR = "OBR|1|||182777000^monitoring of patient^SCT|||20260101115959"
 _BED = "PV1||I|ST-MARY^OR^3"
 _STRANGER = "PV1||I|ST-MARY^OR^4"
 _ROUTED = config(beds=[{"match": "ST-MARY^OR^3", "feed": "anaesthesia"}])
-_GARBLED = "OBX|1|NM|1^MDC_A^MDC|1.1.1.1|?|||||||R"
+_GARBLED = "OBX|1|XX|1^MDC_A^MDC|1.1.1.1|?|||||||R"
 _OTHER_LINK = LinkId(2)
 
 
@@ -199,6 +199,13 @@ def test_lines_that_are_no_segments_are_told() -> None:
     assert len(fed.of(Numeric)) == 2
 
 
+def test_a_message_that_goes_on_in_another_is_told() -> None:
+    fed = up().give(framed(_OBR, HEART_RATE, "DSC|4711|F")).give(framed("ADD|rest of an observation", id="43"))
+    assert [gap.cause for gap in fed.of(Gap)] == ["undecodable", "undecodable"]
+    assert len(fed.of(Numeric)) == 1
+    assert up().give(framed(_OBR, HEART_RATE, "DSC||")).of(Gap) == []
+
+
 def test_letters_outside_the_declared_set_are_told() -> None:
     data = mllp.frame(
         message(_OBR, HEART_RATE, "NTE|1||Gr\xfc\xdfe", charset="UNICODE UTF-8").decode().encode("latin-1")
@@ -227,7 +234,7 @@ def test_without_a_header_nobody_knows_whose_it_is(options: Hl7Config, code: str
 
 
 def test_a_broken_message_with_a_whole_header_is_answered_by_its_id() -> None:
-    fed = up().give(mllp.frame(message(id="77", accept="AL") + message(id="78")))
+    fed = up().give(mllp.frame(message(id="77", accept="AL") + b"OBX\r" * er7.MAX_SEGMENTS))
     assert fed.codes == ["CA"]
     assert b"MSA|CA|77\r" in fed.sends[0].data
 

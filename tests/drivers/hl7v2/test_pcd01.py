@@ -72,8 +72,24 @@ def test_values_by_type(kind: str, sent: str, value: Decimal | str | None) -> No
 
 
 @pytest.mark.parametrize(
-    ("kind", "sent"), [("NM", "---"), ("NM", "1" * 19), ("ED", "^image^jpeg^Base64^AAAA"), ("XX", "1")]
+    ("sent", "value", "quality"),
+    [
+        ("---", None, Quality.UNAVAILABLE),
+        ("***", None, Quality.UNAVAILABLE),
+        (">100", ">100", Quality.OVER_RANGE),
+        ("< 20", "< 20", Quality.UNDER_RANGE),
+        ("LOW", "LOW", Quality.QUESTIONABLE),
+        ("36,5", "36,5", Quality.QUESTIONABLE),
+        ("1" * 19, "1" * 19, Quality.QUESTIONABLE),
+    ],
 )
+def test_a_number_that_is_none_is_kept_as_it_was_sent(sent: str, value: str | None, quality: Quality) -> None:
+    fed = up().give(framed(_OBR, f"OBX|1|NM|150456^MDC_PULS_OXIM_SAT_O2^MDC|1.3.1.1|{sent}||||||R"))
+    assert [(record.value, record.quality) for record in fed.of(Numeric)] == [(value, quality)]
+    assert fed.of(Gap) == []
+
+
+@pytest.mark.parametrize(("kind", "sent"), [("ED", "^image^jpeg^Base64^AAAA"), ("XX", "1")])
 def test_what_cannot_be_read_is_a_gap_and_no_record(kind: str, sent: str) -> None:
     fed = up().give(framed(_OBR, f"OBX|1|{kind}|150456^MDC_PULS_OXIM_SAT_O2^MDC|1.3.1.1|{sent}||||||R", HEART_RATE))
     assert [record.code for record in fed.of(Numeric)] == ["MDC_ECG_CARD_BEAT_RATE"]
