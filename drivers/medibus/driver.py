@@ -253,7 +253,10 @@ class Medibus(ByteDevice):
         elif code == Code.IDENTIFY:
             self._identify(session, data, now)
         elif code == Code.REALTIME_CONFIG:
-            self._offer(session, parse_config(data), now)
+            offer = parse_config(data)
+            for fault in offer.faults:
+                self._tell_once(session, "undecodable", fault, now)
+            self._offer(session, offer.streams, now)
         elif code == Code.CONFIGURE_REALTIME:
             if not session.waves.configured:  # another computer chose, and we did not hear what
                 self._configure_waves(session, self._wanted(session, now), self._config.wave_multiplier)

@@ -52,11 +52,26 @@ class RealtimeFault:
     lost_bytes: int
 
 
-def parse_config(data: bytes) -> tuple[StreamConfig, ...]:
-    """The answer to command 53. Raises DeviceFault ``medibus.bad-response``."""
+@dataclass(frozen=True, slots=True)
+class Offer:
+    """The waves that a device offers, and what is wrong with others: one of them costs no other."""
+
+    streams: tuple[StreamConfig, ...]
+    faults: tuple[str, ...] = ()
+
+
+def parse_config(data: bytes) -> Offer:
+    """The answer to command 53. Raises DeviceFault ``medibus.bad-response`` where it cannot be cut into waves."""
     if len(data) % _CONFIG_BYTES:
         raise DeviceFault("medibus.bad-response", f"a real-time configuration has {len(data)} B")
-    return tuple(_stream(data[at : at + _CONFIG_BYTES]) for at in range(0, len(data), _CONFIG_BYTES))
+    streams: list[StreamConfig] = []
+    faults: list[str] = []
+    for at in range(0, len(data), _CONFIG_BYTES):
+        try:
+            streams.append(_stream(data[at : at + _CONFIG_BYTES]))
+        except DeviceFault as fault:
+            faults.append(fault.text)
+    return Offer(tuple(streams), tuple(faults))
 
 
 def _stream(segment: bytes) -> StreamConfig:

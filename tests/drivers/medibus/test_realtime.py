@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 
 from drivers.medibus.realtime import (
     MAX_STREAMS,
+    Offer,
     RealtimeFault,
     RealtimeReader,
     RealtimeRecord,
@@ -25,8 +26,8 @@ FAST = st.binary(max_size=40).map(lambda data: bytes(byte | 0x80 for byte in dat
 
 
 def test_the_configuration_of_the_manual() -> None:
-    assert parse_config(OFFER) == (PAW, CO2)
-    assert parse_config(OFFER.replace(b"   16000", b"16000   ")) == (PAW, CO2)
+    assert parse_config(OFFER) == Offer((PAW, CO2))
+    assert parse_config(OFFER.replace(b"   16000", b"16000   ")) == Offer((PAW, CO2))
 
 
 @pytest.mark.parametrize(
@@ -105,14 +106,26 @@ def test_one_to_four_streams_are_enabled_as_in_the_manual() -> None:
     assert enable_streams(2) == bytes.fromhex("D0C1C3C0C0")
 
 
+def test_a_configuration_that_is_cut_is_refused() -> None:
+    with pytest.raises(DeviceFault):
+        parse_config(OFFER[:-1])
+
+
+def test_a_wave_that_makes_no_sense_costs_no_other() -> None:
+    """A device may offer what it has no module for, with a range or an interval of nothing."""
+    for empty in (b"07       0   0   0000", b"07   16000   0   0370", b"07   16000  xx  yy370"):
+        offer = parse_config(empty.ljust(23) + OFFER)
+        assert offer.streams == (PAW, CO2)
+        assert [text.split("wave ")[1][:4] for text in offer.faults] == ["'07'"]
+
+
 @pytest.mark.parametrize(
     "body",
-    [OFFER[:-1], OFFER.replace(b"  10", b"  1x"), OFFER.replace(b"16000", b"    0"), OFFER.replace(b"370", b"000"),
+    [OFFER.replace(b"  10", b"  1x"), OFFER.replace(b"16000", b"    0"), OFFER.replace(b"370", b"000"),
      OFFER.replace(b"  100370", b"-  20370"), OFFER.replace(b"  100370", b"  NaN370"), b"\xff" * 23],
 )  # fmt: skip
-def test_a_configuration_that_makes_no_sense_is_refused(body: bytes) -> None:
-    with pytest.raises(DeviceFault):
-        parse_config(body)
+def test_a_configuration_that_makes_no_sense_is_told(body: bytes) -> None:
+    assert parse_config(body).faults
 
 
 @given(st.binary(max_size=69))
