@@ -18,8 +18,8 @@ from pydicom.filereader import read_dataset
 from pydicom.tag import BaseTag
 from pydicom.uid import UID, DeflatedExplicitVRLittleEndian, ExplicitVRBigEndian, ImplicitVRLittleEndian
 
+from drivers.transports.dicom_dimse import StoreCommand
 from drivers.transports.dicom_file import head_bytes
-from drivers.transports.dicom_wire import StoreCommand
 from drivers.transports.object_sink import FinishedObject, ObjectSink, ObjectWriter
 from ledger.errors import OrledgerError, OurFault
 
@@ -72,13 +72,13 @@ class DataSet:
         except OrledgerError as fault:
             self.fault = fault
 
-    def write(self, fragment: bytes) -> None:
+    def write(self, fragment: bytes | memoryview) -> None:
         """Seal and write more of it. After a fault the rest is read and dropped, as DICOM has no way to interrupt."""
         self._wait_for_room()
         with self._lock:
             self._write(fragment)
 
-    def _write(self, fragment: bytes) -> None:
+    def _write(self, fragment: bytes | memoryview) -> None:
         self.length += len(fragment)
         if self._over or self.fault is not None or self._writer is None:
             return

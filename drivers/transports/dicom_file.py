@@ -11,7 +11,7 @@ from pydicom.filereader import read_dataset
 from pydicom.tag import BaseTag
 from pynetdicom import PYNETDICOM_IMPLEMENTATION_UID, PYNETDICOM_IMPLEMENTATION_VERSION
 
-from drivers.transports.dicom_wire import StoreCommand
+from drivers.transports.dicom_dimse import StoreCommand
 
 _PREAMBLE_BYTES: Final = 128
 _PREFIX: Final = b"DICM"

@@ -29,15 +29,9 @@ from drivers.transports.dicom_association import Opened
 from drivers.transports.dicom_commitments import Commitments
 from drivers.transports.dicom_config import DicomConfig, server_tls
 from drivers.transports.dicom_data_set import DataSet, Received
+from drivers.transports.dicom_dimse import IncomingDataSet, StoreCommand, StreamingDimse
 from drivers.transports.dicom_reports import Caller
-from drivers.transports.dicom_wire import (
-    BoundedSocket,
-    RecorderServer,
-    SteadyMachine,
-    StoreCommand,
-    StreamingDimse,
-    data_set_of,
-)
+from drivers.transports.dicom_wire import BoundedSocket, RecorderServer, SteadyMachine
 from drivers.transports.links import Backoff, Clock, LinkEvents
 from drivers.transports.object_sink import ObjectSink
 from ledger.errors import OrledgerError
@@ -182,8 +176,7 @@ class DicomListener:
         return RecorderServer(
             ae, (self.config.host, self.config.port), self.config.ae_title, contexts,
             [
-                (evt.EVT_REQUESTED, self._on_requested), (evt.EVT_REJECTED, self._on_rejected),
-                (evt.EVT_C_STORE, self._on_store), *handlers,
+                (evt.EVT_REQUESTED, self._on_requested), (evt.EVT_REJECTED, self._on_rejected), *handlers,
             ],
             admit=self._admits, tls=self._tls, refused=self._tell_refused, new_dimse=self._new_dimse,
             handshake_s=limits.dicom_request_ns / S_NS, connections=limits.dicom_connections,
@@ -198,7 +191,7 @@ class DicomListener:
         ]  # fmt: skip
 
     def _new_dimse(self, association: Association) -> StreamingDimse:
-        return StreamingDimse(association, self._begin, self._limits.dicom_message_bytes)
+        return StreamingDimse(association, self._begin, self._store, self._limits.dicom_message_bytes)
 
     # ---- Associations, for storage commitment
 
@@ -283,8 +276,9 @@ class DicomListener:
             meta = {**data_set.command.meta(), "reason": reason, "bytes": str(data_set.length)}
             self.on_loop(self.deliver, opened, Message("C-STORE-ABANDONED", meta))
 
-    def _on_store(self, event: evt.Event) -> int:
-        opened, data_set = self._of.get(event.assoc), data_set_of(event.request)
+    def _store(self, association: Association, data_set: IncomingDataSet | None) -> int | None:
+        """Blocks until the answer is true; None when neither success nor failure became true in time."""
+        opened = self._of.get(association)
         if opened is None or not isinstance(data_set, DataSet):
             return CANNOT_UNDERSTAND
         try:
@@ -297,8 +291,7 @@ class DicomListener:
         try:
             _, _, status, *rest = answer.result(self._limits.dicom_answer_ns / S_NS).decode().split(" ")
         except (NoAnswer, CancelledError):
-            event.assoc.abort()  # neither success nor failure is true: the sender will ask again
-            return CANNOT_UNDERSTAND
+            return None
         if rest:
             self._sink.discard(received.object.sha256)
         return int(status, 16)

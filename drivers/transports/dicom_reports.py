@@ -29,7 +29,8 @@ from drivers.dicom.commitment import (
     Report,
 )
 from drivers.transports.dicom_config import DicomConfig, client_tls
-from drivers.transports.dicom_wire import BoundedSocket, SteadyMachine, StreamingDimse
+from drivers.transports.dicom_dimse import StreamingDimse
+from drivers.transports.dicom_wire import BoundedSocket, SteadyMachine
 from ledger.errors import DeviceFault
 from ledger.limits import LIMITS, S_NS, Limits
 

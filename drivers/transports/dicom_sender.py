@@ -40,7 +40,7 @@ from pynetdicom.pdu_primitives import (
 from pynetdicom.presentation import build_context
 
 from drivers.transports.addresses import address_text, reason_of, tune
-from drivers.transports.dicom_wire import StoreCommand
+from drivers.transports.dicom_dimse import StoreCommand
 from ledger.errors import ConfigurationFault, DeviceFault
 from ledger.limits import LIMITS, S_NS, Limits
 

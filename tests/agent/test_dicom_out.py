@@ -10,7 +10,7 @@ from agent.object_delivery import Delivery, Handed, Journal, Outgoing
 from agent.object_files import ToFolder, names_of
 from drivers.transports.dicom_data_set import DataSet
 from drivers.transports.dicom_sender import StoreReply
-from drivers.transports.dicom_wire import StoreCommand
+from drivers.transports.dicom_dimse import StoreCommand
 from ledger.errors import DeviceFault, NoPeer, OperatorFault, StoreFault, VerificationFailed
 from ledger.objects import SealedObject
 from ledger.records import Object

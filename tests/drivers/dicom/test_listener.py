@@ -24,7 +24,7 @@ from pynetdicom.pdu_primitives import P_DATA
 from pynetdicom.sop_class import CTImageStorage, Verification  # type: ignore[attr-defined]
 
 from drivers.transports.dicom_data_set import DataSet
-from drivers.transports.dicom_wire import StoreCommand
+from drivers.transports.dicom_dimse import StoreCommand
 from ledger.limits import LIMITS, MS_NS
 from tests.drivers.dicom import wire_fuzz
 from tests.drivers.dicom.images import image

@@ -2,6 +2,8 @@ from __future__ import annotations
 
 import contextlib
 import struct
+from dataclasses import replace
+from io import BytesIO
 from typing import Any
 
 import pytest
@@ -10,15 +12,15 @@ from hypothesis import strategies as st
 from pydicom.filebase import DicomBytesIO
 from pydicom.filewriter import write_file_meta_info
 from pydicom.uid import UID
-from pynetdicom.dimse_messages import C_STORE_RSP
+from pynetdicom.dimse_messages import C_STORE_RQ, C_STORE_RSP
 from pynetdicom.dimse_primitives import C_STORE
 from pynetdicom.dsutils import create_file_meta, encode
 from pynetdicom.pdu import P_DATA_TF
 
+from drivers.transports.dicom_command import StoreRequest, store_request, store_response
+from drivers.transports.dicom_dimse import StoreCommand
 from drivers.transports.dicom_file import FileHead, file_head, head_bytes
-from drivers.transports.dicom_response import store_response
 from drivers.transports.dicom_sender import DicomSender, DicomTarget
-from drivers.transports.dicom_wire import StoreCommand
 from ledger.errors import DeviceFault, VerificationFailed
 from ledger.limits import LIMITS
 
@@ -166,9 +168,34 @@ def test_the_answer_is_the_one_the_library_would_give(
     answer.AffectedSOPClassUID, answer.AffectedSOPInstanceUID = sop_class, sop_instance
     message = C_STORE_RSP()
     message.primitive_to_message(answer)
-    assert store_response(answer) == encode(message.command_set, True, True)
-    answer.ErrorComment = "why"  # type: ignore[assignment] # a text, says the standard
-    assert store_response(answer) is None
+    request = StoreRequest(message_id, sop_class, sop_instance, True)
+    assert store_response(request, status) == encode(message.command_set, True, True)
+
+
+@given(st.integers(0, 65_535), _uids, _uids, st.booleans(), st.data())
+def test_a_request_is_read_as_the_library_writes_it(
+    message_id: int, sop_class: str, sop_instance: str, has_data_set: bool, data: st.DataObject
+) -> None:
+    request = C_STORE()
+    request.MessageID, request.Priority = message_id, 0x0002
+    request.AffectedSOPClassUID, request.AffectedSOPInstanceUID = UID(sop_class), UID(sop_instance)
+    request.MoveOriginatorApplicationEntityTitle, request.MoveOriginatorMessageID = "PACS", 7
+    if has_data_set:
+        request.DataSet = BytesIO(b"\0")
+    message = C_STORE_RQ()
+    message.primitive_to_message(request)
+    encoded = encode(message.command_set, True, True)
+    assert encoded is not None
+    read = store_request(encoded)
+    assert read == StoreRequest(message_id, sop_class, sop_instance, has_data_set)
+    cut = encoded[: data.draw(st.integers(0, len(encoded) - 1))]
+    assert store_request(cut) in (None, read, replace(read, sop_instance=""))
+
+
+@given(st.binary(max_size=300))
+def test_whatever_comes_is_a_request_or_is_left_to_the_library(command: bytes) -> None:
+    found = store_request(command)
+    assert found is None or found.message_id <= 65_535
 
 
 @given(st.binary(max_size=400) | st.binary(max_size=100).map(lambda body: bytes(128) + b"DICM" + body))
