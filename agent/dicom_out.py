@@ -9,8 +9,8 @@ from dataclasses import dataclass, replace
 from typing import Final, Protocol
 
 from agent.object_delivery import Delivery, Handed, Journal, Outgoing, Progress, Told, shown
-from drivers.transports.dicom_sender import MOST_CONTEXTS, DicomSender, DicomTarget, StoreReply
 from drivers.transports.dicom_dimse import StoreCommand
+from drivers.transports.dicom_sender import MOST_CONTEXTS, DicomSender, DicomTarget, StoreReply
 from ledger.errors import DeviceFault, OperatorFault, OrledgerError
 from ledger.limits import LIMITS, S_NS, Limits
 

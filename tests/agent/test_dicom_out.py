@@ -9,8 +9,8 @@ from agent.dicom_out import ToAe, is_stored, parse_ae
 from agent.object_delivery import Delivery, Handed, Journal, Outgoing
 from agent.object_files import ToFolder, names_of
 from drivers.transports.dicom_data_set import DataSet
-from drivers.transports.dicom_sender import StoreReply
 from drivers.transports.dicom_dimse import StoreCommand
+from drivers.transports.dicom_sender import StoreReply
 from ledger.errors import DeviceFault, NoPeer, OperatorFault, StoreFault, VerificationFailed
 from ledger.objects import SealedObject
 from ledger.records import Object
