@@ -94,6 +94,6 @@ class Chain:
         frontier.append(leaf)
         root = frontier.root()
         signature = sign_checkpoint(self._key, Checkpoint(self.origin, seq + 1, root))
-        self.replica.append(header, frontier, Recent(seq + 1, root, leaf, signature))
+        self.replica.append(header, frontier, Recent(seq + 1, root, leaf, signature, header.keyframe_seq))
         self.case_rows += self.replica.cases.note(header)
         return Block(self.log, seq, signed, sealed, root, signature)

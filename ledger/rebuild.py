@@ -227,7 +227,7 @@ class LogBuilder:
         replica.recent.clear()
         certificate = self._proven.certificates.get(frontier.size)
         signature = certificate.log_signature if certificate is not None else b""
-        replica.recent.append(Recent(frontier.size, frontier.root(), last_leaf, signature))
+        replica.recent.append(Recent(frontier.size, frontier.root(), last_leaf, signature, replica.keyframe_seq))
 
     def _derived(self, before: int) -> PutDerived:
         derived = self.replica.derived(None)

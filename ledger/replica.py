@@ -37,17 +37,23 @@ class LogReader(Protocol):
 
 
 class Recent(NamedTuple):
-    """The log when it had ``size`` blocks: root, last leaf, the writer's checkpoint signature (empty if not known)."""
+    """The log when it had ``size`` blocks: root, last leaf, the writer's checkpoint signature (empty if not known), and
+    the newest keyframe.
+    """
 
     size: int
     root: bytes
     leaf: bytes
     checkpoint_signature: bytes
+    keyframe_seq: int
 
 
 @dataclass(slots=True)
 class Replica:
     """A log's head here. ``durable_size`` trails ``size`` by what is not committed yet.
+
+    ``recent`` are the newest leaves, and all since the durable head: however far the disk is behind, that one is what
+    promises and answers tell of.
 
     ``unheld`` are the blocks whose payload is not here although no retention took it: those before ``pruned_end`` are
     gone for good. ``filled_at`` is the operation that gave the newest payload to a block held before.
@@ -61,7 +67,7 @@ class Replica:
     durable_size: int = 0
     keyframe_seq: int = 0
     keyframes: deque[tuple[int, bytes]] = field(default_factory=lambda: deque(maxlen=KEYFRAMES_KEPT))
-    recent: deque[Recent] = field(default_factory=lambda: deque(maxlen=RECENT_LEAVES))
+    recent: deque[Recent] = field(default_factory=deque)
     cosigned_size: int = 0
     cosigned_s: int = 0
     cosignature: bytes = b""
@@ -100,6 +106,8 @@ class Replica:
         self.frontier = frontier
         self.last_leaf = newest.leaf
         self.recent.append(newest)
+        while len(self.recent) > RECENT_LEAVES and self.recent[0].size < self.durable_size:
+            self.recent.popleft()
         self.closed_ns = header.closed_ns
         self.dirty = True
 
@@ -120,8 +128,10 @@ class Replica:
         header = decode_signed_header(signed_header)
         frontier = self.frontier.copy()
         frontier.append(leaf)
-        self.append(header, frontier, Recent(frontier.size, frontier.root() if with_root else b"", leaf, b""),
-                    has_payload=has_payload)  # fmt: skip
+        root = frontier.root() if with_root else b""
+        newest = Recent(frontier.size, root, leaf, b"", header.keyframe_seq)
+        self.append(header, frontier, newest, has_payload=has_payload)
+        self.durable_size = self.size
 
     def head_at(self, size: int) -> Head | None:
         """The head when the log had ``size`` blocks, if that is among the newest."""
@@ -160,7 +170,7 @@ class Replica:
             self.cosigned_s if cosigned else 0,
             self.cosignature if cosigned else b"",
             known.checkpoint_signature,
-            min(self.keyframe_seq, head.size - 1),
+            known.keyframe_seq,
             self.expired,
         )
 
@@ -190,7 +200,8 @@ class Replica:
         replica.unheld = Spans.from_fields(take.array(LIMITS.payload_spans), "tip")
         replica.durable_size = replica.size
         if replica.size:
-            replica.recent.append(Recent(replica.size, replica.frontier.root(), replica.last_leaf, signature))
+            newest = Recent(replica.size, replica.frontier.root(), replica.last_leaf, signature, replica.keyframe_seq)
+            replica.recent.append(newest)
         return replica
 
 
@@ -206,4 +217,3 @@ def extend(replica: Replica, blocks: Iterable[tuple[bytes, bool]]) -> None:
             replica.append_one(signed_header, has_payload=has_payload, with_root=False)
     for signed_header, has_payload in newest:
         replica.append_one(signed_header, has_payload=has_payload, with_root=True)
-    replica.durable_size = replica.size

@@ -250,7 +250,7 @@ class Witness:
         root = frontier.root()
         if message.root and not self._checkpoint_agrees(replica, header, message, root):
             return
-        newest = Recent(frontier.size, root, leaf, message.checkpoint_signature)
+        newest = Recent(frontier.size, root, leaf, message.checkpoint_signature, header.keyframe_seq)
         replica.append(header, frontier, newest, has_payload=bool(message.payload) and self.keeps_payloads)
         if self.keeps_payloads and header.key_id not in self.keys_held:
             self._lacks_key(replica, header.key_id)

@@ -18,7 +18,9 @@ LOG = log_of(2)
 def recording() -> Recording:
     """300 blocks with a keyframe in every tenth."""
     long = Recording(LOG)
-    long.grow(300)
+    for _ in range(30):
+        long.grow(10)
+        long.chain.replica.durable_size = long.chain.size
     return long
 
 
@@ -84,6 +86,23 @@ def test_heads_are_known_for_the_newest_sizes_only(recording: Recording) -> None
         assert replica.leaf_at(size - 1) == head.leaf
 
 
+@pytest.mark.parametrize(
+    ("durable", "behind"), [(1, 0), (19, 1), (20, 2), (31, RECENT_LEAVES), (45, RECENT_LEAVES + 90)]
+)
+def test_however_far_the_disk_is_behind_the_durable_head_is_told_with_its_keyframe(durable: int, behind: int) -> None:
+    live = of(durable)
+    live.chain.replica.durable_size = durable
+    if behind:
+        live.grow(behind)
+    report = live.chain.replica.report()
+    assert report is not None
+    assert (report.head.size, report.head.root) == (durable, live.blocks[durable - 1].root)
+    assert report.keyframe_seq == (durable - 1) // 10 * 10
+    live.chain.replica.durable_size = durable + behind
+    live.grow(1)
+    assert len(live.chain.replica.recent) <= RECENT_LEAVES
+
+
 def test_the_newest_keyframes_are_kept_with_the_edge_before_them(recording: Recording) -> None:
     replica = recording.chain.replica
     assert [seq for seq, _ in replica.keyframes] == list(range(290 - 10 * (KEYFRAMES_KEPT - 1), 291, 10))
@@ -100,7 +119,7 @@ def test_a_report_is_of_the_durable_head_and_our_word_on_that_very_head() -> Non
     replica.durable_size, replica.cosigned_size, replica.cosigned_s, replica.cosignature = 5, 5, 77, b"c" * 64
     report = replica.report()
     assert report is not None
-    assert (report.head.size, report.cosigned_s, report.cosignature, report.keyframe_seq) == (5, 77, b"c" * 64, 4)
+    assert (report.head.size, report.cosigned_s, report.cosignature, report.keyframe_seq) == (5, 77, b"c" * 64, 0)
     replica.durable_size = 12
     report = replica.report()
     assert report is not None

@@ -19,6 +19,7 @@ from ledger.messages import Body, Cosign, Fence, GetWrap, Nack, Promise, Range, 
 from ledger.notices import Head
 from ledger.ops import AppendBlock, PutDerived, PutPromise, PutProof
 from ledger.promises import PromiseState
+from ledger.replica import RECENT_LEAVES
 from tests.ledger.cluster import rebuild
 from tests.ledger.peers import (
     DATA_KEY,
@@ -131,6 +132,17 @@ def test_a_log_promised_away_is_not_cosigned_further() -> None:
     said = peer.take(*recording.grow(1))
     assert not any(isinstance(body, Cosign) for body in said)
     assert only(Nack, said).evidence == request.wire
+
+
+def test_a_promise_tells_of_what_was_cosigned_however_far_the_disk_is_behind() -> None:
+    peer, recording = PeerUnderTest(), Recording(log_of(1))
+    cosigned = only(Cosign, peer.take(*recording.grow(3)))
+    for message in recording.grow(2 * RECENT_LEAVES):
+        peer.witness.on_block("or-1", message, NOW)
+    request = fence(log_of(2))
+    peer.witness.promises.on_fence(request, request.body)  # type: ignore[arg-type]
+    (head,) = only(Promise, peer.commit()).fenced
+    assert (head.log, head.size, head.root) == (cosigned.log, cosigned.size, cosigned.root)
 
 
 def test_without_the_data_key_nothing_is_cosigned_until_it_comes() -> None:
