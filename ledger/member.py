@@ -113,6 +113,7 @@ class Member:
         self.voids = Voids(own_id, self.manifests, disk, self.out, random)
         self.witness.promises.may_vouch = self.voids.may_vouch
         self.witness.is_own_incarnation = self.writer.has_drawn
+        self.witness.on_own_found = self._on_own_found
         self.writer.manifest_of = self._manifest_of
         self.writer.manifest_before = self.manifests.before_own
         self.writer.loose_ends = lambda: self.witness.held.unnamed(own_id)
@@ -158,7 +159,7 @@ class Member:
             self.witness.quota.load(quota)
         self.witness.load(replicas, promises, key_ids)
         self.witness.forks.load(proofs, self.witness.replicas)
-        void = [box for box, promise in self.witness.promises.states.items() if promise.void]
+        void = {box: promise.void for box, promise in self.witness.promises.states.items()}
         self.voids.start((log for log in self.witness.replicas if log.box == self.own_id), void)
         self.writer.start(past)
 
@@ -203,10 +204,19 @@ class Member:
 
     def _mend(self, now: Now) -> None:
         """Our word stops to count when memory was lost, and counts again where we have caught up."""
-        for box in self.voids.take_loss():
-            self.witness.set_void(box, void=True, now=now)
+        self._take_loss()
         for box in self.voids.take_mended():
-            self.witness.set_void(box, void=False, now=now)
+            self.witness.promises.set_void(box, void=False)
+            self.witness.vouch_again(now)
+
+    def _take_loss(self) -> None:
+        for box in self.voids.take_loss():
+            self.witness.promises.set_void(box, void=True)
+
+    def _on_own_found(self, log: LogId, size: int) -> None:
+        """A block of a log of ours that our disk does not hold is about to be taken."""
+        self.voids.found(log, size)
+        self._take_loss()
 
     def _tell_found_tails(self) -> None:
         """An end of an own older log that the epoch's start did not name, once no peer is known to hold more of it."""

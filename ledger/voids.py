@@ -1,13 +1,14 @@
 """Has this box lost memory? A disk put back from an older image has forgotten promises and cosignatures.
 
-At start, before it promises or cosigns anything, a box asks its peers what they hold of its own logs. When they hold
-more than its disk does, its word is void for every box, durably, until it holds headers up to a fresh head of that
-box's live fenced log, or up to the heads of n - w + 1 other peers (docs/architecture.md, "Lost memory").
+At start, before it promises or cosigns anything, a box asks its peers what they hold of its own logs. As soon as one
+of them holds more than its disk does, its word is void for every box, durably, until it holds headers up to a fresh
+head of that box's live fenced log, or up to the heads of n - w + 1 other peers (docs/architecture.md, "Lost memory").
+Once it has caught up with its own logs, nothing shows the loss any more: so its word is void before it takes any.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Container, Iterable
+from collections.abc import Callable, Container, Iterable, Mapping
 from dataclasses import dataclass, field
 
 from ledger.limits import LIMITS
@@ -42,20 +43,24 @@ class Voids:
         self._answered: set[str] = set()
         self._newest: LogId | None = None
         self._ahead: dict[LogId, int] = {}
+        self._is_lost = False
+        self._is_news = False
+        self._mended: set[str] = set()
         self._told = False
         self._warn_due: int | None = None
         self._is_to_warn = False
         self._void: dict[str, _Void] = {}
         self._next_ask_ns = 0
 
-    def start(self, own_logs: Iterable[LogId], void: Iterable[str]) -> None:
-        """What the disk held when this process began (logs as they were opened), and for which boxes our word was void
-        before.
+    def start(self, own_logs: Iterable[LogId], void: Mapping[str, bool]) -> None:
+        """What the disk held when this process began (logs as they were opened), and whether our word on each box that
+        it knew was void before.
         """
         self._own_at_start = {log: self._reader.length(log) for log in own_logs}
         self._newest = next(reversed(self._own_at_start), None)
-        self._void = {box: _Void() for box in void}
-        self._is_to_warn = bool(self._void)
+        self._void = {box: _Void() for box, is_void in void.items() if is_void}
+        self._mended = void.keys() - self._void.keys()
+        self._is_lost = self._is_to_warn = bool(self._void)
 
     @property
     def is_sure(self) -> bool:
@@ -67,7 +72,8 @@ class Voids:
 
     def may_vouch(self, box: str) -> bool:
         """True when this box may promise and cosign for ``box``."""
-        return self.is_sure and box not in self._void
+        is_void = box in self._void or (self._is_lost and box not in self._mended)
+        return self.is_sure and not is_void
 
     @property
     def void(self) -> frozenset[str]:
@@ -97,26 +103,36 @@ class Voids:
         if answer.box in self._void:
             self._learn(sender, answer)
         if answer.box == self._own_id and not self.is_sure:
-            heads = [report.head for report in answer.reports]
-            for head in heads:
-                more = head.size - self._own_at_start.get(head.log, 0)
-                if head.log.box == self._own_id and head.log not in written_since and more > 0:
-                    self._ahead[head.log] = max(more, self._ahead.get(head.log, 0))
+            for head in [report.head for report in answer.reports]:
+                if head.log.box == self._own_id and head.log not in written_since:
+                    self.found(head.log, head.size)
             self._answered.add(sender)
         return True
 
+    def found(self, log: LogId, size: int) -> None:
+        """Others hold this much of a log of ours that this process did not write."""
+        more = size - self._own_at_start.get(log, 0)
+        if more <= self._ahead.get(log, 0):
+            return
+        if not self._ahead:
+            self._mended.clear()  # of an earlier loss, and forgotten again with this one
+        self._ahead[log] = more
+        self._is_lost = self._is_news = True
+
     def take_loss(self) -> frozenset[str]:
-        """The boxes for which our word becomes void now: all of them, once it shows that memory was lost."""
-        if not self._ahead or not self.is_sure:
+        """The boxes for which our word becomes void now: all of them once it shows that memory was lost, and those that
+        a newer manifest adds, for what was forgotten may be of them.
+        """
+        if not self._is_lost:
             return frozenset()
-        was_in_flight = self._was_in_flight()
-        self._ahead.clear()
-        fresh = self._manifests.peers() - self._void.keys()
-        self._void.update({box: _Void() for box in fresh})
-        self._next_ask_ns = 0
-        self._is_to_warn = True
-        if not was_in_flight:
+        fresh = self._manifests.peers() - self._void.keys() - self._mended
+        if fresh:
+            self._void.update({box: _Void() for box in fresh})
+            self._next_ask_ns = 0
+            self._is_to_warn = True
+        if self._is_news and self._void and not self._told and not self._was_in_flight():
             self._warn(active=True)
+        self._is_news = False
         return frozenset(fresh)
 
     def take_mended(self) -> frozenset[str]:
@@ -124,6 +140,7 @@ class Voids:
         mended = frozenset(box for box, void in self._void.items() if self._is_mended(box, void))
         for box in mended:
             del self._void[box]
+            self._mended.add(box)
         if mended and not self._void:
             self._is_to_warn = False
             if self._told:

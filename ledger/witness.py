@@ -70,6 +70,7 @@ class Witness:
         self.keys_held: set[bytes] = set()
         self.named: list[Head] = []
         self.is_own_incarnation: Callable[[bytes], bool] = lambda _incarnation: False
+        self.on_own_found: Callable[[LogId, int], None] = lambda _log, _size: None
         self.out = out
         self._key = key
         self._reader = reader
@@ -240,6 +241,8 @@ class Witness:
         if header.previous_leaf != replica.last_leaf:
             raise PeerFault("block.broken-link", f"block {header.seq} of {header.log} does not link to the one before")
         log = replica.log
+        if log.box == self.own_id:
+            self.on_own_found(log, header.seq + 1)
         if header.seq == 0:
             self._open(replica, header, message.signed_header)
         if log.box != self.own_id and not self.promises.is_current(log) and not self.quota.take_block(log.box):
@@ -415,12 +418,6 @@ class Witness:
             return None
         word = ((self.own_id, replica.cosigned_s, replica.cosignature),)
         return Certificate(known.size, known.root, known.checkpoint_signature, word)
-
-    def set_void(self, box: str, *, void: bool, now: Now) -> None:
-        """Our word on a box stops or starts to count, durably."""
-        self.promises.set_void(box, void=void)
-        if not void:
-            self.vouch_again(now)
 
     def vouch_again(self, now: Now) -> None:
         """Our word has begun to count: give it for what is held and for what was asked meanwhile."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from contextlib import suppress
 from dataclasses import replace
 from functools import cache
@@ -140,6 +141,27 @@ def test_a_box_that_was_away_knows_how_much_it_lacks_of_whom() -> None:
         if replica.log.box == "or-2" and replica.log.fenced:
             replica.unheld.add(2, 5)
     assert lacking(away) == {"or-2": Lacking(payloads=3)}
+
+
+def test_lost_memory_is_not_forgotten_by_catching_up_before_enough_peers_spoke() -> None:
+    """An older disk image, one peer within reach, and a restart: what the peer gave back must not hide the loss."""
+    cluster = Cluster(4)
+    cluster.run(15)
+    box = cluster.boxes["or-1"]
+    older = copy.deepcopy(box.disk)
+    cluster.run(15)
+    box.disk = older
+    cluster.boot("or-1")
+    box.member.peer_up("or-2")
+    cluster.run(15, only=["or-1", "or-2"])
+    assert not box.member.voids.is_sure
+    cluster.boot("or-1")
+    assert box.member.voids.void == {"or-3", "or-4"}, "or-2's live log was caught up with"
+    cluster.link_up("or-1")
+    cluster.run(30)
+    voids = cluster.boxes["or-1"].member.voids
+    assert voids.is_sure
+    assert not voids.void, "it has caught up with everybody's live log"
 
 
 @pytest.mark.parametrize("n", [2, 3, 4, 5])

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from ledger.limits import LIMITS
+from ledger.manifest import Manifest, sign_manifest
 from ledger.manifests import Manifests
 from ledger.messages import Answer, Ask, HeadReport
 from ledger.notices import Head
@@ -12,6 +13,7 @@ from ledger.outbox import Outbox
 from ledger.voids import Voids
 from tests.ledger.cluster import MemoryDisk
 from tests.ledger.peers import MANIFEST, log_of
+from tests.ledger_strategies import make_manifest
 
 NONCE = bytes([9]) * 16
 OWN = log_of(3, box="or-2")
@@ -20,12 +22,13 @@ OWN = log_of(3, box="or-2")
 class VoidsUnderTest:
     """or-2's memory in a group of four: n = 3, w = 2, so two peers must have spoken."""
 
-    def __init__(self, held: int = 5, void: tuple[str, ...] = ()) -> None:
+    def __init__(self, held: int = 5, void: tuple[str, ...] = (), manifest: Manifest = MANIFEST) -> None:
         self.disk = MemoryDisk()
         self.disk.logs[OWN] = [(b"", b"")] * held
         self.out = Outbox()
-        self.voids = Voids("or-2", Manifests("or-2", MANIFEST), self.disk, self.out, lambda _count: NONCE)
-        self.voids.start([OWN], void)
+        self.manifests = Manifests("or-2", manifest)
+        self.voids = Voids("or-2", self.manifests, self.disk, self.out, lambda _count: NONCE)
+        self.voids.start([OWN], dict.fromkeys(void, True))
 
     def answer(self, sender: str, size: int, box: str = "or-2", nonce: bytes = NONCE, gone: bool = False) -> bool:
         """``gone``: the sender also tells of an older log, which went at its retention."""
@@ -62,6 +65,46 @@ def test_a_peer_that_holds_more_of_our_log_makes_our_word_void_for_every_box() -
     assert under.voids.take_loss() == {"or-1", "or-3", "or-4"}
     assert not any(under.voids.may_vouch(box) for box in ("or-1", "or-3", "or-4"))
     assert under.voids.take_loss() == frozenset()
+
+
+def test_the_first_peer_that_holds_more_makes_our_word_void_and_the_next_adds_nothing_once_it_is_mended() -> None:
+    under = VoidsUnderTest()
+    under.answer("or-1", 6)
+    assert under.voids.take_loss() == {"or-1", "or-3", "or-4"}
+    for box in ("or-1", "or-3", "or-4"):
+        under.answer(box, 1, box=box)
+        under.disk.logs[log_of(4, box=box)] = [(b"", b"")]
+    assert under.voids.take_mended() == {"or-1", "or-3", "or-4"}
+    under.answer("or-3", 7)
+    assert under.voids.take_loss() == frozenset()
+    assert under.voids.may_vouch("or-1")
+
+
+def test_a_block_of_our_own_that_is_about_to_be_taken_shows_the_loss_before_anybody_answered() -> None:
+    under = VoidsUnderTest()
+    under.voids.found(OWN, 5)
+    assert under.voids.take_loss() == frozenset()
+    under.voids.found(OWN, 6)
+    assert under.voids.take_loss() == {"or-1", "or-3", "or-4"}
+
+
+def test_a_loss_forgets_that_an_earlier_one_was_mended() -> None:
+    under = VoidsUnderTest()
+    under.voids.start([OWN], {"or-1": False, "or-3": True, "or-4": False})
+    assert under.voids.take_loss() == frozenset()
+    under.answer("or-1", 6)
+    assert under.voids.take_loss() == {"or-1", "or-4"}
+
+
+def test_of_a_box_that_a_newer_manifest_adds_something_may_be_forgotten_too() -> None:
+    under = VoidsUnderTest(manifest=make_manifest(3))
+    under.answer("or-1", 6)
+    assert under.voids.take_loss() == {"or-1", "or-3"}
+    under.manifests.load([(2, sign_manifest(make_manifest(4, version=2), []).encode())])
+    under.answer("or-3", 5)
+    assert under.voids.is_sure
+    assert not under.voids.may_vouch("or-4")
+    assert under.voids.take_loss() == {"or-4"}
 
 
 def warned(under: VoidsUnderTest) -> list[tuple[str, bool]]:
@@ -113,7 +156,7 @@ def test_an_older_log_that_lost_blocks_is_never_explained_by_a_crash() -> None:
     under = VoidsUnderTest()
     newer = log_of(4, box="or-2")
     under.disk.logs[newer] = [(b"", b"")]
-    under.voids.start([OWN, newer], ())
+    under.voids.start([OWN, newer], {})
     under.answer("or-1", 6)
     under.answer("or-3", 5)
     assert under.voids.take_loss()
