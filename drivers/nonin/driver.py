@@ -1,6 +1,6 @@
 """Nonin OEM III, Xpod and instruments built on them: plethysmogram, values and conditions. It never sends.
 
-Source: Nonin, OEM III Module Specification and Technical Information, serial data formats #2 and #7.
+Source: Nonin, OEM III Module Specification and Technical Information, serial data formats #1, #2, #7 and #8.
 """
 
 from __future__ import annotations
@@ -17,7 +17,8 @@ import msgspec
 from drivers.byte_device import ByteDevice
 from drivers.conditions import Condition, Conditions
 from drivers.contract import Heard, Now, Spec, Transport
-from drivers.fixed_frames import FixedFrames, Skipped
+from drivers.fixed_frames import Skipped
+from drivers.nonin.finder import FrameFinder
 from drivers.nonin.packet import (
     FRAME_BYTES,
     PACKET_FRAMES,
@@ -27,20 +28,22 @@ from drivers.nonin.packet import (
     Packet,
     Reading,
     Status,
-    is_frame_2,
-    is_frame_7,
     parse_frame,
     parse_packet,
 )
+from drivers.nonin.spot import parse_spot
 from drivers.shown_values import ShownValues
 from ledger.limits import S_NS
-from ledger.records import EventKind, Identity, Link, LinkId, LinkState, Numeric, Quality, Wave
+from ledger.records import EventKind, GapCause, Identity, Link, LinkId, LinkState, Numeric, Quality, Wave
 
-_IS_FRAME: Final = {2: is_frame_2, 7: is_frame_7}
+_SPOT: Final = frozenset((1, 8))
+"""Formats of a frame a second, without a wave."""
 _SAT, _RATE = "MDC_PULS_OXIM_SAT_O2", "MDC_PULS_OXIM_PULS_RATE"
 _STANDARD: Final = {"SpO2": _SAT, "HR": _RATE}
 _AS_CODE: Final = str.maketrans(" -", "__")
 _REPEAT_NS: Final = 1 * S_NS
+_HELD_NS: Final = S_NS // 5
+"""A frame without a checksum that nothing follows for so long is whole."""
 _CENTRE: Final[dict[int, int]] = {2: 0, 7: 32_768}
 _CONDITIONS: Final[tuple[tuple[int, str, EventKind, str], ...]] = (
     (Status.SENSOR_DISCONNECTED, "SENSOR_DISCONNECTED", "technical_alarm", "sensor disconnected"),
@@ -53,6 +56,7 @@ _NONE: Final = 0
 _PERFUSION_BITS: Final = Status.RED | Status.GREEN
 _PERFUSION_HELD_PACKETS: Final = 9
 """Three seconds: perfusion is told with the pulse, and a slow one is not in every packet."""
+_FEWEST_FOUND: Final = {2: 6, 7: 6}
 _UNUSABLE: Final = Status.SENSOR_DISCONNECTED | Status.SENSOR_ALARM
 _DOUBTFUL: Final = _UNUSABLE | Status.OUT_OF_TRACK | Status.ARTIFACT
 
@@ -60,36 +64,38 @@ _DOUBTFUL: Final = _UNUSABLE | Status.OUT_OF_TRACK | Status.ARTIFACT
 class NoninConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """Options of a ``nonin`` feed.
 
-    ``data_format``: the serial data format that the oximeter is strapped or set to, 2 or 7. Raises ValueError naming
-    the option.
+    ``data_format``: the serial data format that the oximeter is strapped or set to, 1, 2, 7 or 8; "auto" finds out.
+    Raises ValueError naming the option.
     """
 
-    data_format: Literal[2, 7] = 2
+    data_format: Literal["auto", 1, 2, 7, 8] = "auto"
 
 
 @dataclass(slots=True)
 class _Session:
     link: LinkId
     peer: str
-    frames: FixedFrames
+    frames: FrameFinder
+    byte_at: Now | None = None
     packet: list[Frame] = field(default_factory=list)
     index: int = 0
     begun_index: int = 0
     last: Now | None = None
     sync_phase: int | None = None
     flushed_index: int = 0
-    identified: int | None = None
+    identified: Identity | None = None
     perfusion: int = _NONE
     perfusion_held: int = 0
 
 
 def recognise(data: bytes) -> Heard | None:
-    """Frames of either format in these bytes."""
-    for data_format, is_frame in _IS_FRAME.items():
-        found = [item for item in FixedFrames(FRAME_BYTES, is_frame, 6).feed(data) if isinstance(item, bytes)]
-        if found:
-            return Heard(len(found), f"Nonin oximeter, serial data format {data_format}")
-    return None
+    """Frames of any format in these bytes."""
+    finder = FrameFinder(None)
+    found = [item for item in finder.feed(data) if isinstance(item, bytes)]
+    enough = _FEWEST_FOUND.get(finder.data_format or 0, 1)
+    return (
+        Heard(len(found), f"Nonin oximeter, serial data format {finder.data_format}") if len(found) >= enough else None
+    )
 
 
 class Nonin(ByteDevice):
@@ -97,7 +103,7 @@ class Nonin(ByteDevice):
 
     spec: ClassVar[Spec[NoninConfig]] = Spec(
         name="nonin",
-        devices=("Nonin OEM III, Xpod, WristOx2 3150 (formats 2 and 7)", "Nonin 9600 and others built on OEM III"),
+        devices=("Nonin OEM III, Xpod, WristOx2 3150, 9560", "others built on OEM III (formats 1, 2, 7 and 8)"),
         transports=(Transport.SERIAL,),
         config=NoninConfig,
         serial_lines=("9600 8N1",),
@@ -111,7 +117,7 @@ class Nonin(ByteDevice):
 
     def __init__(self, config: NoninConfig) -> None:
         super().__init__()
-        self._format: DataFormat = config.data_format
+        self._told_format: DataFormat | None = None if config.data_format == "auto" else config.data_format
         self._session: _Session | None = None
         self._shown = ShownValues()
         self._told: dict[str, Numeric] = {}
@@ -123,7 +129,7 @@ class Nonin(ByteDevice):
 
     def opened(self, link: LinkId, peer: str, now: Now) -> None:
         """The port is open."""
-        self._session = _Session(link, peer, FixedFrames(FRAME_BYTES, _IS_FRAME[self._format]))
+        self._session = _Session(link, peer, FrameFinder(self._told_format))
         self._told.clear()
 
     def heard(self, data: bytes, now: Now) -> None:
@@ -131,25 +137,58 @@ class Nonin(ByteDevice):
         session = self._session
         if session is None:
             return
+        session.byte_at = now
         for item in session.frames.feed(data):
             if isinstance(item, Skipped):
                 self._lost(session, item.lost_bytes, now)
             else:
-                self._frame(session, parse_frame(item, self._format), now)
+                self._found(session, item, now)
 
     def closed(self, now: Now) -> int:
         """The port is gone."""
         session, self._session = self._session, None
         if session is None:
             return 0
+        self._release(session)
         self._flush_wave(session, now)
         return session.frames.abandon()
 
+    def woken(self, now: Now) -> None:
+        """Take the frame that nothing follows."""
+        session, due_ns = self._session, self.due_ns()
+        if session is not None and due_ns is not None and due_ns <= now.mono_ns:
+            self._release(session)
+
+    def due_ns(self) -> int | None:
+        """When to wait no longer for what follows a frame."""
+        session = self._session
+        if session is None or session.byte_at is None or not session.frames.holds_a_frame:
+            return None
+        return session.byte_at.mono_ns + _HELD_NS
+
     # Frames and packets ---------------------------------------------------------------------------------------
+
+    def _release(self, session: _Session) -> None:
+        """The frame that nothing follows is whole; it counts from when it came."""
+        frame = session.frames.release()
+        if frame is not None and session.byte_at is not None:
+            self._found(session, frame, session.byte_at)
+
+    def _found(self, session: _Session, frame: bytes, now: Now) -> None:
+        data_format = session.frames.data_format
+        if data_format is None:
+            return
+        if data_format in _SPOT:
+            session.last = now
+            packet, status = parse_spot(frame)
+            self._tell(session, packet, status, status & _PERFUSION_BITS, now)
+        else:
+            self._frame(session, parse_frame(frame, data_format), now)
 
     def _lost(self, session: _Session, lost_bytes: int, now: Now) -> None:
         """Frames are missing: what was gathered ends here, and the next one is a new beginning."""
-        self._gaps.add("checksum", now, lost_bytes, "no frames of the format", since=session.last)
+        cause: GapCause = "framing" if session.frames.data_format in _SPOT else "checksum"
+        self._gaps.add(cause, now, lost_bytes, "no frames of the format", since=session.last)
         self._flush_wave(session, session.last or now)
         if session.last is not None:
             missing = max(1, lost_bytes // FRAME_BYTES)
@@ -196,7 +235,7 @@ class Nonin(ByteDevice):
             return
         session.packet = []
         session.flushed_index = session.begun_index + len(frames)
-        centre = _CENTRE[self._format]
+        centre = _CENTRE[session.frames.data_format or 2]
         unheard = all(frame.status & Status.SENSOR_DISCONNECTED for frame in frames)
         self.emit(
             Wave(
@@ -217,14 +256,18 @@ class Nonin(ByteDevice):
     def _packet(self, session: _Session, frames: list[Frame], now: Now) -> None:
         packet = parse_packet(bytes(frame.data for frame in frames))
         status = reduce(or_, (frame.status for frame in frames))  # each frame has its own; some bits last one pulse
+        self._tell(session, packet, status, self._perfusion(session, frames, status), now)
+
+    def _tell(self, session: _Session, packet: Packet, status: int, perfusion: int, now: Now) -> None:
         self._identify(session, packet, now)
         self._silence.heard(now)
-        doubt = status & _DOUBTFUL
+        quality = Quality.QUESTIONABLE if status & _DOUBTFUL else Quality.GOOD
+        if session.frames.data_format in _SPOT:
+            quality |= Quality.UNCHECKED
         repeat = now.mono_ns - self._told_ns >= _REPEAT_NS
         self._told_ns = now.mono_ns if repeat else self._told_ns
         for reading in packet.readings:
-            self._show(reading, Quality.QUESTIONABLE if doubt else Quality.GOOD, now, repeat=repeat)
-        perfusion = self._perfusion(session, frames, status)
+            self._show(reading, quality, now, repeat=repeat)
         for event in self._conditions.update(_conditions(status, perfusion, packet), now):
             self.emit(event)
 
@@ -240,14 +283,16 @@ class Nonin(ByteDevice):
         return session.perfusion
 
     def _identify(self, session: _Session, packet: Packet, now: Now) -> None:
-        if session.identified == packet.revision:
+        known = session.identified
+        software = "" if packet.revision is None else f"revision {packet.revision}"
+        if known is not None and known.software == software:
             return
-        state: LinkState = "identified" if session.identified is None else "changed"
-        session.identified = packet.revision
-        self.emit(
-            Identity(at_ns=now.utc_ns, make="Nonin", model="oximeter on OEM III",
-                     software=f"revision {packet.revision}", protocol=f"serial data format {self._format}")
-        )  # fmt: skip
+        protocol = f"serial data format {session.frames.data_format}"
+        session.identified = Identity(
+            at_ns=now.utc_ns, make="Nonin", model="oximeter on OEM III", software=software, protocol=protocol
+        )
+        self.emit(session.identified)
+        state: LinkState = "identified" if known is None else "changed"
         self.emit(Link(at_ns=now.utc_ns, link=session.link, state=state, peer=session.peer))
 
     def _show(self, reading: Reading, quality: Quality, now: Now, *, repeat: bool) -> None:
@@ -256,7 +301,7 @@ class Nonin(ByteDevice):
         code = _STANDARD.get(reading.name) or "MDCX_NONIN_" + reading.name.translate(_AS_CODE)
         numeric = Numeric(
             at_ns=now.utc_ns,
-            quality=quality if reading.value is not None else Quality.UNAVAILABLE,
+            quality=quality if reading.value is not None else Quality.UNAVAILABLE | quality & Quality.UNCHECKED,
             code=code,
             value=reading.value,
             unit="/min" if rate else "%",

@@ -13,9 +13,9 @@ from typing import Final, Literal, NamedTuple
 FRAME_BYTES: Final = 5
 PACKET_FRAMES: Final = 25
 RATE_HZ: Final = 75
-DataFormat = Literal[2, 7]
+DataFormat = Literal[1, 2, 7, 8]
 _NO_RATE: Final = 511
-_NO_SATURATION: Final = 127
+NO_SATURATION: Final = 127
 _SMART_POINT, _LOW_BATTERY = 0x20, 0x01
 
 
@@ -49,10 +49,10 @@ class Reading:
 
 @dataclass(frozen=True, slots=True)
 class Packet:
-    """The values of 25 frames, the firmware's revision, and two conditions."""
+    """The values of 25 frames, the firmware's revision if it is told, and two conditions."""
 
     readings: tuple[Reading, ...]
-    revision: int
+    revision: int | None
     smart_point: bool
     low_battery: bool
 
@@ -80,16 +80,18 @@ _SATURATIONS: Final = (("SpO2", 2), ("SpO2-D", 8), ("SpO2 Fast", 9), ("SpO2 B-B"
 
 def parse_packet(data: bytes) -> Packet:
     """The values of a packet's 25 bytes."""
-    readings = [Reading(name, _rate(data[at], data[at + 1])) for name, at in _RATES]
-    readings += [Reading(name, _saturation(data[at])) for name, at in _SATURATIONS]
+    readings = [Reading(name, rate_of(data[at], data[at + 1])) for name, at in _RATES]
+    readings += [Reading(name, saturation_of(data[at])) for name, at in _SATURATIONS]
     return Packet(tuple(readings), data[3], bool(data[7] & _SMART_POINT), bool(data[7] & _LOW_BATTERY))
 
 
-def _rate(high: int, low: int) -> Decimal | None:
+def rate_of(high: int, low: int) -> Decimal | None:
+    """A pulse rate of nine bits, two of them in ``high``; 511 is none."""
     value = (high & 0x03) << 7 | low & 0x7F
     return None if value == _NO_RATE else Decimal(value)
 
 
-def _saturation(byte: int) -> Decimal | None:
+def saturation_of(byte: int) -> Decimal | None:
+    """A saturation of seven bits; 127 is none."""
     value = byte & 0x7F
-    return None if value == _NO_SATURATION else Decimal(value)
+    return None if value == NO_SATURATION else Decimal(value)
