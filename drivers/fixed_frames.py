@@ -1,9 +1,12 @@
-"""Finds frames of one length in a stream where nothing but their own form tells where they begin."""
+"""Finds frames of one length in a stream where nothing but their own form tells where they begin, or which form."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from typing import Generic, TypeVar
+
+Form = TypeVar("Form")
 
 _MOST_LOST_BYTES = 1_024
 
@@ -99,3 +102,47 @@ class FixedFrames:
     def _skipped(self) -> list[Skipped]:
         lost, self._lost_bytes = self._lost_bytes, 0
         return [Skipped(lost)] if lost else []
+
+
+class FirstOf(Generic[Form]):
+    """Frames of the one form that comes first of several; ``form`` is None until it is known. Bounded as they are."""
+
+    __slots__ = ("_candidates", "_first", "form")
+
+    def __init__(self, candidates: Mapping[Form, FixedFrames]) -> None:
+        """One candidate: it is known from the start. Of several the first one's skipped bytes are told."""
+        self._candidates = dict(candidates)
+        self._first = next(iter(candidates))
+        self.form: Form | None = self._first if len(candidates) == 1 else None
+
+    def feed(self, data: bytes) -> list[bytes | Skipped]:
+        """Take bytes; return the frames they complete and what was skipped before them, in order."""
+        if self.form is not None:
+            return self._frames.feed(data)
+        skipped: list[bytes | Skipped] = []
+        for at in range(len(data)):
+            for form, candidate in self._candidates.items():
+                found = candidate.feed(data[at : at + 1])
+                if any(isinstance(item, bytes) for item in found):
+                    self.form, self._candidates = form, {form: candidate}
+                    return [*skipped, *found, *candidate.feed(data[at + 1 :])]
+                if form == self._first:
+                    skipped += found
+        return skipped
+
+    @property
+    def _frames(self) -> FixedFrames:
+        return self._candidates[self._first if self.form is None else self.form]
+
+    @property
+    def holds_a_frame(self) -> bool:
+        """Whether a whole frame waits for the byte after it."""
+        return self.form is not None and self._frames.holds_a_frame
+
+    def release(self) -> bytes | None:
+        """The frame that nothing follows, if one waits."""
+        return self._frames.release() if self.form is not None else None
+
+    def abandon(self) -> int:
+        """The stream ended: how many bytes belong to no frame."""
+        return self._frames.abandon()

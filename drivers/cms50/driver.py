@@ -29,7 +29,7 @@ from drivers.cms50.frame import (
 )
 from drivers.conditions import Condition, Conditions
 from drivers.contract import Heard, Now, Sendable, Spec, Transport
-from drivers.fixed_frames import FixedFrames, Skipped
+from drivers.fixed_frames import FirstOf, FixedFrames, Skipped
 from drivers.shown_values import ShownValues
 from ledger.limits import S_NS
 from ledger.records import Identity, Link, LinkId, Numeric, Quality, Wave
@@ -48,21 +48,24 @@ _DOUBTFUL: Final = frozenset(("searching", "searching_too_long", "finger_out", "
 _LONGEST_BYTES: Final = _WAVE_SAMPLES * 2 * NEW_FRAME_BYTES
 
 
+Firmware = Literal["7", "old"]
+
+
 class Cms50Config(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """Options of a ``cms50`` feed.
 
     ``firmware``: "7" for oximeters at 115200 baud that must be asked, "old" for those at 19200 8O1 that send by
-    themselves. Raises ValueError naming the option.
+    themselves; "auto" asks until frames tell which it is. Raises ValueError naming the option.
     """
 
-    firmware: Literal["7", "old"] = "7"
+    firmware: Literal["auto", "7", "old"] = "auto"
 
 
 @dataclass(slots=True)
 class _Session:
     link: LinkId
     peer: str
-    frames: FixedFrames
+    frames: FirstOf[Firmware]
     beats: list[Beat] = field(default_factory=list)
     index: int = 0
     last: Now | None = None
@@ -70,6 +73,11 @@ class _Session:
     ask_due_ns: int | None = None
     byte_at: Now | None = None
     identified: bool = False
+
+    @property
+    def asks(self) -> bool:
+        """Whether it is to be asked; not once it is known to be of old firmware."""
+        return self.frames.form != "old"
 
 
 def recognise(data: bytes) -> Heard | None:
@@ -84,10 +92,12 @@ def recognise(data: bytes) -> Heard | None:
     return None
 
 
-def _frames(*, new: bool) -> FixedFrames:
-    if new:
-        return FixedFrames(NEW_FRAME_BYTES, is_new_frame, _IN_A_ROW, begins_new)
-    return FixedFrames(OLD_FRAME_BYTES, is_old_frame, _IN_A_ROW, begins_old)
+def _frames(firmware: Literal["auto", "7", "old"]) -> FirstOf[Firmware]:
+    forms: dict[Firmware, FixedFrames] = {
+        "7": FixedFrames(NEW_FRAME_BYTES, is_new_frame, _IN_A_ROW, begins_new),
+        "old": FixedFrames(OLD_FRAME_BYTES, is_old_frame, _IN_A_ROW, begins_old),
+    }
+    return FirstOf(forms if firmware == "auto" else {firmware: forms[firmware]})
 
 
 class Cms50(ByteDevice):
@@ -115,7 +125,7 @@ class Cms50(ByteDevice):
 
     def __init__(self, config: Cms50Config) -> None:
         super().__init__()
-        self._asks = config.firmware == "7"
+        self._firmware = config.firmware
         self._session: _Session | None = None
         self._shown = ShownValues()
         self._conditions = Conditions()
@@ -125,8 +135,8 @@ class Cms50(ByteDevice):
 
     def opened(self, link: LinkId, peer: str, now: Now) -> None:
         """The port is open: ask for live values where that is needed."""
-        self._session = _Session(link, peer, _frames(new=self._asks), values_due_ns=now.mono_ns)
-        if self._asks:
+        self._session = _Session(link, peer, _frames(self._firmware), values_due_ns=now.mono_ns)
+        if self._session.asks:
             self._ask(self._session, START, now, _ASK_AGAIN_NS)
 
     def heard(self, data: bytes, now: Now) -> None:
@@ -159,6 +169,9 @@ class Cms50(ByteDevice):
             self._release(session)
         if session.ask_due_ns is None or session.ask_due_ns > now.mono_ns:
             return
+        if not session.asks:
+            session.ask_due_ns = None
+            return
         if session.last is not None and now.mono_ns - session.last.mono_ns < _ASK_AGAIN_NS:
             self._ask(session, KEEP_ALIVE, now, _KEEP_ALIVE_NS)
         else:
@@ -187,7 +200,7 @@ class Cms50(ByteDevice):
             self._frame(session, frame, session.byte_at)
 
     def _frame(self, session: _Session, frame: bytes, now: Now) -> None:
-        beat = parse_new(frame) if self._asks else parse_old(frame)
+        beat = parse_old(frame) if session.frames.form == "old" else parse_new(frame)
         if beat is None:
             self._stopped(session, now)
         else:
@@ -205,7 +218,7 @@ class Cms50(ByteDevice):
         self._flush_wave(session)
         self.fell_silent(now)
         self._gaps.add("device_gap", now, None, "the oximeter stopped sending; asked again")
-        if self._asks:
+        if session.asks:
             session.ask_due_ns = now.mono_ns + _ASK_AGAIN_NS
 
     def _beat(self, session: _Session, beat: Beat, now: Now) -> None:
@@ -229,7 +242,7 @@ class Cms50(ByteDevice):
         if session.identified:
             return
         session.identified = True
-        protocol = "firmware 7" if self._asks else "firmware before 7"
+        protocol = "firmware before 7" if session.frames.form == "old" else "firmware 7"
         self.emit(Identity(at_ns=now.utc_ns, make="Contec", model="CMS50", protocol=protocol))
         self.emit(Link(at_ns=now.utc_ns, link=session.link, state="identified", peer=session.peer))
 

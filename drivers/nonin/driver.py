@@ -17,8 +17,8 @@ import msgspec
 from drivers.byte_device import ByteDevice
 from drivers.conditions import Condition, Conditions
 from drivers.contract import Heard, Now, Spec, Transport
-from drivers.fixed_frames import Skipped
-from drivers.nonin.finder import FrameFinder
+from drivers.fixed_frames import FirstOf, Skipped
+from drivers.nonin.finder import finder
 from drivers.nonin.packet import (
     FRAME_BYTES,
     PACKET_FRAMES,
@@ -75,7 +75,7 @@ class NoninConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_on
 class _Session:
     link: LinkId
     peer: str
-    frames: FrameFinder
+    frames: FirstOf[DataFormat]
     byte_at: Now | None = None
     packet: list[Frame] = field(default_factory=list)
     index: int = 0
@@ -90,12 +90,10 @@ class _Session:
 
 def recognise(data: bytes) -> Heard | None:
     """Frames of any format in these bytes."""
-    finder = FrameFinder(None)
-    found = [item for item in finder.feed(data) if isinstance(item, bytes)]
-    enough = _FEWEST_FOUND.get(finder.data_format or 0, 1)
-    return (
-        Heard(len(found), f"Nonin oximeter, serial data format {finder.data_format}") if len(found) >= enough else None
-    )
+    frames = finder(None)
+    found = [item for item in frames.feed(data) if isinstance(item, bytes)]
+    enough = len(found) >= _FEWEST_FOUND.get(frames.form or 0, 1)
+    return Heard(len(found), f"Nonin oximeter, serial data format {frames.form}") if enough else None
 
 
 class Nonin(ByteDevice):
@@ -129,7 +127,7 @@ class Nonin(ByteDevice):
 
     def opened(self, link: LinkId, peer: str, now: Now) -> None:
         """The port is open."""
-        self._session = _Session(link, peer, FrameFinder(self._told_format))
+        self._session = _Session(link, peer, finder(self._told_format))
         self._told.clear()
 
     def heard(self, data: bytes, now: Now) -> None:
@@ -175,7 +173,7 @@ class Nonin(ByteDevice):
             self._found(session, frame, session.byte_at)
 
     def _found(self, session: _Session, frame: bytes, now: Now) -> None:
-        data_format = session.frames.data_format
+        data_format = session.frames.form
         if data_format is None:
             return
         if data_format in _SPOT:
@@ -187,7 +185,7 @@ class Nonin(ByteDevice):
 
     def _lost(self, session: _Session, lost_bytes: int, now: Now) -> None:
         """Frames are missing: what was gathered ends here, and the next one is a new beginning."""
-        cause: GapCause = "framing" if session.frames.data_format in _SPOT else "checksum"
+        cause: GapCause = "framing" if session.frames.form in _SPOT else "checksum"
         self._gaps.add(cause, now, lost_bytes, "no frames of the format", since=session.last)
         self._flush_wave(session, session.last or now)
         if session.last is not None:
@@ -235,7 +233,7 @@ class Nonin(ByteDevice):
             return
         session.packet = []
         session.flushed_index = session.begun_index + len(frames)
-        centre = _CENTRE[session.frames.data_format or 2]
+        centre = _CENTRE[session.frames.form or 2]
         unheard = all(frame.status & Status.SENSOR_DISCONNECTED for frame in frames)
         self.emit(
             Wave(
@@ -262,7 +260,7 @@ class Nonin(ByteDevice):
         self._identify(session, packet, now)
         self._silence.heard(now)
         quality = Quality.QUESTIONABLE if status & _DOUBTFUL else Quality.GOOD
-        if session.frames.data_format in _SPOT:
+        if session.frames.form in _SPOT:
             quality |= Quality.UNCHECKED
         repeat = now.mono_ns - self._told_ns >= _REPEAT_NS
         self._told_ns = now.mono_ns if repeat else self._told_ns
@@ -287,7 +285,7 @@ class Nonin(ByteDevice):
         software = "" if packet.revision is None else f"revision {packet.revision}"
         if known is not None and known.software == software:
             return
-        protocol = f"serial data format {session.frames.data_format}"
+        protocol = f"serial data format {session.frames.form}"
         session.identified = Identity(
             at_ns=now.utc_ns, make="Nonin", model="oximeter on OEM III", software=software, protocol=protocol
         )

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final
 
-from drivers.fixed_frames import FixedFrames, Skipped
+from drivers.fixed_frames import FirstOf, FixedFrames
 from drivers.nonin.packet import FRAME_BYTES, DataFormat, is_frame_2, is_frame_7
 from drivers.nonin.spot import begins_spot, is_frame_1, is_frame_8
 
@@ -35,47 +35,10 @@ _FORMS: Final[dict[DataFormat, _Form]] = {
     8: _Form(4, is_frame_8, _LIKELY_IN_A_ROW, begins_spot),
     1: _Form(3, is_frame_1, _LIKELY_IN_A_ROW, begins_spot),
 }
-FORMATS: Final = tuple(_FORMS)
 
 
-class FrameFinder:
-    """Frames of ``data_format``, or of the first format that enough frames follow each other of. Bounded."""
-
-    __slots__ = ("_candidates", "data_format")
-
-    def __init__(self, data_format: DataFormat | None) -> None:
-        self.data_format = data_format
-        wanted = FORMATS if data_format is None else (data_format,)
-        self._candidates = {each: _FORMS[each].frames(told=data_format is not None) for each in wanted}
-
-    def feed(self, data: bytes) -> list[bytes | Skipped]:
-        """Take bytes; return the frames they complete and what was skipped before them, in order."""
-        if self.data_format is not None:
-            return self._candidates[self.data_format].feed(data)
-        skipped: list[bytes | Skipped] = []
-        for at in range(len(data)):
-            for each, candidate in self._candidates.items():
-                found = candidate.feed(data[at : at + 1])
-                if any(isinstance(item, bytes) for item in found):
-                    self.data_format, self._candidates = each, {each: candidate}
-                    return [*skipped, *found, *candidate.feed(data[at + 1 :])]
-                if each == FORMATS[0]:
-                    skipped += found
-        return skipped
-
-    @property
-    def _frames(self) -> FixedFrames:
-        return self._candidates[self.data_format or FORMATS[0]]
-
-    @property
-    def holds_a_frame(self) -> bool:
-        """Whether a whole frame waits for the byte after it."""
-        return self.data_format is not None and self._frames.holds_a_frame
-
-    def release(self) -> bytes | None:
-        """The frame that nothing follows, if one waits."""
-        return self._frames.release() if self.data_format is not None else None
-
-    def abandon(self) -> int:
-        """The stream ended: how many bytes belong to no frame."""
-        return self._frames.abandon()
+def finder(data_format: DataFormat | None) -> FirstOf[DataFormat]:
+    """Finds frames of ``data_format``, or of the first format that enough frames follow each other of."""
+    if data_format is not None:
+        return FirstOf({data_format: _FORMS[data_format].frames(told=True)})
+    return FirstOf({each: form.frames(told=False) for each, form in _FORMS.items()})

@@ -20,9 +20,12 @@ LINK = LinkId(1)
 STEPS_A_SECOND = 30
 
 
-def session(seconds: int, *faults: str, firmware: Literal["7", "old"] = "7") -> tuple[list[Record], list[bytes]]:
+def session(
+    seconds: int, *faults: str, firmware: Literal["7", "old"] = "7", told: bool = True
+) -> tuple[list[Record], list[bytes]]:
     oximeter = Cms50Oximeter(Patient(1), firmware, FaultLine(tuple(map(parse_fault, faults))))
-    driver, records, sent = Cms50(Cms50Config(firmware=firmware)), list[Record](), list[bytes]()
+    config = Cms50Config(firmware=firmware if told else "auto")
+    driver, records, sent = Cms50(config), list[Record](), list[bytes]()
     for step in range(seconds * STEPS_A_SECOND):
         at_s = step / STEPS_A_SECOND
         now = Now(round(at_s * S_NS), round((1_790_000_000 + at_s) * S_NS))
@@ -42,9 +45,10 @@ def session(seconds: int, *faults: str, firmware: Literal["7", "old"] = "7") -> 
     return records, sent
 
 
+@pytest.mark.parametrize("told", [True, False])
 @pytest.mark.parametrize("firmware", ["7", "old"])
-def test_every_sample_and_values_of_a_quiet_line(firmware: Literal["7", "old"]) -> None:
-    records, sent = session(20, firmware=firmware)
+def test_every_sample_and_values_of_a_quiet_line(firmware: Literal["7", "old"], *, told: bool) -> None:
+    records, sent = session(20, firmware=firmware, told=told)
     assert not [record for record in records if isinstance(record, Gap | Event)]
     waves = [record for record in records if isinstance(record, Wave)]
     assert all(b.index == a.index + len(a.samples) // 2 for a, b in pairwise(waves))
@@ -53,7 +57,8 @@ def test_every_sample_and_values_of_a_quiet_line(firmware: Literal["7", "old"]) 
     last = {record.device_code: record.value for record in records if isinstance(record, Numeric)}
     assert truth.spo2 is not None
     assert abs(float(last["SpO2"] or 0) - truth.spo2) < 3
-    assert sent == ([] if firmware == "old" else [START, *[KEEP_ALIVE] * 5])
+    before = [] if told else [START]  # until it is known that nothing need be asked
+    assert sent == (before if firmware == "old" else [START, *[KEEP_ALIVE] * 5])
 
 
 def test_an_oximeter_that_restarted_is_asked_again() -> None:

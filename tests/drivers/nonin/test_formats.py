@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from drivers.contract import Emit, Now
 from drivers.nonin import Nonin, NoninConfig
 from drivers.nonin.driver import recognise
-from drivers.nonin.finder import FrameFinder
+from drivers.nonin.finder import finder
 from drivers.nonin.spot import parse_spot
 from ledger.limits import S_NS
 from ledger.records import Event, Gap, Identity, LinkId, Numeric, Quality, Record, Wave
@@ -116,9 +116,9 @@ def test_the_status_of_format_8(frame: bytes, texts: list[str]) -> None:
 @given(st.integers(0, 1 << 32))
 def test_noise_before_it_does_not_hide_the_format(seed: int) -> None:
     noise = random.Random(seed).randbytes(300)
-    finder = FrameFinder(None)
-    finder.feed(noise + format_7(2))
-    assert finder.data_format == 7
+    frames = finder(None)
+    frames.feed(noise + format_7(2))
+    assert frames.form == 7
 
 
 def test_frames_of_formats_without_a_checksum_are_recognised_only_in_numbers() -> None:
@@ -131,7 +131,7 @@ def test_frames_of_formats_without_a_checksum_are_recognised_only_in_numbers() -
 
 @given(st.lists(st.integers(1, 7), min_size=1, max_size=60))
 def test_however_the_line_is_cut_the_same_is_found(sizes: list[int]) -> None:
-    whole, cut = FrameFinder(None), FrameFinder(None)
+    whole, cut = finder(None), finder(None)
     data, found, at = b"\x81\x05" + format_7(1), [], 0
     for size in sizes:
         found += cut.feed(data[at : at + size])
