@@ -14,6 +14,7 @@ from functools import lru_cache
 from drivers import nomenclature
 from drivers.hl7v2 import er7
 from drivers.hl7v2.er7 import Delimiters
+from drivers.hl7v2.units import ucum_of_written
 from ledger.limits import S_NS
 from ledger.records import DeviceTime
 
@@ -167,7 +168,7 @@ _coded_often = lru_cache(maxsize=_OFTEN)(_coded)
 
 
 def unit(raw: str, marks: Delimiters) -> str:
-    """OBX-6 as UCUM: its UCUM code if it has one, else that of the MDC_DIM; else the unit as sent."""
+    """OBX-6 as UCUM: its UCUM code if it has one, else that of the MDC_DIM or of its usual spelling; else as sent."""
     if not raw:
         return ""
     return _unit_often(raw, marks) if len(raw) <= _OFTEN_CHARS else _unit(raw, marks)
@@ -177,14 +178,14 @@ def _unit(raw: str, marks: Delimiters) -> str:
     parts = [*er7.components(raw, marks), "", "", "", "", ""]
     for identifier, name, system in (parts[0:3], parts[3:6]):
         if system == "UCUM":
-            return name if identifier.isdigit() and name else identifier
+            return ucum_of_written(name if identifier.isdigit() and name else identifier)
     for identifier, name in (parts[0:2], parts[3:5]):
         ucum = nomenclature.ucum_of(name) or nomenclature.ucum_of(identifier)
         if ucum is None and identifier.isascii() and identifier.isdigit() and len(identifier) <= 10:
             ucum = nomenclature.ucum_of(int(identifier))
         if ucum is not None:
             return ucum
-    return parts[1] if parts[1].startswith("MDC") else parts[0] or parts[1]
+    return ucum_of_written(parts[1] if parts[1].startswith("MDC") else parts[0] or parts[1])
 
 
 _unit_often = lru_cache(maxsize=_OFTEN)(_unit)
