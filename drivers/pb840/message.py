@@ -23,7 +23,8 @@ from ledger.limits import S_NS
 FIRST_FIELD: Final = 5
 MAX_LINE_BYTES: Final = 2_048
 _MAX_FIELDS: Final = 255
-_REPORT: Final = re.compile(rb"(MISC[AF]),(\d{1,4}) *,(\d{1,3}) *,\x02,?([ -~]*)\x03")
+_REPORT: Final = re.compile(rb"(MISC[AF]),(\d{1,4}) *,(\d{1,3}) *,\x02,?([ -~]*)\x03[ -~]{0,8}")
+"""With its port set to Philips a ventilator sends four bytes more, of which no source says where they stand."""
 _NUMBER: Final = re.compile(r"[+-]?\d{1,8}(?:\.\d{1,4})?")
 _MONTHS: Final = ("JAN", "FEB", "MAR", "APR", "MAY", "JUN", "JUL", "AUG", "SEP", "OCT", "NOV", "DEC")
 _DATE: Final = re.compile(r"([A-Z]{3}) (\d\d) (\d{4})")
@@ -84,7 +85,8 @@ def parse_report(line: bytes) -> Report:
     texts = found[4].decode("ascii").split(",")
     if texts and not texts[-1]:
         texts.pop()  # each field has its comma
-    if len(texts) != int(found[3]) or not 0 < len(texts) <= _MAX_FIELDS:
+    # An 840 has been seen to send one more than it says.
+    if not 0 < int(found[3]) <= len(texts) <= _MAX_FIELDS:
         raise DeviceFault("pb840.report", f"{len(texts)} fields in a report of {int(found[3])}")
     return Report(found[1].decode("ascii"), tuple(text.strip() for text in texts), tuple(map(len, texts)))
 

@@ -137,6 +137,34 @@ def test_a_field_that_the_manual_does_not_name_is_kept_with_its_number() -> None
     ]
 
 
+def test_a_report_with_one_field_more_than_it_says() -> None:
+    """As an 840 of 2023 sends it: 170 fields in a report of 169."""
+    line = Line()
+    line.hear(report(f70="9.0").replace(b"\x03", b"      ,\x03"))
+    assert [str(record.value) for record in line.of(Numeric) if record.device_code == "MISCF:70"] == ["9.0"]
+    assert line.of(Gap) == []
+
+
+def test_a_report_with_a_field_less_than_it_says_is_refused() -> None:
+    line = Line()
+    line.hear(report(f70="9.0").replace(b"      ,\x03", b"\x03"))
+    line.wake(9)
+    assert [gap.cause for gap in line.of(Gap)] == ["undecodable"]
+
+
+def test_a_report_of_a_port_that_is_set_to_philips() -> None:
+    """1,229 bytes where others have 1,225; whether more fields or behind them, the values stand where they stand."""
+    for longer in (report(f70="9.0").replace(b"\x03", b"\x031A2B"), report(f70="9.0").replace(b"\x03", b"1A2,\x03")):
+        line = Line()
+        line.hear(longer.replace(b"1225", b"1229"))
+        assert [str(record.value) for record in line.of(Numeric) if record.device_code == "MISCF:70"] == ["9.0"]
+        assert line.of(Gap) == []
+
+
+def test_waves_of_one_decimal() -> None:
+    assert parse_wave_line(b"10.5,-20.0") == Sample(1050, -2000)
+
+
 def test_a_report_with_a_byte_too_many_is_refused() -> None:
     line = Line()
     line.hear(report(f70="24.0"))
