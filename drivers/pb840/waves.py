@@ -21,7 +21,8 @@ _SILENT_NS: Final = 1 * S_NS
 _SCALE: Final = 0.01
 _START: Final = re.compile(rb"BS, *S: *(\d{1,6}) *,?")
 _END: Final = re.compile(rb"BE,?")
-_SAMPLE: Final = re.compile(rb"([-+]?\d{1,3})\.(\d{1,2}) *, *([-+]?\d{1,3})\.(\d{1,2}) *,?")
+_SAMPLE: Final = re.compile(rb"([-+]?\d{1,3})\.(\d\d) *, *([-+]?\d{1,3})\.(\d\d) *,?")
+"""Always two decimals: a line with fewer has lost a digit."""
 _WAVES: Final = (("flow", "MDC_FLOW_AWAY", "L/min"), ("pressure", "MDC_PRESS_AWAY", "cm[H2O]"))
 
 
@@ -56,7 +57,7 @@ def parse_wave_line(line: bytes) -> BreathStart | BreathEnd | Sample | None:
 
 
 def _hundredths(whole: bytes, part: bytes) -> int:
-    number = int(whole + part.ljust(2, b"0"))
+    number = int(whole + part)
     return number if abs(number) <= -INVALID - 1 else INVALID
 
 

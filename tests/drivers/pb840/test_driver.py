@@ -161,10 +161,6 @@ def test_a_report_of_a_port_that_is_set_to_philips() -> None:
         assert line.of(Gap) == []
 
 
-def test_waves_of_one_decimal() -> None:
-    assert parse_wave_line(b"10.5,-20.0") == Sample(1050, -2000)
-
-
 def test_a_report_with_a_byte_too_many_is_refused() -> None:
     line = Line()
     line.hear(report(f70="24.0"))
