@@ -115,15 +115,20 @@ def parse_line(line: bytes) -> NellcorHeader | NellcorModes | NellcorLine | None
     if (match := _DATA.fullmatch(text)) is None:
         raise DeviceFault("nellcor.line", "not a line of a Nellcor oximeter", "set its data port to ASCII")
     shown = {_SAT: match[2], _RATE: match[4], _AMPLITUDE: match[6]}
-    values = {
-        code: None if digits.startswith(b"-") else Decimal(digits.decode("ascii")) for code, digits in shown.items()
-    }
+    values = {code: _value(code, digits) for code, digits in shown.items()}
     for code, value in values.items():
         if value is not None and value > _HIGHEST[code]:
             raise DeviceFault("nellcor.line", f"{code} is beyond {_HIGHEST[code]}")
     outside = frozenset(code for code, mark in ((_SAT, match[3]), (_RATE, match[5]), (_AMPLITUDE, match[7])) if mark)
     status = tuple(match[8].decode("ascii").upper().split())
     return NellcorLine(_clock(match[1]), values, outside, status, (match.end(2), match.end(4), match.end(6)))
+
+
+def _value(code: str, digits: bytes) -> Decimal | None:
+    """Dashes are none, and so are the zeros that an N-560 prints for saturation and rate while it searches."""
+    if digits.startswith(b"-") or (code != _AMPLITUDE and not digits.strip(b"0")):
+        return None
+    return Decimal(digits.decode("ascii"))
 
 
 def _clock(text: bytes) -> int:
@@ -153,7 +158,7 @@ class Nellcor(LineDevice):
 
     spec: ClassVar[Spec[NellcorConfig]] = Spec(
         name="nellcor",
-        devices=("Nellcor N-595, N-600, N-600x", "Nellcor N-395, NPB-290, NPB-295"),
+        devices=("Nellcor N-560, N-595, N-600, N-600x", "Nellcor N-395, NPB-290, NPB-295"),
         transports=(Transport.SERIAL,),
         config=NellcorConfig,
         serial_lines=("9600 8N1", "19200 8N1", "2400 8N1"),

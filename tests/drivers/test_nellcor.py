@@ -110,6 +110,28 @@ def test_a_search_withdraws_the_values_once_and_a_motion_makes_them_doubtful() -
         assert {r.quality for r in moved if isinstance(r, Numeric)} == {Quality.UNCHECKED | Quality.QUESTIONABLE}
 
 
+OF_AN_N_560 = """\
+29-Dec-17 07:19:07    77*     70       8       SL       AS  \x20
+N-560    VERSION 1.56.00    CRC:XXXX  SpO2 Limit: 90-100%    PR Limit: 60-170BPM
+                             ADULT            0SAT-S\x20
+TIME                 %SpO2   BPM     PA     Status
+29-Dec-17 07:19:29   ---     ---     ---    SD          AS  \x20
+29-Dec-17 07:20:27     0       0     ---    PS              \x20
+29-Dec-17 07:20:43    94     119       5                    \x20
+07-Jan-04 11:24:50   100     105      88                   AO"""
+"""Lines that N-560s printed (public sources)."""
+
+
+def test_what_n_560s_printed() -> None:
+    bench, records = Bench(), list[Record]()
+    for at, line in enumerate(OF_AN_N_560.splitlines()):
+        records += bench.line(line.encode(), 2 * at)
+    shown = [(r.device_code, r.value) for r in records if isinstance(r, Numeric) and r.device_code == "%SpO2"]
+    assert shown == [("%SpO2", value) for value in (77, None, 94, 100)]  # 0 while it searches is no saturation
+    assert [r.model for r in records if isinstance(r, Identity)] == ["N-560"]
+    assert {r.cause for r in records if isinstance(r, Gap)} <= {"clock_jump"}
+
+
 def test_an_unknown_status_is_kept() -> None:
     (event,) = [r for r in Bench().line(LINE + b"  ZZ") if isinstance(r, Event)]
     assert (event.code, event.kind, event.text) == ("MDCX_NELLCOR_ZZ", "advisory", "")
