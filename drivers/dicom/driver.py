@@ -21,6 +21,7 @@ from ledger.limits import LIMITS
 from ledger.records import Event, Gap, LinkId
 
 _SUCCESS = "0000"
+_DOES_NOT_MATCH = "B007"
 _OUT_OF_RESOURCES = "A700"
 _NOT_AN_OBJECT = "C000"
 _PROCESSING_FAILURE = "0110"
@@ -127,16 +128,17 @@ class Dicom(Outbox):
             self._answer(link, request, _NOT_AN_OBJECT)
             return
         instance, content = stored.meta.get("sop_instance", ""), stored.meta.get("data_set_sha256", "")
+        status = _SUCCESS if _matches(stored.meta) else _DOES_NOT_MATCH
         known = self._stored.get(instance)
         if known is not None and known[0] == content:  # sent again: it is recorded once
             self._stored.move_to_end(instance)
-            self._promise(known[1], link, request, instance, " discard")
+            self._promise(known[1], link, request, instance, f"{status} discard")
             return
         ticket = self.emit(stored)
         self._stored[instance] = (content, ticket)
         if len(self._stored) > LIMITS.duplicates_remembered:
             self._stored.popitem(last=False)
-        self._promise(ticket, link, request, instance, "")
+        self._promise(ticket, link, request, instance, status)
         if message.body and stored.meta.get("sop_class", "").startswith(WAVEFORMS):
             self._waves(message.body, stored.meta.get("transfer_syntax", ""), now)
 
@@ -149,9 +151,9 @@ class Dicom(Outbox):
             at_ns = now.utc_ns
             self.emit(Gap(at_ns=at_ns, cause="undecodable", since_ns=at_ns, until_ns=at_ns, detail=str(fault)))
 
-    def _promise(self, ticket: Ticket, link: LinkId, request: str, instance: str, extra: str) -> None:
+    def _promise(self, ticket: Ticket, link: LinkId, request: str, instance: str, status: str) -> None:
         self._promises.append(_Promise(ticket, link, request, instance))
-        self._answer(link, request, _SUCCESS + extra, after=ticket)
+        self._answer(link, request, status, after=ticket)
 
     def _answer(self, link: LinkId, request: str, status: str, after: Ticket | None = None) -> None:
         self.send(link, f"C-STORE-RSP {request} {status}".encode(), after)
@@ -203,3 +205,9 @@ class Dicom(Outbox):
                 detail=detail,
             )
         )
+
+
+def _matches(meta: Mapping[str, str]) -> bool:
+    """Whether a data set is what its C-STORE says, as far as it says what it is."""
+    told = (("class", "sop_class"), ("instance", "sop_instance"))
+    return all(meta.get(own, meta.get(asked)) == meta.get(asked) for own, asked in told)

@@ -25,6 +25,7 @@ from ledger.errors import OrledgerError, OurFault
 
 _KEYWORDS: Final = {
     "study": "StudyInstanceUID", "series": "SeriesInstanceUID", "modality": "Modality", "instance": "SOPInstanceUID",
+    "class": "SOPClassUID",
 }  # fmt: skip
 _LAST_WANTED: Final = 0x0020000E  # Series Instance UID, the highest tag of _KEYWORDS
 _UID_CHARACTERS: Final = 64
@@ -100,6 +101,8 @@ class DataSet:
             self._over = True
         kept = bytes(self._kept)
         named = identifiers(kept, self.command.transfer_syntax)
+        if named.get("class") == self.command.sop_class:
+            del named["class"]  # the record names it once
         return Received(done, self._digest.digest(), self.length, named, kept if len(kept) == self.length else b"")
 
     def abandon(self, reason: str) -> None:
@@ -119,7 +122,7 @@ class DataSet:
 
 
 def identifiers(head: bytes, transfer_syntax: str) -> dict[str, str]:
-    """Study, series, modality and instance as the beginning of a data set names them; absent where it does not.
+    """Study, series, modality, instance and class as the beginning of a data set names them; absent where it does not.
 
     Whatever cannot be read is left out: that a reader fails on a data set is no reason not to store it.
     """
@@ -137,7 +140,7 @@ def identifiers(head: bytes, transfer_syntax: str) -> dict[str, str]:
     return {name: value for name, value in named.items() if value}
 
 
-_TAGS: Final = (0x00080018, 0x00080060, 0x0020000D, _LAST_WANTED)
+_TAGS: Final = (0x00080016, 0x00080018, 0x00080060, 0x0020000D, _LAST_WANTED)
 
 
 def _is_beyond(tag: BaseTag, _vr: str | None, _length: int) -> bool:

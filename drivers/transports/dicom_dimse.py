@@ -3,8 +3,7 @@
 C-STORE is served here from its first byte to its answer, on the thread that reads the association: through the library
 each instance would cost two more hand-overs between threads and several milliseconds of processor time. What is reached
 into: ``DIMSEServiceProvider.receive_primitive`` and ``send_msg``, its ``message`` and ``msg_queue``, the DUL's queues
-and ``_read_pdu_data``, ``Association._accepted_cx`` and
-``_sent_release``.
+and ``_read_pdu_data``, ``Association._accepted_cx`` and ``_sent_release``, ``sop_class._STORAGE_CLASSES``.
 """
 
 from __future__ import annotations
@@ -13,6 +12,7 @@ import logging
 import queue
 import struct
 import threading
+import warnings
 from collections.abc import Callable, Iterator
 from concurrent.futures import CancelledError, Future
 from concurrent.futures import TimeoutError as NoAnswer
@@ -25,6 +25,7 @@ from pynetdicom.association import Association
 from pynetdicom.dimse import DIMSEServiceProvider
 from pynetdicom.dimse_primitives import N_EVENT_REPORT
 from pynetdicom.pdu_primitives import P_DATA
+from pynetdicom.sop_class import _NON_PATIENT_OBJECT_CLASSES, _STORAGE_CLASSES
 
 from drivers.transports.dicom_command import StoreRequest, store_request, store_response
 from ledger.errors import DeviceFault
@@ -33,7 +34,10 @@ _log = logging.getLogger(__name__)
 
 _config.LOG_HANDLER_LEVEL = "none"  # what it would log names patients' studies
 _config.UNRESTRICTED_STORAGE_SERVICE = True  # every storage class, private ones too, in every transfer syntax
+_STORAGE_CLASSES.update(_NON_PATIENT_OBJECT_CLASSES)  # colour palettes, implant templates…: stored like the others
 config.settings.reading_validation_mode = config.IGNORE  # its warnings quote what a sender wrote
+warnings.filterwarnings("ignore", module="pydicom")
+logging.getLogger("pydicom").setLevel(logging.CRITICAL)
 
 _MOST_REQUESTS: Final = 8
 _IDLE_S: Final = 0.25

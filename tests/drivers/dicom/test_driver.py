@@ -41,6 +41,19 @@ def test_an_instance_is_recorded_and_its_success_waits_for_the_record() -> None:
     assert send == Send(LINK, b"C-STORE-RSP 7 0000", emit.ticket)
 
 
+@pytest.mark.parametrize("differing", ["class", "instance"])
+def test_a_data_set_that_says_to_be_something_else_is_kept_and_its_sender_warned(differing: str) -> None:
+    made = driver()
+    message = stored("1.2.3", request="7")
+    assert message.object is not None
+    told = replace(message.object, meta={**message.object.meta, "sop_class": "1.2", differing: "1.9"})
+    for answer in (b"C-STORE-RSP 7 B007", b"C-STORE-RSP 7 B007 discard"):
+        made.receive(LINK, replace(message, object=told), NOW)
+        send = made.drain()[-1]
+        assert isinstance(send, Send)
+        assert (send.data, send.after is not None) == (answer, True)
+
+
 def test_the_same_again_is_recorded_once_and_its_object_is_not_wanted() -> None:
     made = driver()
     made.receive(LINK, stored("1.2.3", request="1"), NOW)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import itertools
 import socket
 import struct
 import threading
@@ -12,16 +13,22 @@ from io import BytesIO
 from pathlib import Path
 
 import pytest
-from pydicom import dcmread
+from pydicom import dcmread, dcmwrite
 from pydicom.dataset import Dataset
 from pydicom.filebase import DicomFileLike
 from pydicom.filewriter import write_dataset
-from pydicom.uid import ExplicitVRLittleEndian
-from pynetdicom import AE
+from pydicom.uid import UID, AllTransferSyntaxes, ExplicitVRLittleEndian
+from pynetdicom import AE, _config
 from pynetdicom.acse import ACSE
 from pynetdicom.dsutils import encode
 from pynetdicom.pdu_primitives import P_DATA
-from pynetdicom.sop_class import CTImageStorage, Verification  # type: ignore[attr-defined]
+from pynetdicom.sop_class import (  # type: ignore[attr-defined]
+    _NON_PATIENT_OBJECT_CLASSES,
+    _STORAGE_CLASSES,
+    ColorPaletteStorage,
+    CTImageStorage,
+    Verification,
+)
 
 from drivers.transports.dicom_data_set import DataSet
 from drivers.transports.dicom_dimse import StoreCommand
@@ -88,6 +95,42 @@ def test_who_released_is_told_so_even_when_its_connection_closed_first(
     sender(provider.port).release()
     assert closed.wait(60)
     assert provider.told.downs == ["released"]
+
+
+def test_every_storage_class_is_taken_in_every_transfer_syntax(provider: Provider) -> None:
+    private = ["1.3.6.1.4.1.99999.5.1", "1.2.840.113543.6.6.1.3.10002"]
+    classes = [*_STORAGE_CLASSES.values(), *_NON_PATIENT_OBJECT_CLASSES.values(), *private]
+    syntaxes = itertools.cycle([*AllTransferSyntaxes, "1.2.840.113619.5.2", "1.3.6.1.4.1.99999.6"])
+    asked = [(sop_class, UID(syntax)) for sop_class, syntax in zip(dict.fromkeys(classes), syntaxes, strict=False)]
+    for first in range(0, len(asked), 128):
+        ae = AE("CT1")
+        for sop_class, syntax in asked[first : first + 128]:
+            ae.add_requested_context(sop_class, syntax)
+        association = ae.associate("127.0.0.1", provider.port, ae_title="ORLEDGER")
+        assert association.is_established
+        taken = {(each.abstract_syntax, each.transfer_syntax[0]) for each in association.accepted_contexts}
+        assert taken == set(asked[first : first + 128])
+        association.release()
+
+
+def test_a_colour_palette_is_stored_and_what_says_to_be_something_else_is_kept_with_a_warning(
+    provider: Provider, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(_config, "STORE_SEND_CHUNKED_DATASET", True)
+    palette, other = image(1), image(2)
+    palette.SOPClassUID = ColorPaletteStorage
+    other.file_meta.MediaStorageSOPClassUID, other.file_meta.MediaStorageSOPInstanceUID = CTImageStorage, "2.25.77"
+    other.preamble = bytes(128)
+    path = tmp_path / "other.dcm"
+    dcmwrite(path, other)
+    ae = AE("CT1")
+    ae.add_requested_context(ColorPaletteStorage, ExplicitVRLittleEndian)
+    ae.add_requested_context(CTImageStorage, ExplicitVRLittleEndian)
+    association = ae.associate("127.0.0.1", provider.port, ae_title="ORLEDGER")
+    assert association.send_c_store(palette).Status == 0
+    assert association.send_c_store(path).Status == 0xB007
+    association.release()
+    assert [each.meta["sop_instance"] for each in provider.objects] == [palette.SOPInstanceUID, "2.25.77"]
 
 
 def test_the_same_again_is_kept_once(provider: Provider) -> None:
