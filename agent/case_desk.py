@@ -80,7 +80,7 @@ class CaseDesk:
             self._done = record
             yield from self._turn(now, batch, turn)
         elif verdict.case_id is not None and _holds(batch, record):
-            yield from self._recorder.close_apart(now, batch, verdict.case_id)
+            yield from self._recorder.close_apart(now, batch, verdict.case_id, verdict.facts or {})
         else:  # what came before it belongs to the room's own case
             closed = self._recorder.tick(now, batch)
             if closed is not None:

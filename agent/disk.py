@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping
 
 from ledger.block import decode_signed_header
 from ledger.case_rows import NO_CASE, CaseRow
+from ledger.cases import CALLED_OFF
 from ledger.keyring import Keyring
 from ledger.limits import LIMITS
 from ledger.log import LogId
@@ -128,25 +129,32 @@ def announced_cases(store: Store, keyring: Keyring, box: str) -> list[tuple[byte
     """(case id, facts) of the newest cases that this box was told of and that never opened, oldest first."""
     rows = [(case_id, log, CaseRow.decode(row)) for case_id, log, row in store.cases() if log.box == box]
     opened = {case_id for case_id, _, row in rows if row.opened_ns is not None} | {NO_CASE}
-    waiting = sorted(
-        ((row.first_ns, case_id, log, row) for case_id, log, row in rows if case_id not in opened),
-        key=lambda each: each[:2],
-    )
+    waiting: dict[bytes, tuple[LogId, CaseRow]] = {}
+    for case_id, log, row in sorted(rows, key=lambda each: (each[2].first_ns, each[0])):
+        if case_id not in opened:
+            waiting.pop(case_id, None)  # told of in a newer log, too: that one says all
+            waiting[case_id] = log, row
     return [
         (case_id, facts)
-        for _, case_id, log, row in waiting[-LIMITS.cases_announced :]
+        for case_id, (log, row) in [*waiting.items()][-LIMITS.cases_announced :]
         if (facts := _announcement(store, keyring, log, row))
     ]
 
 
 def _announcement(store: Store, keyring: Keyring, log: LogId, row: CaseRow) -> dict[str, str]:
-    block, key = store.block(log, row.first_seq), keyring.get(row.key_id)
+    """What the newest block of a case that was only announced says of it; empty once that is called off."""
+    block = store.block(log, row.first_seq if row.told_seq is None else row.told_seq)
+    key = keyring.get(row.key_id)
     if block is None or key is None or not block.payload:
         return {}
     header = decode_signed_header(block.signed_header)
     plain = key.open_payload(block.payload, log.incarnation, header.seq, header.associated_data())
     records = [record for group in decode_payload(plain, header.codec).values() for record in group]
-    return next((dict(record.facts) for record in records if isinstance(record, PatientContext)), {})
+    told = next((record.facts for record in records if isinstance(record, CaseChange)), {})
+    sent = next((record for record in records if isinstance(record, PatientContext)), None)
+    if told or sent is None or sent.trigger in CALLED_OFF:
+        return dict(told)
+    return dict(sent.facts)  # a block of before there was more
 
 
 def resumed_case(store: Store, replicas: Iterable[Replica], box: str, state: RoomState) -> CaseChange | None:

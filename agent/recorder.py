@@ -80,12 +80,16 @@ class Recorder:
         self._notices.insert(0, CaseBoundary("close", closing.case_id))
         return Closed(self._close(now, batch, self._member.writer.wants_keyframe), batch.last_position, now)
 
-    def close_apart(self, now: Now, batch: Batch, case_id: bytes) -> Iterator[Closed]:
-        """Close a block of another case than the open one, which goes on after it. It changes no state."""
+    def close_apart(self, now: Now, batch: Batch, case_id: bytes, known: Mapping[str, str]) -> Iterator[Closed]:
+        """Close a block of another case than the open one, which goes on after it. It changes no state. ``known``: all
+        that was announced of that case so far, for whoever starts anew.
+        """
         writer = self._member.writer
         if writer.wants_keyframe:  # a log begins with the room's own case
             yield Closed(self._close(now, Batch(), begins=True), batch.first_position - 1, now)
-        apart = CaseChange(at_ns=now.utc_ns, case_id=case_id, phase="apart", cause="hl7", by="", opened_ns=now.utc_ns)
+        apart = CaseChange(
+            at_ns=now.utc_ns, case_id=case_id, phase="apart", cause="hl7", by="", opened_ns=now.utc_ns, facts=known
+        )
         current = writer.case_id
         self._member.enter_case(case_id)
         try:

@@ -24,7 +24,7 @@ _ROW_BYTES = 256
 @dataclass(frozen=True, slots=True)
 class CaseRow:
     """One case in one log. Times are UTC ns as its headers say. ``opened_ns`` None: only announced here so far;
-    ``closed_ns`` None: not closed in this log.
+    ``closed_ns`` None: not closed in this log. ``told_seq``: the newest block of one that is only announced.
     """
 
     key_id: bytes
@@ -33,19 +33,24 @@ class CaseRow:
     opened_ns: int | None = None
     closed_seq: int | None = None
     closed_ns: int | None = None
+    told_seq: int | None = None
 
     def encode(self) -> bytes:
-        """For the store."""
-        return pack([self.key_id, self.first_seq, self.first_ns, self.opened_ns, self.closed_seq, self.closed_ns])
+        """For the store. Without ``told_seq`` as it was written before there was one."""
+        told = () if self.told_seq is None else (self.told_seq,)
+        return pack(
+            [self.key_id, self.first_seq, self.first_ns, self.opened_ns, self.closed_seq, self.closed_ns, *told]
+        )
 
     @classmethod
     def decode(cls, data: bytes) -> CaseRow:
         """Strict inverse of ``encode``; raises PeerFault."""
-        take = Fields(unpack(data, _ROW_BYTES, "case row"), 6, "case row")
+        take = Fields(unpack(data, _ROW_BYTES, "case row"), 6, "case row", optional=1)
         key_id, first_seq, first_ns = take.raw(32), take.uint(), take.uint()
         rest = [take.optional() for _ in range(3)]
         opened_ns, closed_seq, closed_ns = (value if type(value) is int else None for value in rest)
-        return cls(key_id, first_seq, first_ns, opened_ns, closed_seq, closed_ns)
+        told_seq = take.uint() if take.has_more else None
+        return cls(key_id, first_seq, first_ns, opened_ns, closed_seq, closed_ns, told_seq)
 
 
 @dataclass(slots=True)
@@ -69,6 +74,8 @@ class CaseRows:
             self.key_ids.add(header.key_id)
             if case_id not in self.rows and len(self.rows) < LIMITS.cases_of_a_log:
                 changed[case_id] = CaseRow(header.key_id, header.seq, header.closed_ns)
+        elif case_id != NO_CASE and case_id in self.rows and self.rows[case_id].opened_ns is None:
+            changed[case_id] = replace(self.rows[case_id], told_seq=header.seq)
         for notice in header.notices:
             if isinstance(notice, CaseBoundary):
                 row = changed.get(notice.case_id) or self.rows.get(notice.case_id)
@@ -82,4 +89,4 @@ def _after(row: CaseRow, notice: CaseBoundary, header: Header | PlainHeader) -> 
     if notice.phase == "close":
         return replace(row, closed_seq=header.seq, closed_ns=header.closed_ns)
     opened_ns = header.closed_ns if row.opened_ns is None else row.opened_ns
-    return replace(row, opened_ns=opened_ns, closed_seq=None, closed_ns=None)
+    return replace(row, opened_ns=opened_ns, closed_seq=None, closed_ns=None, told_seq=None)

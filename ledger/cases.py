@@ -37,7 +37,11 @@ FACTS: Final = (
 
 _TAKES_BACK: Final = frozenset({"ADT^A12", "ADT^A13"})
 """Cancels a transfer or a discharge: the case that it closed goes on under its id."""
-_CALLED_OFF: Final = frozenset({"SIU^S15", "SIU^S16", "SIU^S17"})
+CALLED_OFF: Final = frozenset({"SIU^S15", "SIU^S16", "SIU^S17"})
+_APPOINTMENT: Final = "appointment"
+_OF_AN_APPOINTMENT: Final = (
+    _APPOINTMENT, "procedure", "procedure_code", "scheduled", "room", "surgeon", "anaesthetist",
+)  # fmt: skip
 HERE: Final = "here"
 LEFT: Final = "left"
 DEVICE: Final = "device"
@@ -65,7 +69,9 @@ class Fate(enum.Enum):
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """``case_id``: of the case that opens, or that a message which stands apart is of."""
+    """``case_id``: of the case that opens, or that a message which stands apart is of; ``facts``: all of it that is
+    known then.
+    """
 
     fate: Fate
     case_id: bytes | None = None
@@ -115,8 +121,8 @@ class Cases:
         if same and self._closes(record):
             return Verdict(Fate.CLOSE)
         if same:
-            return self._change(facts)
-        return self._apart(facts, is_called_off=record.trigger in _CALLED_OFF)
+            return self._change(self._of_its_appointment(record))
+        return self._apart(facts, is_called_off=record.trigger in CALLED_OFF)
 
     def _on_opening(self, record: PatientContext, *, same: bool) -> Verdict:
         current, facts = self.current, record.facts
@@ -125,21 +131,48 @@ class Cases:
         closed = self._last_closed
         if closed is not None and record.trigger in _TAKES_BACK and is_same(closed.facts, facts):
             return Verdict(Fate.OPEN, closed.case_id, merged(closed.facts, facts))
-        case_id, known = self._announced.get(_name(facts), (None, {}))
+        case_id, known = self._announced.get(self._remembered(facts), (None, {}))
         return Verdict(Fate.OPEN, case_id, merged(known, facts))
+
+    def _of_its_appointment(self, record: PatientContext) -> Mapping[str, str]:
+        """What a message tells of the open case: of another appointment of its patient nothing but whose it is; of its
+        own, once that is called off, that it has none.
+        """
+        facts = record.facts
+        told, own = (
+            facts.get(_APPOINTMENT, ""),
+            "" if self.current is None else self.current.facts.get(_APPOINTMENT, ""),
+        )
+        of_patient = {name: text for name, text in facts.items() if name not in _OF_AN_APPOINTMENT}
+        if record.trigger in CALLED_OFF:
+            return {**of_patient, **dict.fromkeys(_OF_AN_APPOINTMENT, "")} if told and told == own else of_patient
+        return of_patient if told and own and told != own else facts
+
+    def _remembered(self, facts: Mapping[str, str]) -> str:
+        """The name under which a patient was announced: by the same ids, by another one of theirs, by one merged away;
+        else the one that these facts give.
+        """
+        name = _name(facts)
+        if name in self._announced:
+            return name
+        return next((each for each, (_, known) in self._announced.items() if is_same(known, facts)), name)
 
     def _apart(self, facts: Mapping[str, str], *, is_called_off: bool) -> Verdict:
         """A message about a patient who is not the open case's: kept under the key of the case it may become."""
         name = _name(facts)
         if not name:
             return _KEEP
-        case_id, known = self._announced.pop(name, (None, {}))
+        case_id, known = self._announced.pop(self._remembered(facts), (None, {}))
         case_id = case_id or self._random(CASE_ID_BYTES)
+        told, booked = facts.get(_APPOINTMENT, ""), known.get(_APPOINTMENT, "")
         if not is_called_off:
-            self._announced[name] = (case_id, merged(known, facts))
+            known = merged(known, facts)
+        elif not (told and booked and told != booked):
+            return Verdict(Fate.APART, case_id)
+        self._announced[_name(known) or name] = (case_id, known)
         if len(self._announced) > LIMITS.cases_announced:
             self._announced.popitem(last=False)
-        return Verdict(Fate.APART, case_id)
+        return Verdict(Fate.APART, case_id, known)
 
     def _change(self, facts: Mapping[str, str]) -> Verdict:
         if self.current is None:
@@ -165,7 +198,7 @@ class Cases:
     ) -> Turn:
         """Open a case; one that is open is closed by it."""
         closing = self._closing(at_ns, "next", by, "another case opens in this room") if self.current else None
-        self._announced.pop(_name(facts), None)
+        self._announced.pop(self._remembered(facts), None)
         case = CaseChange(
             at_ns=at_ns, case_id=case_id or self._random(CASE_ID_BYTES), phase="open", cause=cause, by=_short(by),
             opened_ns=at_ns, facts=of_a_case(facts),

@@ -109,6 +109,31 @@ def test_a_day_of_cases_from_the_hospitals_messages(site: config.Configuration) 
     check_the_disk(Path(site.box.data_dir))
 
 
+def test_the_last_word_on_a_booking_counts_after_a_restart(site: config.Configuration) -> None:
+    say = Hospital(1_700_000_000)
+
+    async def evening(_node: Node) -> None:
+        told = [
+            say.schedule("S12", ANNA),
+            say.imaging_order(ANNA),
+            say.schedule("S12", BRUNO),
+            say.schedule("S15", BRUNO),
+        ]
+        assert await send(site, told) == ["AA"] * 4
+
+    async def morning(node: Node) -> None:
+        opened = []
+        for person in (ANNA, BRUNO):
+            assert await send(site, [say.adt("A01", person)]) == ["AA"]
+            assert node.desk.cases.current is not None
+            opened.append(node.desk.cases.current.facts)
+        assert (opened[0]["procedure"], opened[0]["accession"]) == ("Total hip replacement", f"ACC{ANNA.visit}")
+        assert "procedure" not in opened[1]
+
+    assert run_node(site, evening) == 0
+    assert run_node(site, morning) == 0
+
+
 def check_the_disk(data_dir: Path) -> None:
     owners: dict[bytes, set[str]] = {}
     boundaries: list[str] = []

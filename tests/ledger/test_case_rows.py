@@ -13,7 +13,7 @@ CASE = bytes([7]) * 16
 uints = st.integers(0, (1 << 63) - 1)
 
 
-@given(st.builds(CaseRow, st.binary(min_size=32, max_size=32), uints, uints, *[st.none() | uints] * 3))
+@given(st.builds(CaseRow, st.binary(min_size=32, max_size=32), uints, uints, *[st.none() | uints] * 4))
 def test_a_row_comes_back(row: CaseRow) -> None:
     assert CaseRow.decode(row.encode()) == row
 

@@ -112,6 +112,50 @@ def test_an_appointment_that_is_called_off_is_nobodys_case() -> None:
     assert "procedure" not in (opening.facts or {})
 
 
+def test_another_appointment_of_the_open_cases_patient_changes_nothing_of_the_case() -> None:
+    cases = room()
+    cases.opening(1, "hl7", "ADT^A01", {**ANNA, "appointment": "F1", "procedure": "Hip"})
+    for trigger in ("SIU^S12", "SIU^S13", "SIU^S14", "SIU^S15"):
+        assert cases.judge(said(trigger, ANNA, appointment="F2", procedure="Knee")).fate is Fate.KEEP
+    renamed = cases.judge(said("SIU^S14", {**ANNA, "name": "Roe^Anna"}, appointment="F2", procedure="Knee"))
+    assert renamed.facts is not None
+    assert (renamed.facts["name"], renamed.facts["procedure"]) == ("Roe^Anna", "Hip")
+    moved = cases.judge(said("SIU^S13", ANNA, appointment="F1", scheduled="202611270800"))
+    assert moved.facts is not None
+    assert moved.facts["scheduled"] == "202611270800"
+
+
+@pytest.mark.parametrize("trigger", ["SIU^S15", "SIU^S16", "SIU^S17"])
+def test_the_open_cases_own_appointment_is_called_off(trigger: str) -> None:
+    cases = room()
+    booked = {**ANNA, "appointment": "F1", "procedure": "Hip", "scheduled": "20261127"}
+    cases.opening(1, "hl7", "ADT^A01", {**booked, "accession": "A7"})
+    verdict = cases.judge(said(trigger, booked))
+    assert verdict.fate is Fate.CHANGE
+    assert verdict.facts == {"patient_ids": ANNA["patient_ids"], "name": ANNA["name"], "accession": "A7"}
+
+
+def test_a_booking_goes_with_its_patient_through_a_merge_and_other_ids() -> None:
+    cases = room()
+    booked = cases.judge(said("SIU^S12", {"patient_ids": "7^^^A~x^^^B"}, procedure="Knee", place=""))
+    merge = cases.judge(said("ADT^A40", BORIS, prior_patient_ids="7^^^A", place=""))
+    opening = cases.judge(said("ADT^A01", {"patient_ids": "2^^^A~0^^^C", "place": "here"}))
+    assert booked.case_id == merge.case_id == opening.case_id
+    assert opening.facts is not None
+    assert opening.facts["procedure"] == "Knee"
+    cases.opening(1, "hl7", "ADT^A01", opening.facts, opening.case_id)
+    assert cases.judge(said("ADT^A01", ANNA)).case_id is None
+
+
+def test_one_of_two_appointments_that_is_called_off_leaves_the_other() -> None:
+    cases = room()
+    cases.judge(said("SIU^S12", BORIS, appointment="F2", procedure="Knee", place=""))
+    verdict = cases.judge(said("SIU^S15", BORIS, appointment="F1", procedure="Hip", place=""))
+    assert (verdict.facts or {})["procedure"] == "Knee"
+    assert (cases.judge(said("ADT^A01", BORIS)).facts or {})["procedure"] == "Knee"
+    assert cases.judge(said("SIU^S15", BORIS, appointment="F2", place="")).facts is None
+
+
 def test_a_case_opened_by_hand_for_somebody_unknown_gets_its_name() -> None:
     cases = room()
     turn = cases.opening(1, "operator", "anna (uid 1000)", {})

@@ -101,7 +101,7 @@ def test_every_storage_class_is_taken_in_every_transfer_syntax(provider: Provide
     private = ["1.3.6.1.4.1.99999.5.1", "1.2.840.113543.6.6.1.3.10002"]
     classes = [*_STORAGE_CLASSES.values(), *_NON_PATIENT_OBJECT_CLASSES.values(), *private]
     syntaxes = itertools.cycle([*AllTransferSyntaxes, "1.2.840.113619.5.2", "1.3.6.1.4.1.99999.6"])
-    asked = [(sop_class, UID(syntax)) for sop_class, syntax in zip(dict.fromkeys(classes), syntaxes, strict=False)]
+    asked = [(UID(sop_class), UID(syntax)) for sop_class, syntax in zip(dict.fromkeys(classes), syntaxes, strict=False)]
     for first in range(0, len(asked), 128):
         ae = AE("CT1")
         for sop_class, syntax in asked[first : first + 128]:
