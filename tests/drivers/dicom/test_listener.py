@@ -119,7 +119,8 @@ def test_a_colour_palette_is_stored_and_what_says_to_be_something_else_is_kept_w
     monkeypatch.setattr(_config, "STORE_SEND_CHUNKED_DATASET", True)
     palette, other = image(1), image(2)
     palette.SOPClassUID = ColorPaletteStorage
-    other.file_meta.MediaStorageSOPClassUID, other.file_meta.MediaStorageSOPInstanceUID = CTImageStorage, "2.25.77"
+    other.file_meta.MediaStorageSOPClassUID = CTImageStorage
+    other.file_meta.MediaStorageSOPInstanceUID = UID("2.25.77")
     other.preamble = bytes(128)
     path = tmp_path / "other.dcm"
     dcmwrite(path, other)
