@@ -165,7 +165,7 @@ class Member:
 
     def step(self, now: Now) -> None:
         """Time passes: fences, gossip, catch-up. Call a few times a second."""
-        if self.witness.quota.today(now.utc_ns):
+        if self.witness.quota.today(now):
             self.witness.refused.clear()
         before = self.writer.chain
         self.writer.step(now.mono_ns)

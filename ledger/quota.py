@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from ledger.canonical import Fields, pack, unpack
+from ledger.instant import Now
 from ledger.limits import LIMITS, S_NS
 
 QUOTA = "quota"
@@ -15,6 +16,7 @@ class Quota:
 
     def __init__(self) -> None:
         self.day = 0
+        self._since_ns: int | None = None
         self.dirty = False
         self._used: dict[str, list[int]] = {}
 
@@ -32,12 +34,16 @@ class Quota:
         self.dirty = False
         return pack([self.day, [[box, *used] for box, used in sorted(self._used.items())]])
 
-    def today(self, utc_ns: int) -> bool:
-        """Time passes; True when a new day began. A clock stepped back does not give the day's quota twice."""
-        day = utc_ns // _DAY_NS
-        if day <= self.day:
+    def today(self, now: Now) -> bool:
+        """Time passes; True when a new day began. A clock stepped back does not give the day's quota twice, and one that
+        was far ahead for a while withholds it for no more than a day.
+        """
+        if self._since_ns is None:
+            self._since_ns = now.mono_ns
+        day = now.utc_ns // _DAY_NS
+        if day <= self.day and now.mono_ns - self._since_ns < _DAY_NS:
             return False
-        self.day = day
+        self.day, self._since_ns = day, now.mono_ns
         self._used.clear()
         self.dirty = True
         return True
