@@ -24,6 +24,7 @@ from ledger.rebuild import Found, LogBuilder, begins_lawfully, fill, header_at, 
 from ledger.rebuild_shares import PIECE_BLOCKS, Blocks, Shares
 from ledger.replica import Replica
 from ledger.selection import AnyHeader, Selection, cases_of
+from ledger.start import VersionOf
 
 _PRUNED = "block.pruned"
 
@@ -152,7 +153,7 @@ class Rebuild:
         built = Built(log, replica, replica.size, proven.witnessed_size)
         self.summary.logs.append(built)
         self._done += replica.size
-        builder = LogBuilder(replica, self._manifests, proven, self._before(found, first))
+        builder = LogBuilder(replica, self._manifests, proven, self._before(found, first), self._versions(found))
         sizes = {name: size for name, size in holders.sizes.items() if name in self._sources}
         end = max((*proven.roots, *((holders.named.size,) if holders.named is not None else ()), 0))
         shares = Shares(replica.size, sizes, wants_payloads=selection.is_everything)
@@ -175,6 +176,15 @@ class Rebuild:
         if before is None or before.manifest_hash == first.manifest_hash:
             return None
         return self._manifests.get(before.manifest_hash)
+
+    def _versions(self, found: Found) -> VersionOf:
+        """Which manifest each log is bound to, as far as its first block was seen."""
+
+        def version_of(log: LogId) -> int | None:
+            first = found.firsts.get(log)
+            return self._manifests[first.manifest_hash].version if first is not None else None
+
+        return version_of
 
     def _fetch(self, built: Built, builder: LogBuilder, shares: Shares, *, headers_only: bool) -> None:
         told = -(-built.had // CHUNK_BLOCKS)

@@ -47,6 +47,11 @@ class Manifests:
             raise PeerFault("manifest.unknown", "a manifest is named that this box does not know", "wait for its offer")
         return found
 
+    def version_of(self, manifest_hash: bytes) -> int:
+        """0 when that manifest is not known here."""
+        found = self._by_hash.get(manifest_hash)
+        return found.version if found is not None else 0
+
     def knows(self, manifest_hash: bytes) -> bool:
         """True when that manifest, or one that followed it, is held."""
         return manifest_hash in self._by_hash

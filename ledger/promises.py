@@ -75,8 +75,13 @@ class Promises:
         self._out.persist(PutPromise(box, promise.encode()))
 
     def on_start(self, log: LogId, manifest_hash: bytes, signed_header: bytes) -> None:
-        """An epoch began whose start is proved: nothing older is accepted from here on."""
+        """An epoch began whose start is proved: nothing older is accepted from here on.
+
+        One under an older manifest than was promised is none: its box has forgotten the newer one.
+        """
         promised = self.of(log.box)
+        if self._manifests.version_of(manifest_hash) < self._manifests.version_of(promised.manifest_hash):
+            return
         if log.counter > promised.counter:
             newer = PromiseState(log.counter, log.incarnation, manifest_hash, signed_header, promised.void)
             self.promise(log.box, newer)
@@ -102,10 +107,13 @@ class Promises:
         if not same:
             state = PromiseState(fence.counter, fence.incarnation, signed.manifest_hash, signed.wire, promised.void)
             self.promise(box, state)
-        fenced, provisional = heads_for_promise(self._held.of_box(box), self._held.named)
+        fenced, provisional = heads_for_promise(self._held.of_box(box), self._held.named, self._version_of)
         self._out.tell_when_durable(
             box, Promise(box, fence.counter, fence.incarnation, fence.nonce, fenced, provisional)
         )
+
+    def _version_of(self, log: LogId) -> int:
+        return self._manifests.version_of(self._held.replicas[log].manifest_hash)
 
     def answer_waiting(self) -> None:
         """Our word has begun to count: answer the fences that came meanwhile."""

@@ -35,8 +35,8 @@ class Quota:
         return pack([self.day, [[box, *used] for box, used in sorted(self._used.items())]])
 
     def today(self, now: Now) -> bool:
-        """Time passes; True when a new day began. A clock stepped back does not give the day's quota twice, and one that
-        was far ahead for a while withholds it for no more than a day.
+        """Time passes; True when a new day began. A clock stepped back does not give the day's quota twice, and one
+        that was far ahead for a while withholds it for no more than a day.
         """
         if self._since_ns is None:
             self._since_ns = now.mono_ns

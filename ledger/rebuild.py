@@ -23,7 +23,7 @@ from ledger.ops import AppendRun, CheckpointRow, FillPayload, Op, OpenLog, PutDe
 from ledger.plain_header import PlainHeader, plain_header
 from ledger.rebuild_shares import Blocks
 from ledger.replica import KEYFRAMES_KEPT, Recent, Replica
-from ledger.start import check_start, linked_heads
+from ledger.start import VersionOf, check_start, linked_heads, no_version
 from ledger.tree import Frontier, leaf_hash
 
 AnyHeader = Header | PlainHeader
@@ -154,8 +154,9 @@ class LogBuilder:
     """
 
     def __init__(
-        self, replica: Replica, manifests: Mapping[bytes, Manifest], proven: Proven, before: Manifest | None = None
-    ) -> None:
+        self, replica: Replica, manifests: Mapping[bytes, Manifest], proven: Proven, before: Manifest | None = None,
+        version_of: VersionOf = no_version,
+    ) -> None:  # fmt: skip
         self.replica = replica
         self.signatures = 0
         self.roots = 0
@@ -163,6 +164,7 @@ class LogBuilder:
         self._manifests = manifests
         self._proven = proven
         self._before = before
+        self._version_of = version_of
 
     def take(self, first: int, blocks: Blocks) -> list[Op]:
         """The operations that keep this piece.
@@ -264,11 +266,13 @@ class LogBuilder:
             )  # fmt: skip
 
     def _check_first(self, header: Header) -> None:
-        if not begins_lawfully(header, self._manifests[header.manifest_hash], self._before):
+        if not begins_lawfully(header, self._manifests[header.manifest_hash], self._before, self._version_of):
             raise VerificationFailed("log.no-start", f"{header.log} does not begin with a lawful start notice")
 
 
-def begins_lawfully(header: Header, manifest: Manifest, before: Manifest | None) -> bool:
+def begins_lawfully(
+    header: Header, manifest: Manifest, before: Manifest | None, version_of: VersionOf = no_version
+) -> bool:
     """True for a lawful first block: a start notice, with the promises that its epoch needs when it is fenced.
 
     ``before`` is the manifest of the log it continues, when that is another. Raises PeerFault ``epoch.*`` saying what
@@ -279,7 +283,7 @@ def begins_lawfully(header: Header, manifest: Manifest, before: Manifest | None)
         return False
     if not header.log.fenced:
         return not start.promises and start.parent is None
-    check_start(header, start, manifest, before)
+    check_start(header, start, manifest, before, version_of)
     return True
 
 

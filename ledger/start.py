@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 
 from ledger.block import Header
 from ledger.errors import PeerFault
@@ -14,9 +14,22 @@ from ledger.replica import Replica
 
 _FENCED_REPORTED = 4
 _UNNAMED_REPORTED = 8
+VersionOf = Callable[[LogId], int | None]
+"""Of the manifest that a log is bound to; None where that is not known."""
 
 
-def check_start(header: Header, start: Start, manifest: Manifest, before: Manifest | None = None) -> None:
+def no_version(_log: LogId) -> None:
+    """Where no log's manifest is known yet: heads cannot be compared."""
+
+
+def _one_version(_log: LogId) -> int:
+    return 0
+
+
+def check_start(
+    header: Header, start: Start, manifest: Manifest, before: Manifest | None = None,
+    version_of: VersionOf = _one_version,
+) -> None:  # fmt: skip
     """Raise PeerFault ``epoch.*`` unless F peers promised this epoch and its parent is the highest head they knew.
 
     ``before``: the manifest of the log it follows, when that is another: F peers of that group must have promised too.
@@ -44,8 +57,8 @@ def check_start(header: Header, start: Start, manifest: Manifest, before: Manife
         count, needed = promised_in(each, log.box, givers), each.quorum_of(log.box).fence
         if count < needed:
             raise PeerFault("epoch.unfenced", f"{log} has {count} promises, {needed} are needed")
-    best = highest_fenced(head for promise in givers.values() for head in promise.fenced)
-    if best is not None and (start.parent is None or _rank(start.parent) < _rank(best)):
+    heads = [head for promise in givers.values() for head in promise.fenced]
+    if any(_outranks(head, start.parent, version_of) for head in heads):
         raise PeerFault("epoch.parent", f"{log} does not continue the highest head its peers hold")
 
 
@@ -54,13 +67,26 @@ def promised_in(manifest: Manifest, box: str, givers: Iterable[str]) -> int:
     return len({peer.id for peer in manifest.peers_of(box)} & set(givers))
 
 
-def _rank(head: Head) -> tuple[int, int]:
-    return (head.log.counter, head.size)
+def _outranks(head: Head, parent: Head | None, version_of: VersionOf) -> bool:
+    """True when ``parent`` is known to be lower."""
+    if parent is None:
+        return True
+    versions = version_of(head.log), version_of(parent.log)
+    return None not in versions and _rank(head, version_of) > _rank(parent, version_of)
 
 
-def highest_fenced(heads: Iterable[Head]) -> Head | None:
-    """The head that a new epoch must continue: by (epoch, size), never the longest chain."""
-    return max((head for head in heads if head.log.fenced), key=_rank, default=None)
+def _rank(head: Head, version_of: VersionOf) -> tuple[int, int, int]:
+    return (version_of(head.log) or 0, head.log.counter, head.size)
+
+
+def highest_fenced(heads: Iterable[Head], version_of: VersionOf = _one_version) -> Head | None:
+    """The head that a new epoch must continue: by (manifest, epoch, size), never the longest chain.
+
+    The manifest counts first, because a box that has forgotten the newest one can begin epochs under an older one, of
+    however high a number, when that needs one promise or none: nobody vouches for those.
+    """
+    fenced = (head for head in heads if head.log.fenced)
+    return max(fenced, key=lambda head: _rank(head, version_of), default=None)
 
 
 def linked_heads(first: Header) -> list[Head]:
@@ -80,7 +106,7 @@ def linked_logs(first: Header) -> set[LogId]:
 
 
 def heads_for_promise(
-    held: Iterable[Replica], linked: Mapping[LogId, int]
+    held: Iterable[Replica], linked: Mapping[LogId, int], version_of: VersionOf = _one_version
 ) -> tuple[tuple[Head, ...], tuple[Head, ...]]:
     """(fenced, provisional) heads a promise reports: the newest epochs, and the ends no epoch has named yet.
 
@@ -88,6 +114,7 @@ def heads_for_promise(
     """
     kept = (replica for replica in held if not replica.expired)
     durable = [head for replica in kept if (head := replica.head_at(replica.durable_size)) is not None]
-    fenced = sorted((head for head in durable if head.log.fenced), key=_rank, reverse=True)
+    fenced = [head for head in durable if head.log.fenced]
+    fenced.sort(key=lambda head: _rank(head, version_of), reverse=True)
     unnamed = [head for head in durable if not head.log.fenced and head.size > linked.get(head.log, 0)]
     return tuple(fenced[:_FENCED_REPORTED]), tuple(unnamed[-_UNNAMED_REPORTED:])

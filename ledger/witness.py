@@ -279,18 +279,23 @@ class Witness:
         if start is None:
             raise PeerFault("log.no-start", f"{header.log} does not begin with a start notice")
         if header.log.fenced:
-            check_start(header, start, *self._groups_of(header, start))
+            manifest, before = self._groups_of(header, start)
+            check_start(header, start, manifest, before, self._version_of)
             self.promises.on_start(header.log, header.manifest_hash, signed_header)
         self.held.name(linked_heads(header))
         self.named += [start.parent, *start.tails] if start.parent is not None else list(start.tails)
         self.out.persist(OpenLog(replica.log, header.manifest_hash))
 
-    def _groups_of(self, header: Header, start: Start) -> tuple[Manifest, ...]:
+    def _version_of(self, log: LogId) -> int | None:
+        replica = self.replicas.get(log)
+        return self.manifests.version_of(replica.manifest_hash) if replica is not None else None
+
+    def _groups_of(self, header: Header, start: Start) -> tuple[Manifest, Manifest | None]:
         """The manifests whose groups must have promised: the epoch's own and, when another, that of what it follows."""
         manifest = self.manifests.of(header.manifest_hash)
         parent = self.replicas.get(start.parent.log) if start.parent is not None else None
         if parent is None or parent.manifest_hash == manifest.hash:
-            return (manifest,)
+            return manifest, None
         return manifest, self.manifests.of(parent.manifest_hash)
 
     def _on_known_seq(self, sender: str, replica: Replica, header: Header, message: BlockMessage) -> None:

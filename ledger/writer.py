@@ -110,7 +110,7 @@ class Writer:
         """Every process start is a new incarnation that records at once."""
         self._counter = past.counter
         self._heads = {head.log: head for head in past.heads}
-        parent = highest_fenced(self._heads.values())
+        parent = self._highest_head()
         before = self.manifest_of(parent.log) if parent is not None else None
         if self.quorum.peers == 0 and (before is None or before.quorum_of(self.own_id).peers == 0):
             self._burn_counter(self._counter + 1)
@@ -235,7 +235,7 @@ class Writer:
         elif not self._wants_epoch(now_ns):
             return
         elif self.state is State.LONE and self.quorum.peers == 0:
-            parent = self.chain.head() if self.chain.size else highest_fenced(self._heads.values())
+            parent = self.chain.head() if self.chain.size else self._highest_head()
             self._burn_counter(self._counter + 1)
             self._open(self._random(INCARNATION_BYTES), fenced=True, start=Start(self._boot_id, (), parent, ()))
         elif now_ns >= self._next_attempt_ns:
@@ -255,7 +255,7 @@ class Writer:
         """The manifests whose groups must promise: the one in force and, if it is another, that of our highest head."""
         before: Manifest | None = self._bound
         if not self.chain.log.fenced:
-            best = highest_fenced(self._heads.values())
+            best = self._highest_head()
             before = self.manifest_of(best.log) if best is not None else self.manifest_before()
         return (self.manifest,) if before is None or before.hash == self.manifest.hash else (self.manifest, before)
 
@@ -306,7 +306,7 @@ class Writer:
                 self._heads[head.log] = head
         if self.chain.size:
             self._heads[self.chain.log] = self.chain.head()
-        parent = highest_fenced(self._heads.values())
+        parent = self._highest_head()
         if parent is not None and parent.log != self.chain.log and not self._is_covered(parent, attempt):
             return False
         promises = tuple(wire for _, (wire, _) in sorted(counted.items()))
@@ -318,6 +318,14 @@ class Writer:
         self._backoff_ns = LIMITS.fence_retry_min_ns
         self.state = State.FENCED if self.quorum.peers else State.LONE
         return True
+
+    def _highest_head(self) -> Head | None:
+        return highest_fenced(self._heads.values(), self._version_of)
+
+    def _version_of(self, log: LogId) -> int:
+        is_live = log in self.written and log == self.chain.log
+        bound = self._bound if is_live else self.manifest_of(log)
+        return bound.version if bound is not None else 0
 
     def _is_covered(self, parent: Head, attempt: Attempt) -> bool:
         """False when the head to continue turns out to belong to a group that was not asked: ask again."""

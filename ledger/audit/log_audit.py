@@ -17,7 +17,7 @@ from ledger.log import LogId
 from ledger.manifest import Manifest
 from ledger.notices import Head, Start
 from ledger.replica import Replica
-from ledger.start import check_start
+from ledger.start import VersionOf, check_start, no_version
 from ledger.store import Beginning
 from ledger.tree import SUBTREE_LEAVES, Frontier
 
@@ -94,6 +94,7 @@ class LogAudit:
     every_signature: bool
     heads: tuple[Head, ...]
     proof_sizes: frozenset[int] = frozenset()
+    version_of: VersionOf = no_version
     frontier: Frontier = field(default_factory=Frontier)
     frontiers: dict[int, Frontier] = field(default_factory=dict)
     leaves: dict[int, bytes] = field(default_factory=dict)
@@ -156,7 +157,7 @@ class LogAudit:
             what = "is no beginning of a log: it has no start notice, or links to something before it"
         elif header.log.fenced:
             try:
-                check_start(header, start, self.manifest)
+                check_start(header, start, self.manifest, version_of=self.version_of)
             except PeerFault as fault:
                 what = fault.text
         elif start.promises or start.parent is not None:
@@ -273,7 +274,7 @@ NO_ROWS = Rows(None, (), (), ())
 
 def begin_log(
     source: LogSource, log: LogId, manifest: Manifest, heads: tuple[Head, ...], proof_sizes: frozenset[int], *,
-    every_signature: bool,
+    every_signature: bool, version_of: VersionOf = no_version,
 ) -> LogAudit:  # fmt: skip
     """Read what lies beside the log; a row that cannot be read is the first finding, found after the blocks are read.
 
@@ -285,7 +286,8 @@ def begin_log(
     except (StoreFault, PeerFault) as error:
         fault = on_disk(f"rows of {log}", f"a row derived from the blocks cannot be read: {error.text}", log=log)
     beginning = source.beginning(log)
-    audit = LogAudit(log, manifest, rows, source.length(log), beginning.first, every_signature, heads, proof_sizes)
+    audit = LogAudit(log, manifest, rows, source.length(log), beginning.first, every_signature, heads, proof_sizes,
+                     version_of)  # fmt: skip
     audit.begin(beginning)
     if fault is not None:
         audit.findings.append(fault)

@@ -72,6 +72,7 @@ class _StoreAudit:
         self._manifests: dict[bytes, Manifest] = {}
         self._proofs: list[Proof] = []
         self._named: dict[LogId, list[tuple[Head, LogId]]] = {}
+        self._bound: dict[LogId, bytes] = {}
         self._done = 0
         self._total = 0
 
@@ -128,7 +129,8 @@ class _StoreAudit:
         except (StoreFault, PeerFault) as fault:
             self._findings.append(_unreadable("the list of logs", fault))
             return []
-        for log, _ in logs:
+        for log, manifest_hash in logs:
+            self._bound[log] = manifest_hash
             self._collect_named(log)
         return [(log, meta) for log, meta in logs if self._options.box in (None, log.box)]
 
@@ -155,7 +157,11 @@ class _StoreAudit:
                 )
                 heads = tuple(head for head, _ in self._named.get(log, ()))
                 every = self._options.every_signature
-                audits.append(begin_log(self._source, log, manifest, heads, sizes, every_signature=every))
+                audits.append(
+                    begin_log(
+                        self._source, log, manifest, heads, sizes, every_signature=every, version_of=self._version_of
+                    )
+                )
             except (StoreFault, PeerFault) as fault:
                 self._findings.append(_unreadable(str(log), fault, log))
         return audits
@@ -166,6 +172,10 @@ class _StoreAudit:
             raise StoreFault("audit.manifest", f"{log} is bound to a manifest that is not held, or does not verify")
         manifest.box(log.box)
         return manifest
+
+    def _version_of(self, log: LogId) -> int | None:
+        manifest = self._manifests.get(self._bound.get(log, b""))
+        return manifest.version if manifest is not None else None
 
     def _one(self, audit: LogAudit) -> LogReport:
         began, before = self._options.clock(), self._done

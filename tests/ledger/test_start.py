@@ -113,6 +113,17 @@ def test_the_highest_head_is_by_epoch_then_size_among_fenced_logs() -> None:
     assert highest_fenced(heads[3:]) is None
 
 
+def test_the_manifest_counts_before_the_epoch() -> None:
+    astray, newer = Head(log_of(9), 9, bytes(32), bytes(32)), Head(log_of(3), 2, bytes(32), bytes(32))
+    versions = {astray.log: 1, newer.log: 2}
+    assert highest_fenced([astray, newer], versions.get) == newer
+    promises = (promise_wire("or-2", LOG, newer), promise_wire("or-3", LOG, astray))
+    check_start(header(), start(*promises, parent=newer), MANIFEST, version_of=versions.get)
+    with pytest.raises(PeerFault, match="highest head"):
+        check_start(header(), start(*promises, parent=astray), MANIFEST, version_of=versions.get)
+    check_start(header(), start(*promises, parent=newer), MANIFEST, version_of={newer.log: 2}.get)
+
+
 def test_a_first_block_links_its_parent_and_tails() -> None:
     tail = Head(log_of(4, fenced=False, incarnation=7), 2, bytes(32), bytes(32))
     recording = Recording(LOG, replace(GOOD, parent=PARENT, tails=(tail,)))

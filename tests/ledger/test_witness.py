@@ -15,6 +15,7 @@ from ledger.errors import PeerFault
 from ledger.evidence import equivocation_proof, read_proof
 from ledger.limits import LIMITS
 from ledger.log import LogId
+from ledger.manifest import sign_manifest
 from ledger.messages import Body, Cosign, Fence, GetWrap, Nack, Promise, Range, Refuse, Stored
 from ledger.notices import Head
 from ledger.ops import AppendBlock, PutDerived, PutPromise, PutProof
@@ -143,6 +144,18 @@ def test_a_promise_tells_of_what_was_cosigned_however_far_the_disk_is_behind() -
     peer.witness.promises.on_fence(request, request.body)  # type: ignore[arg-type]
     (head,) = only(Promise, peer.commit()).fenced
     assert (head.log, head.size, head.root) == (cosigned.log, cosigned.size, cosigned.root)
+
+
+def test_an_epoch_under_an_older_manifest_than_was_promised_is_kept_and_not_vouched_for() -> None:
+    peer, recording = PeerUnderTest(), Recording(log_of(7))
+    newer = replace(MANIFEST, version=2, previous_hash=MANIFEST.hash)
+    peer.witness.manifests.load([(2, sign_manifest(newer, []).encode())])
+    request = signed(Fence(3, bytes([3]) * 16, bytes(16)), "or-1", newer)
+    peer.witness.promises.on_fence(request, request.body)  # type: ignore[arg-type]
+    peer.commit()
+    said = peer.take(*recording.grow(2))
+    assert said == [Stored(recording.chain.log, 2), Nack(recording.chain.log, "epoch.old", request.wire)]
+    assert peer.witness.promises.of("or-1").counter == 3
 
 
 def test_without_the_data_key_nothing_is_cosigned_until_it_comes() -> None:

@@ -19,6 +19,7 @@ from ledger.notices import Head
 from ledger.ops import Op
 from ledger.promises import Promises
 from ledger.replica import LogReader, Replica
+from ledger.start import VersionOf
 from ledger.voids import Voids
 from ledger.witness import Witness
 from ledger.writer import Writer
@@ -37,17 +38,17 @@ def continue_from_own_disk(patch: pytest.MonkeyPatch) -> None:
 
     patch.setattr(Attempt, "lacking", lambda _self, _promise, _reader: [])
     patch.setattr(Attempt, "counted", deaf)
-    patch.setattr(start, "highest_fenced", lambda _heads: None)
+    patch.setattr(start, "_outranks", lambda _head, _parent, _version_of: False)
 
 
 def longest_chain(patch: pytest.MonkeyPatch) -> None:
     """The new epoch follows the longest log instead of the highest epoch."""
 
-    def longest(heads: Iterable[Head]) -> Head | None:
+    def longest(heads: Iterable[Head], _version_of: VersionOf) -> Head | None:
         return max((head for head in heads if head.log.fenced), key=lambda head: head.size, default=None)
 
     patch.setattr(writer, "highest_fenced", longest)
-    patch.setattr(start, "highest_fenced", lambda _heads: None)
+    patch.setattr(start, "_outranks", lambda _head, _parent, _version_of: False)
 
 
 def acknowledge_before_fsync(patch: pytest.MonkeyPatch) -> None:
@@ -108,7 +109,7 @@ def one_sided_manifest_change(patch: pytest.MonkeyPatch) -> None:
 
     patch.setattr(Writer, "_groups", new_only)
     patch.setattr(Writer, "_is_covered", lambda _self, _parent, _attempt: True)
-    patch.setattr(Witness, "_groups_of", lambda self, header, _start: (self.manifests.of(header.manifest_hash),))
+    patch.setattr(Witness, "_groups_of", lambda self, header, _start: (self.manifests.of(header.manifest_hash), None))
 
 
 def one_key_for_all_cases(patch: pytest.MonkeyPatch) -> None:
