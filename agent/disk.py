@@ -42,7 +42,7 @@ class StoreDisk:
         """(signed header, payload) pairs in order; none of a log's beginning that went at its retention."""
         if first < self._store.first_held(log):
             return ()
-        return ((block.signed_header, block.payload) for block in self._store.blocks(log, first, end))
+        return self._store.pairs(log, first, end)
 
     def keyframe_frontier(self, log: LogId, seq: int) -> bytes | None:
         """The tree's frontier before a keyframe."""

@@ -7,6 +7,8 @@ process: 50 to 90 ms in which nothing else runs (measured).
 from __future__ import annotations
 
 import gc
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 from ledger.instant import Now
 from ledger.limits import S_NS
@@ -15,6 +17,7 @@ _YOUNG_EVERY_NS = 1 * S_NS
 _ALL_EVERY_NS = 60 * S_NS
 _OBJECTS_AT_ONCE = 20_000
 """So many new objects are looked through at once, pause or not: a burst must not pile up garbage."""
+_OBJECTS_OF_A_COMMAND = 200_000
 
 
 class Garbage:
@@ -43,4 +46,19 @@ class Garbage:
     def release(self) -> None:
         """Leave the collector as it was found."""
         gc.set_threshold(*self._thresholds)
+        gc.unfreeze()
+
+
+@contextmanager
+def seldom_collected() -> Iterator[None]:
+    """For a command that makes hundreds of thousands of objects, hardly any of them in cycles: what is loaded is not
+    looked through, the rest only after many more.
+    """
+    thresholds = gc.get_threshold()
+    gc.freeze()
+    gc.set_threshold(_OBJECTS_OF_A_COMMAND, *thresholds[1:])
+    try:
+        yield
+    finally:
+        gc.set_threshold(*thresholds)
         gc.unfreeze()

@@ -18,20 +18,25 @@ from ledger.evidence import PROOF_BYTES
 from ledger.limits import LIMITS
 from ledger.log import INCARNATION_BYTES, LogId
 from ledger.notices import Head
+from ledger.range_codec import (
+    FRONTIER_BYTES,
+    PAYLOAD_BYTES,
+    RANGE_BLOCKS,
+    RangeFields,
+    decode_range,
+    encode_range,
+)
 from ledger.signing import SIGNATURE_BYTES, SigningKey, signature_is_valid
 
 MESSAGE_DOMAIN = b"orledger/message/1\n"
 NONCE_BYTES = 16
 NEVER_HEARD_MS = (1 << 62) - 1
 _HEADS = 1_024
-_RANGE_BLOCKS = 65_536
 _BLOCKS = (1 << 32) - 1
 _WRAPS = 66
 _NAME_BYTES = 32
 _WRAP_BYTES = 256
-_FRONTIER_BYTES = 4_096
 _EVIDENCE_BYTES = PROOF_BYTES
-_MAX = 2 * LIMITS.payload_plain_bytes
 
 
 class Want(enum.IntEnum):
@@ -303,24 +308,20 @@ def _decode_wrap(take: Fields) -> Wrap:
 
 def _decode_range(take: Fields) -> Range:
     request_id, log, first = take.uint(), LogId.from_fields(take.optional(), "range"), take.uint()
-    frontier = take.blob(_FRONTIER_BYTES)
+    frontier = take.blob(FRONTIER_BYTES)
     blocks = []
-    for item in take.array(_RANGE_BLOCKS):
-        if not _is_block(item):
-            raise PeerFault("codec.field", "a range's block must be a header and a payload within their limits")
-        blocks.append((item[0], item[1]))
+    for item in take.array(RANGE_BLOCKS):
+        block = Fields(item, 2, "range's block")
+        blocks.append((block.blob(LIMITS.signed_header_bytes), block.blob(PAYLOAD_BYTES)))
     return Range(request_id, log, first, frontier, tuple(blocks))
 
 
-def _is_block(item: object) -> bool:
-    """As ``Fields`` would say; rebuilds read hundreds of thousands."""
-    return (
-        type(item) is list
-        and len(item) == 2
-        and type(item[0]) is type(item[1]) is bytes
-        and len(item[0]) <= LIMITS.signed_header_bytes
-        and len(item[1]) <= _MAX
-    )
+def _usual_range(wire: bytes) -> Range | None:
+    """A RANGE decoded in C; None when it must be judged field by field."""
+    fields = decode_range(wire[1:])
+    if fields is None:
+        return None
+    return Range(fields.request_id, LogId(*fields.log), fields.first, fields.frontier, fields.blocks)
 
 
 def _get_fields(get: Get) -> list[Any]:
@@ -378,7 +379,8 @@ _TABLE: dict[int, tuple[type, int, Callable[[Any], list[Any]], Callable[[Fields]
     14: (Holding, 2, lambda m: [m.sha256, m.sealed_bytes], lambda t: Holding(t.raw(_NAME_BYTES), t.uint())),
     15: (AskHoldings, 1, lambda m: [list(m.names)], lambda t: AskHoldings(_names(t.array(LIMITS.object_names_asked)))),
     32: (BlockMessage, 4, lambda m: [m.signed_header, m.payload, m.root, m.checkpoint_signature],
-         lambda t: BlockMessage(t.blob(LIMITS.signed_header_bytes), t.blob(_MAX), t.raw(32), t.raw(SIGNATURE_BYTES))),
+         lambda t: BlockMessage(t.blob(LIMITS.signed_header_bytes), t.blob(PAYLOAD_BYTES), t.raw(32),
+                                t.raw(SIGNATURE_BYTES))),
     33: (Cosign, 6, lambda m: [m.cosigner, m.log.fields(), m.size, m.root, m.time_s, m.signature],
          lambda t: Cosign(t.text(63, 1), _log(t), t.uint(), t.raw(32), t.uint(), t.raw(SIGNATURE_BYTES))),
     34: (Range, 5, lambda m: [m.request_id, m.log.fields(), m.first, m.frontier, [[h, p] for h, p in m.blocks]],
@@ -390,11 +392,15 @@ _MORE_FIELDS = {6: 1}
 """Kinds with fields that may be left out, at the end."""
 _KIND_OF = {row[0]: kind for kind, row in _TABLE.items()}
 _FIRST_PLAIN = 32
+_RANGE_KIND = _KIND_OF[Range]
 
 
 def encode_plain(body: PlainBody) -> bytes:
     """Wire bytes of a message that proves itself."""
     kind = _KIND_OF[type(body)]
+    if isinstance(body, Range):
+        log = (body.log.box, body.log.counter, body.log.incarnation, body.log.fenced)
+        return bytes([kind]) + encode_range(RangeFields(body.request_id, log, body.first, body.frontier, body.blocks))
     return bytes([kind]) + pack(_TABLE[kind][2](body))
 
 
@@ -413,6 +419,8 @@ def decode_message(wire: bytes) -> Signed | PlainBody:
     if row is None:
         raise PeerFault("message.kind", f"message kind {wire[0]} is unknown", "upgrade this box")
     _, count, _, decode = row
+    if wire[0] == _RANGE_KIND and (usual := _usual_range(wire)) is not None:
+        return usual
     if wire[0] >= _FIRST_PLAIN:
         return decode(Fields(unpack(wire[1:], LIMITS.message_bytes, "message"), count, "message"))  # type: ignore[return-value]
     envelope = Fields(unpack(wire[1:-SIGNATURE_BYTES], LIMITS.message_bytes, "message"), 4, "message envelope")

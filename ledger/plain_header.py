@@ -6,6 +6,7 @@ rare or false, ask that.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Annotated, Any, Final, Literal
 
 import msgspec
@@ -84,3 +85,27 @@ def plain_header(signed: bytes) -> PlainHeader | None:
         return None
     is_whole = header.keyframe_seq <= header.seq and len(signed) <= LIMITS.signed_header_bytes
     return header if is_whole and _encode(header) == body else None
+
+
+def plain_run(
+    signed_headers: Sequence[bytes], log: LogId, first: int, manifest_hash: bytes
+) -> list[PlainHeader] | None:
+    """``plain_header`` of blocks ``first`` and on of ``log``; None unless each is plain, stands at its place and is
+    bound to this manifest. Their links are NOT checked.
+    """
+    if any(len(signed) > LIMITS.signed_header_bytes for signed in signed_headers):
+        return None
+    bodies = [signed[:-SIGNATURE_BYTES] for signed in signed_headers]
+    try:
+        headers = [_decode(body) for body in bodies]
+    except ValueError:
+        return None
+    seqs = [header.seq for header in headers]
+    if seqs != list(range(first, first + len(headers))) or any(header.keyframe_seq > header.seq for header in headers):
+        return None
+    whose = {
+        (header.box, header.counter, header.incarnation, header.fenced, header.manifest_hash) for header in headers
+    }  # fmt: skip
+    if whose - {(log.box, log.counter, log.incarnation, log.fenced, manifest_hash)}:
+        return None
+    return headers if [_encode(header) for header in headers] == bodies else None

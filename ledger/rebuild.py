@@ -20,7 +20,7 @@ from ledger.manifest import Manifest
 from ledger.messages import HeadReport
 from ledger.notices import Head, Start
 from ledger.ops import AppendRun, CheckpointRow, FillPayload, Op, OpenLog, PutDerived
-from ledger.plain_header import PlainHeader, plain_header
+from ledger.plain_header import PlainHeader, plain_header, plain_run
 from ledger.rebuild_shares import Blocks
 from ledger.replica import KEYFRAMES_KEPT, Recent, Replica
 from ledger.start import VersionOf, check_start, linked_heads, no_version
@@ -178,15 +178,15 @@ class LogBuilder:
         headers = self._headers(first, blocks, leaves)
         if not header_signature_is_valid(blocks[-1][0], self._public()):
             raise VerificationFailed("block.bad-signature", f"a block of {log} is not signed by {log.box}")
-        for header, (_, payload) in zip(headers, blocks, strict=True):
-            check_payload(log, header, payload)
+        self._check_payloads(headers, blocks)
         if first == 0:
             self._check_first(decode_signed_header(blocks[0][0]))
         frontier, keyframes, roots = self._grown(headers, leaves)
         ops: list[Op] = [OpenLog(log, replica.manifest_hash)] if first == 0 else []
-        ops.append(AppendRun(log, first, blocks, frozenset(header.seq for header in headers if header.notices)))
-        for header in headers:
-            if header.notices or header.key_id not in replica.cases.key_ids:
+        with_notices = [header for header in headers if isinstance(header, Header) and header.notices]
+        ops.append(AppendRun(log, first, blocks, frozenset(header.seq for header in with_notices)))
+        if with_notices or not {header.key_id for header in headers} <= replica.cases.key_ids:
+            for header in headers:
                 ops += replica.cases.note(header)
         self.signatures += 1
         self.roots += roots
@@ -243,10 +243,13 @@ class LogBuilder:
     def _public(self) -> bytes:
         return self._manifests[self.replica.manifest_hash].box(self.replica.log.box).signing_public
 
-    def _headers(self, first: int, blocks: Blocks, leaves: Sequence[bytes]) -> list[AnyHeader]:
+    def _headers(self, first: int, blocks: Blocks, leaves: Sequence[bytes]) -> Sequence[AnyHeader]:
         """Each at its place and linked to the leaf before it."""
-        log, manifest_hash, headers = self.replica.log, self.replica.manifest_hash, []
-        leaf_before = self.replica.last_leaf
+        log, manifest_hash, leaf_before = self.replica.log, self.replica.manifest_hash, self.replica.last_leaf
+        run = plain_run([signed_header for signed_header, _ in blocks], log, first, manifest_hash)
+        if run is not None and [header.previous_leaf for header in run] == [leaf_before, *leaves[:-1]]:
+            return run
+        headers: list[AnyHeader] = []
         for seq, ((signed_header, _), leaf) in enumerate(zip(blocks, leaves, strict=True), first):
             header = header_at(log, seq, signed_header)
             if header is None or header.manifest_hash != manifest_hash:
@@ -256,6 +259,13 @@ class LogBuilder:
             headers.append(header)
             leaf_before = leaf
         return headers
+
+    def _check_payloads(self, headers: Sequence[AnyHeader], blocks: Blocks) -> None:
+        """All at once; one by one where something is missing or wrong."""
+        stated = [(header.payload_bytes, header.payload_hash) for header in headers]
+        if stated != [(len(payload), payload_hash(payload)) for _, payload in blocks]:
+            for header, (_, payload) in zip(headers, blocks, strict=True):
+                check_payload(self.replica.log, header, payload)
 
     def _check_root(self, frontier: Frontier, root: bytes) -> None:
         if frontier.root() != root:

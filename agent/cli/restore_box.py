@@ -161,6 +161,7 @@ class _Work:
     def run(self) -> tuple[Summary, AuditReport]:
         """Raises as the sources, the target and the audit do."""
         from agent.cli.verify import progress_bar
+        from agent.garbage import seldom_collected
         from agent.rebuild_target import Target
         from agent.verifier import Audit, Task
 
@@ -172,7 +173,7 @@ class _Work:
             target.take_manifests(self._signed)
             if self._reader.keyring is not None:
                 target.take_keys(self._keys(self._reader.keyring))
-            with Audit(Task(self._out, self._box, self._every_signature)) as audit:
+            with seldom_collected(), Audit(Task(self._out, self._box, self._every_signature)) as audit:
                 summary = self._rebuild(target, found, sources, audit)
                 self.fetched_s = time.perf_counter() - began
                 with progress_bar(self._settings) as progress:

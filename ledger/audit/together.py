@@ -14,7 +14,7 @@ from ledger.audit.task import Chunk, KeyFor
 from ledger.block import Header, header_signature_is_valid, payload_hash
 from ledger.errors import VerificationFailed
 from ledger.payload import CODEC_ZSTD, decompress, frame_in
-from ledger.plain_header import PlainHeader, plain_header
+from ledger.plain_header import PlainHeader, plain_run
 from ledger.record_check import holds_keyframe
 from ledger.store import StoredBlock
 from ledger.tree import leaf_hash
@@ -43,7 +43,9 @@ def check_together(
     """None unless all are good and follow ``before``, the last block before them in this chunk, and nothing is to be
     said of any: no notice, no unknown key or codec, no clock that went back.
     """
-    headers = _plain_headers(blocks, chunk)
+    headers = plain_run(
+        [block.signed_header for block in blocks], chunk.log, blocks[0].seq, chunk.manifest_hash
+    )  # fmt: skip
     if headers is None:
         return None
     leaves = [leaf_hash(block.signed_header) for block in blocks]
@@ -56,16 +58,6 @@ def check_together(
         return None
     decoded = _decoded(blocks, headers, chunk, key_for)
     return None if decoded is None else Together(headers, leaves, len(signed), decoded)
-
-
-def _plain_headers(blocks: Sequence[StoredBlock], chunk: Chunk) -> list[PlainHeader] | None:
-    headers = []
-    for block in blocks:
-        header = plain_header(block.signed_header)
-        if header is None or not header.stands_at(chunk.log, block.seq) or header.manifest_hash != chunk.manifest_hash:
-            return None
-        headers.append(header)
-    return headers
 
 
 def _are_linked(

@@ -38,6 +38,7 @@ from ledger.store.rows import (
     split_block_key,
     split_sized_key,
     unpack_block,
+    unpack_pair,
 )
 from ledger.tree import Frontier
 
@@ -164,6 +165,10 @@ class StoreReads:
     def blocks(self, log: LogId, first: int, end: int) -> Iterator[StoredBlock]:
         """Blocks ``first`` to ``end`` - 1, as many as are held. Raises StoreFault ``store.missing`` at a hole."""
         return self._scan(log, first, end, unpack_block, views=False)
+
+    def pairs(self, log: LogId, first: int, end: int) -> Iterator[tuple[bytes, bytes]]:
+        """The same as (signed header, payload)."""
+        return self._scan(log, first, end, unpack_pair, views=False)
 
     def headers(self, log: LogId, first: int, end: int) -> Iterator[bytes]:
         """Signed headers of blocks ``first`` to ``end`` - 1, as many as are held; payloads are not copied."""

@@ -43,6 +43,7 @@ _BLOCK_KEY = struct.Struct(">II")
 _SIZED_KEY = struct.Struct(">IQ")
 _BLOCK_HEAD = struct.Struct(">HI")
 BLOCK_HEAD_BYTES = _BLOCK_HEAD.size
+_unpack_head = _BLOCK_HEAD.unpack_from
 """In a block record, before the signed header: the lengths of header and payload."""
 _RESTORE_NEXT = "stop the agent, restore this box from its peers, replace the disk"
 
@@ -84,6 +85,9 @@ class StoredBlock(NamedTuple):
     seq: int
     signed_header: bytes
     payload: bytes
+
+
+_make = tuple.__new__
 
 
 def corrupt(where: str, what: str) -> StoreFault:
@@ -155,10 +159,10 @@ def pack_block(signed_header: bytes, payload: bytes) -> bytes:
 
 def block_bounds(record: bytes | memoryview, where: str) -> tuple[int, int]:
     """(end of header, end of payload) in a block record; raises StoreFault ``store.corrupt``."""
-    if len(record) < _BLOCK_HEAD.size:
+    if len(record) < BLOCK_HEAD_BYTES:
         raise corrupt(where, f"a record of {len(record)} bytes is no block")
-    header_bytes, payload_bytes = _BLOCK_HEAD.unpack_from(record)
-    header_end = _BLOCK_HEAD.size + header_bytes
+    header_bytes, payload_bytes = _unpack_head(record)
+    header_end: int = BLOCK_HEAD_BYTES + header_bytes
     if not header_bytes or header_end + payload_bytes != len(record):
         raise corrupt(where, "the record's lengths do not add up")
     return header_end, header_end + payload_bytes
@@ -167,17 +171,23 @@ def block_bounds(record: bytes | memoryview, where: str) -> tuple[int, int]:
 def header_of(_seq: int, record: memoryview, where: str) -> bytes:
     """The signed header, without copying the payload."""
     header_end, _ = block_bounds(record, where)
-    return bytes(record[_BLOCK_HEAD.size : header_end])
+    return bytes(record[BLOCK_HEAD_BYTES:header_end])
 
 
 def held_of(_seq: int, record: memoryview, where: str) -> tuple[bytes, bool]:
     """The signed header, and whether the payload is held; the payload is not copied."""
     header_end, end = block_bounds(record, where)
-    return bytes(record[_BLOCK_HEAD.size : header_end]), end > header_end
+    return bytes(record[BLOCK_HEAD_BYTES:header_end]), end > header_end
 
 
-def unpack_block(seq: int, record: bytes | memoryview, where: str) -> StoredBlock:
+def unpack_block(seq: int, record: bytes, where: str) -> StoredBlock:
     """Inverse of ``pack_block``."""
-    data = bytes(record)
-    header_end, _ = block_bounds(data, where)
-    return StoredBlock(seq, data[_BLOCK_HEAD.size : header_end], data[header_end:])
+    header_end, _ = block_bounds(record, where)
+    # As StoredBlock(…) makes it, in half the time: an audit reads hundreds of thousands.
+    return _make(StoredBlock, (seq, record[BLOCK_HEAD_BYTES:header_end], record[header_end:]))
+
+
+def unpack_pair(_seq: int, record: bytes, where: str) -> tuple[bytes, bytes]:
+    """The same without its number: (signed header, payload)."""
+    header_end, _ = block_bounds(record, where)
+    return record[BLOCK_HEAD_BYTES:header_end], record[header_end:]

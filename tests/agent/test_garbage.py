@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from agent.garbage import Garbage
+from agent.garbage import Garbage, seldom_collected
 from drivers.contract import Now
 from ledger.limits import S_NS
 
@@ -64,4 +64,13 @@ def test_the_collector_is_left_as_it_was_found() -> None:
     assert gc.get_threshold() != before[0]
     garbage.release()
     assert (gc.get_threshold(), gc.isenabled()) == before
+    assert gc.get_freeze_count() == 0
+
+
+def test_a_command_that_makes_many_objects_leaves_the_collector_as_it_was() -> None:
+    before, frozen = gc.get_threshold(), gc.get_freeze_count()
+    with seldom_collected():
+        assert gc.get_threshold()[0] > before[0]
+        assert gc.get_freeze_count() > frozen
+    assert gc.get_threshold() == before
     assert gc.get_freeze_count() == 0

@@ -10,7 +10,7 @@ from ledger.block import Header, decode_signed_header, sign_header
 from ledger.canonical import pack
 from ledger.errors import PeerFault
 from ledger.log import LogId
-from ledger.plain_header import PlainHeader, plain_header
+from ledger.plain_header import PlainHeader, plain_header, plain_run
 from ledger.signing import SIGNATURE_BYTES, SigningKey
 from tests.ledger_strategies import headers
 
@@ -87,3 +87,46 @@ def test_it_stands_only_at_its_own_place(header: Header) -> None:
     ]
     assert not any(plain.stands_at(other, header.seq) for other in others)
     assert not plain.stands_at(log, header.seq + 1)
+
+
+@st.composite
+def runs(draw: st.DrawFn) -> tuple[list[Header], int]:
+    """Headers of one log in a row, one of them perhaps not what it should be."""
+    first, count = draw(st.integers(0, 1 << 20)), draw(st.integers(1, 4))
+    base = replace(draw(headers()), notices=())
+    run = [replace(base, seq=seq, keyframe_seq=min(base.keyframe_seq, seq)) for seq in range(first, first + count)]
+    at = draw(st.integers(0, count - 1))
+    other = draw(headers())
+    changed = [
+        run[at],
+        replace(run[at], seq=run[at].seq + 1),
+        replace(run[at], manifest_hash=other.manifest_hash),
+        replace(run[at], log=other.log),
+        replace(run[at], log=replace(base.log, fenced=not base.log.fenced)),
+        replace(run[at], notices=other.notices),
+    ]
+    run[at] = draw(st.sampled_from(changed))
+    return run, first
+
+
+@settings(max_examples=200)
+@given(runs(), st.data())
+def test_a_run_is_read_as_its_headers_one_by_one(made: tuple[list[Header], int], data: st.DataObject) -> None:
+    run, first = made
+    signed = [sign_header(header, KEY) for header in run]
+    if data.draw(st.booleans()):
+        at = data.draw(st.integers(0, len(signed) - 1))
+        damaged = bytearray(signed[at])
+        damaged[data.draw(st.integers(0, len(damaged) - 1))] ^= 1 << data.draw(st.integers(0, 7))
+        signed[at] = bytes(damaged)
+    log, manifest_hash = run[0].log, run[0].manifest_hash
+    alone = [plain_header(each) for each in signed]
+    fits = [
+        header is not None and header.stands_at(log, seq) and header.manifest_hash == manifest_hash
+        for seq, header in enumerate(alone, first)
+    ]
+    assert plain_run(signed, log, first, manifest_hash) == (alone if all(fits) else None)
+
+
+def test_an_oversize_header_is_in_no_run() -> None:
+    assert plain_run([bytes(1 << 16)], LogId("or-1", 0, bytes(16), fenced=False), 0, bytes(32)) is None
