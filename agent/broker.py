@@ -1,21 +1,21 @@
-"""The broker inside the agent: own event loop, own thread, own sockets; MQTT itself is in `agent.broker_mqtt`."""
+"""The broker inside the agent: its sockets, who may connect, and how fast; MQTT itself is in `agent.broker_mqtt`.
+
+It lives on the node's own event loop (ADR 0004): a block reaches the sockets of its peers in the same turn in which it
+was closed, and a peer's word is there when its bytes are. So whatever a stranger can make it do is bounded in time.
+"""
 
 from __future__ import annotations
 
 import asyncio
 import collections
-import concurrent.futures
-import contextlib
 import logging
 import socket
 import ssl
-import threading
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
 from agent.sockets import tune
-from agent.threads import show_thread_name
 from agent.tls import TlsIdentity, certificate_box_id, server_context
 from agent.topics import OwnerTopics
 from ledger.errors import ConfigurationFault, OurFault, PeerFault
@@ -25,13 +25,14 @@ if TYPE_CHECKING:
     from agent.broker_mqtt import MeshBroker
 
 _LOG = logging.getLogger(__name__)
-_STOP_S = 5.0
 _ACCEPT_RETRY_S = 0.1
+_ACCEPT_PAUSE_S = 0.01
+"""Between two connections: a TLS handshake takes up to a millisecond, so that those of strangers take a tenth at most."""
 
 
 @dataclass(slots=True)
 class BrokerCounters:
-    """What the broker did and refused since it was made; written by its own thread only."""
+    """What the broker did and refused since it was made."""
 
     connections_refused: int = 0
     clients_refused: int = 0
@@ -47,7 +48,7 @@ class BrokerCounters:
 
 
 class LocalClient(Protocol):
-    """The owner itself, in this process; called on the broker's thread, must not block."""
+    """The owner itself, in this process."""
 
     def put(self, topic: str, payload: bytes) -> bool:
         """A message from a peer; False when it was not taken."""
@@ -59,7 +60,7 @@ class LocalClient(Protocol):
 class EmbeddedBroker:
     """An MQTT 3.1.1 broker for one owner and its peers, over mutual TLS 1.3 with pinned certificates.
 
-    All methods may be called from any one other thread; `start` and `stop` block until done.
+    It serves on the event loop on which it was started; every method belongs to that loop's thread.
     """
 
     def __init__(self, site: str, own: TlsIdentity, host: str, port: int, peers: Mapping[str, bytes]) -> None:
@@ -69,16 +70,13 @@ class EmbeddedBroker:
         self._address = (host, port)
         self._boxes = self._pin(peers)
         self._tls = server_context(own, self._boxes)
-        self._loop: asyncio.AbstractEventLoop | None = None
-        self._thread: threading.Thread | None = None
         self._listener: socket.socket | None = None
         self.counters = BrokerCounters()
         self._connections: dict[asyncio.Task[None], str] = {}  # value: box id, "" before TLS has told
-        self._stopping: asyncio.Event | None = None
+        self._accepting: asyncio.Task[None] | None = None
+        self._ending: asyncio.Task[None] | None = None
         self._broker: MeshBroker | None = None
         self._local: LocalClient | None = None
-        self._bytes_published = 0  # by the owner's thread
-        self._bytes_forwarded = 0  # by the broker's
 
     @property
     def port(self) -> int:
@@ -88,77 +86,85 @@ class EmbeddedBroker:
         port: int = self._listener.getsockname()[1]
         return port
 
-    def start(self) -> None:
-        """Listen, then serve on a thread of its own; again, too, after that thread has failed.
+    async def start(self) -> None:
+        """Listen, then serve; again, too, after it has failed.
 
         Raises:
             ConfigurationFault: the address cannot be listened on.
             OurFault: already running, or the broker could not be loaded.
         """
-        if self._thread is not None:
+        if self._listener is not None:
             raise OurFault("broker.running", "The broker is already running.")
-        self._listener = _listen(*self._address)
-        self._connections = {}
-        self._bytes_published = self._bytes_forwarded = 0  # what a failed thread did not forward is lost
-        serving: concurrent.futures.Future[None] = concurrent.futures.Future()
-        thread = threading.Thread(target=self._run, args=(self._listener, serving), name="broker", daemon=True)
-        self._thread = thread
-        thread.start()
+        self._listener = listener = _listen(*self._address)
         try:
-            serving.result()
+            # amqtt and what it needs take long to import: beside the loop, while the port queues whoever connects.
+            make = await asyncio.to_thread(_load)
+            broker = make(self._topics, self.counters)
+            await broker.start()
+        except Exception as error:
+            self._unlisten()
+            raise OurFault("broker.load", f"The embedded broker could not start: {error!r}") from error
         except BaseException:
-            thread.join()
-            self._thread = None
+            self._unlisten()
             raise
+        self._broker = broker
+        self._accepting = asyncio.get_running_loop().create_task(self._accept(broker, listener), name="broker")
+        self._accepting.add_done_callback(self._accepting_ended)
+        self._tell_local()
 
-    def stop(self) -> None:
-        """Close every connection and the port; returns when the thread has ended."""
-        thread, loop, stopping = self._thread, self._loop, self._stopping
-        if thread is None or loop is None or stopping is None:
-            return
-        with contextlib.suppress(RuntimeError):  # the loop was closed this moment: it has failed
-            loop.call_soon_threadsafe(stopping.set)
-        thread.join(_STOP_S)
-        if thread.is_alive():
-            raise OurFault("broker.stuck", f"The broker did not stop within {_STOP_S:g} s.")
-        self._thread = self._loop = self._stopping = None
+    async def stop(self) -> None:
+        """Close every connection and the port."""
+        if self._accepting is not None:
+            self._accepting.remove_done_callback(self._accepting_ended)
+            await self._end(self._accepting)
+        elif self._ending is not None:
+            await self._ending
+
+    def _accepting_ended(self, accepting: asyncio.Task[None]) -> None:
+        """It ends without having been asked: nobody could connect any more, and another broker may take its place."""
+        error = None if accepting.cancelled() else accepting.exception()
+        _LOG.critical("the broker failed", exc_info=error)
+        self._ending = asyncio.get_running_loop().create_task(self._end(accepting))
+
+    async def _end(self, accepting: asyncio.Task[None]) -> None:
+        """The port first: whoever starts the broker again when the owner is told finds it free."""
+        broker, self._broker, self._accepting = self._broker, None, None
+        connections, self._connections = list(self._connections), {}
+        accepting.cancel()
+        self._unlisten()
+        self._tell_local()
+        if broker is not None:
+            await broker.shutdown()
+        for connection in connections:
+            connection.cancel()
+        await asyncio.gather(accepting, *connections, return_exceptions=True)
+
+    def _unlisten(self) -> None:
+        if self._listener is not None:
+            self._listener.close()
+            self._listener = None
 
     def set_peers(self, peers: Mapping[str, bytes]) -> None:
         """Trust exactly these certificates from now on; boxes no longer trusted are disconnected."""
         boxes = self._pin(peers)
-        tls = server_context(self._own, boxes)
-        loop = self._loop
-        try:
-            if loop is not None:
-                loop.call_soon_threadsafe(self._replace_peers, boxes, tls)
-                return
-        except RuntimeError:  # the loop was closed this moment
-            pass
-        self._boxes, self._tls = boxes, tls
+        gone = set(self._boxes.values()) - set(boxes.values())
+        changed = {box for der, box in self._boxes.items() if boxes.get(der) != box}
+        self._boxes, self._tls = boxes, server_context(self._own, boxes)
+        for task, box_id in list(self._connections.items()):
+            if box_id in gone | changed:
+                task.cancel()
 
     def attach(self, client: LocalClient | None) -> None:
         """Deliver what peers send to the owner to this client of the same process; None ends that."""
         self._local = client
-        if self._loop is not None and self._stopping is not None and not self._stopping.is_set():
-            self._loop.call_soon_threadsafe(self._tell_local)
+        self._tell_local()
 
     def publish(self, topic: str, data: bytes) -> bool:
-        """Publish as the owner, without a connection; False when the broker is stopped or too far behind."""
-        loop = self._loop
-        waiting = self._bytes_published - self._bytes_forwarded
-        if loop is None or waiting + len(data) > LIMITS.peer_queue_bytes:
+        """Publish as the owner, without a connection, at once; False when the broker is stopped."""
+        if self._broker is None:
             return False
-        try:
-            loop.call_soon_threadsafe(self._publish, topic, data)
-        except RuntimeError:  # the loop was closed this moment
-            return False
-        self._bytes_published += len(data)
+        self._broker.forward(self._own.box_id, topic, data)
         return True
-
-    def _publish(self, topic: str, data: bytes) -> None:
-        self._bytes_forwarded += len(data)
-        if self._broker is not None:
-            self._broker.forward(self._own.box_id, topic, data)
 
     def _tell_local(self) -> None:
         local = self._local
@@ -179,64 +185,6 @@ class EmbeddedBroker:
             boxes[der] = box_id
         return boxes
 
-    def _run(self, listener: socket.socket, serving: concurrent.futures.Future[None]) -> None:
-        show_thread_name()
-        try:
-            # amqtt and what it needs take long to import: here, while the port already queues whoever connects.
-            from agent.broker_mqtt import MeshBroker  # noqa: PLC0415
-
-            for noisy in ("amqtt", "transitions"):
-                logging.getLogger(noisy).setLevel(logging.ERROR)
-            with asyncio.Runner() as runner:
-                self._loop = runner.get_loop()
-                self._stopping = asyncio.Event()
-                try:
-                    runner.run(self._serve(MeshBroker, listener, self._stopping, serving))
-                except Exception:
-                    if serving.done():  # told before the runner waits for the tasks that are left
-                        self._failed(listener)
-                    raise
-        except Exception as error:  # noqa: BLE001 - whatever it is, the owner hears of it
-            if serving.done():
-                _LOG.critical("the broker failed", exc_info=error)
-            else:
-                serving.set_exception(OurFault("broker.load", f"The embedded broker could not start: {error!r}"))
-        finally:
-            listener.close()
-            if self._listener is listener:
-                self._listener = None
-
-    def _failed(self, listener: socket.socket) -> None:
-        """On the broker's thread: it ends without having been asked, and another may take its place."""
-        listener.close()
-        self._broker = self._thread = self._loop = self._stopping = None
-        self._tell_local()
-
-    async def _serve(
-        self,
-        make: type[MeshBroker],
-        listener: socket.socket,
-        stopping: asyncio.Event,
-        serving: concurrent.futures.Future[None],
-    ) -> None:
-        broker = make(self._topics, self.counters)
-        await broker.start()
-        accepting = asyncio.create_task(self._accept(broker, listener))
-        self._broker = broker
-        self._tell_local()
-        serving.set_result(None)
-        asked = asyncio.create_task(stopping.wait())
-        await asyncio.wait({asked, accepting}, return_when=asyncio.FIRST_COMPLETED)
-        if accepting.done():
-            accepting.result()  # raises: without it nobody could connect any more
-        accepting.cancel()
-        self._broker = None
-        self._tell_local()
-        await broker.shutdown()
-        for connection in list(self._connections):
-            connection.cancel()
-        await asyncio.gather(accepting, *self._connections, return_exceptions=True)
-
     async def _accept(self, broker: MeshBroker, listener: socket.socket) -> None:
         loop = asyncio.get_running_loop()
         while True:
@@ -253,6 +201,7 @@ class EmbeddedBroker:
             task = loop.create_task(self._connection(broker, sock))
             self._connections[task] = ""
             task.add_done_callback(self._connection_done)
+            await asyncio.sleep(_ACCEPT_PAUSE_S)
 
     def _connection_done(self, task: asyncio.Task[None]) -> None:
         self._connections.pop(task, None)
@@ -260,7 +209,7 @@ class EmbeddedBroker:
             _LOG.error("a client's connection ended with an unexpected error", exc_info=error)
 
     async def _connection(self, broker: MeshBroker, sock: socket.socket) -> None:
-        from agent.broker_mqtt import BoundedWriter, FrameReader  # noqa: PLC0415  # loaded by _serve
+        from agent.broker_mqtt import BoundedWriter, FrameReader  # noqa: PLC0415  # loaded by start
 
         loop = asyncio.get_running_loop()
         reader = asyncio.StreamReader(loop=loop)
@@ -296,13 +245,13 @@ class EmbeddedBroker:
     def _too_many(self, box_id: str) -> bool:
         return collections.Counter(self._connections.values())[box_id] >= LIMITS.mqtt_connections_per_box
 
-    def _replace_peers(self, boxes: dict[bytes, str], tls: ssl.SSLContext) -> None:
-        gone = set(self._boxes.values()) - set(boxes.values())
-        changed = {box for der, box in self._boxes.items() if boxes.get(der) != box}
-        self._boxes, self._tls = boxes, tls
-        for task, box_id in list(self._connections.items()):
-            if box_id in gone | changed:
-                task.cancel()
+
+def _load() -> type[MeshBroker]:
+    from agent.broker_mqtt import MeshBroker  # noqa: PLC0415  # loaded only where a broker runs
+
+    for noisy in ("amqtt", "transitions"):
+        logging.getLogger(noisy).setLevel(logging.ERROR)
+    return MeshBroker
 
 
 def _listen(host: str, port: int) -> socket.socket:

@@ -215,7 +215,7 @@ class Network:
 
         node = self._node
         broker = EmbeddedBroker(node.manifest.site, node.identity.tls, host, port, certificates)
-        await asyncio.to_thread(broker.start)
+        await broker.start()
         self._broker = broker
 
     def _on_event(self, event: MeshEvent) -> None:
@@ -247,7 +247,7 @@ class Network:
         while True:
             await asyncio.sleep(LIMITS.mqtt_reconnect_max_ms / 1_000)
             try:
-                await asyncio.to_thread(broker.start)
+                await broker.start()
             except OrledgerError as error:
                 _LOG.error("the broker could not be started again: %s", error)
             else:
@@ -269,5 +269,5 @@ class Network:
             await self.mesh.stop()
             self.mesh = None
         if self._broker is not None:
-            await asyncio.to_thread(self._broker.stop)
+            await self._broker.stop()
             self._broker = None

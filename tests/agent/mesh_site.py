@@ -5,10 +5,11 @@ from __future__ import annotations
 import asyncio
 import socket
 import subprocess
+import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 from agent.broker import EmbeddedBroker
 from agent.mesh import Mesh, MeshEvent, MeshMessage, PeerAddress, PeerDown, PeerUp
@@ -21,10 +22,12 @@ DEADLINE_S = 20.0
 
 
 class Broker(Protocol):
+    """Started and stopped on the loop of the mesh it belongs to."""
+
     port: int
 
-    def start(self) -> None: ...
-    def stop(self) -> None: ...
+    async def start(self) -> None: ...
+    async def stop(self) -> None: ...
 
 
 def free_port() -> int:
@@ -33,16 +36,40 @@ def free_port() -> int:
         return port
 
 
+class LoopThread:
+    """An event loop on a thread of its own, for tests whose clients block."""
+
+    def __init__(self) -> None:
+        self._runner = asyncio.Runner()
+        self._loop = self._runner.get_loop()
+        self._thread = threading.Thread(target=self._loop.run_forever, daemon=True)
+        self._thread.start()
+
+    def do(self, call: Callable[[], object]) -> Any:
+        """The result of a call made on the loop; awaited there when it is a coroutine."""
+
+        async def called() -> object:
+            result = call()
+            return await result if asyncio.iscoroutine(result) else result
+
+        return asyncio.run_coroutine_threadsafe(called(), self._loop).result(DEADLINE_S)
+
+    def close(self) -> None:
+        self._loop.call_soon_threadsafe(self._loop.stop)
+        self._thread.join(DEADLINE_S)
+        self._runner.close()
+
+
 class Embedded:
     def __init__(self, own: TlsIdentity, peers: dict[str, bytes], folder: Path) -> None:
         self.port = free_port()
         self.broker = EmbeddedBroker(SITE, own, "127.0.0.1", self.port, peers)
 
-    def start(self) -> None:
-        self.broker.start()
+    async def start(self) -> None:
+        await self.broker.start()
 
-    def stop(self) -> None:
-        self.broker.stop()
+    async def stop(self) -> None:
+        await self.broker.stop()
 
 
 class Mosquitto:
@@ -58,11 +85,11 @@ class Mosquitto:
         (self._folder / PEERS_NAME).write_text(render_peers([own.certificate_der, *peers.values()]))
         self._process: subprocess.Popen[bytes] | None = None
 
-    def start(self) -> None:
+    async def start(self) -> None:
         log = (self._folder / "log").open("ab")
         with log:
             self._process = subprocess.Popen([self._program, "-c", self._folder / CONFIG_NAME], stderr=log)
-        wait_until(self._listening)
+        await until(self._listening)
 
     def _listening(self) -> bool:
         assert self._process is not None
@@ -73,10 +100,10 @@ class Mosquitto:
             return False
         return True
 
-    def stop(self) -> None:
+    async def stop(self) -> None:
         if self._process is not None:
             self._process.terminate()
-            self._process.wait(DEADLINE_S)
+            await asyncio.to_thread(self._process.wait, DEADLINE_S)
             self._process = None
 
 
@@ -99,13 +126,13 @@ class Site:
     def certificates(self, without: str) -> dict[str, bytes]:
         return {box: own.certificate_der for box, own in self.identities.items() if box != without}
 
-    def start(self) -> None:
+    async def start(self) -> None:
         for broker in self.brokers.values():
-            broker.start()
+            await broker.start()
 
-    def stop(self) -> None:
+    async def stop(self) -> None:
         for broker in self.brokers.values():
-            broker.stop()
+            await broker.stop()
 
     def node(self, box: str) -> Node:
         return Node(self, box)

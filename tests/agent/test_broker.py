@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import socket
 import ssl
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Coroutine, Iterator
 from pathlib import Path
 
 import pytest
@@ -17,10 +18,28 @@ from agent.broker import EmbeddedBroker
 from agent.tls import TlsIdentity, client_context, create_identity
 from ledger.errors import ConfigurationFault, OurFault, PeerFault
 from ledger.limits import LIMITS
-from tests.agent.mesh_site import KINDS, SITE, Broker, Embedded, free_port, wait_until
+from tests.agent.mesh_site import DEADLINE_S, KINDS, SITE, Broker, Embedded, free_port, wait_until
 from tests.agent.raw_client import CONNACK, RawClient, connect, packet, publish, subscribe, text
 
 OWNER = f"orledger/{SITE}/or-1"
+
+
+class LoopThread:
+    """An event loop on a thread of its own: the clients of these tests block."""
+
+    def __init__(self) -> None:
+        self._loop = asyncio.new_event_loop()
+        self._thread = threading.Thread(target=self._loop.run_forever)
+        self._thread.start()
+
+    def do(self, call: Callable[[], Coroutine[None, None, None]]) -> None:
+        """Wait for what is to be done on the loop."""
+        asyncio.run_coroutine_threadsafe(call(), self._loop).result(DEADLINE_S)
+
+    def close(self) -> None:
+        self._loop.call_soon_threadsafe(self._loop.stop)
+        self._thread.join(DEADLINE_S)
+        self._loop.close()
 
 
 class Bench:
@@ -30,12 +49,29 @@ class Bench:
         self.ids = {name: create_identity(name, folder / f"{name}.pem") for name in ("or-1", "or-2", "or-3", "or-9")}
         self.peers = {name: self.ids[name].certificate_der for name in ("or-2", "or-3")}
         self.broker: Broker = KINDS[kind](self.ids["or-1"], self.peers, folder)
-        self.broker.start()
+        self.loop = LoopThread()
+        self.start()
+
+    def start(self) -> None:
+        self.loop.do(self.broker.start)
+
+    def stop(self) -> None:
+        self.loop.do(self.broker.stop)
+
+    def close(self) -> None:
+        self.stop()
+        self.loop.close()
 
     @property
     def embedded(self) -> EmbeddedBroker:
         assert isinstance(self.broker, Embedded)
         return self.broker.broker
+
+    def set_peers(self, peers: dict[str, bytes]) -> None:
+        async def call() -> None:
+            self.embedded.set_peers(peers)
+
+        self.loop.do(call)
 
     def tls(self, box: str) -> ssl.SSLContext:
         return client_context(self.ids[box], self.ids["or-1"].certificate_der)
@@ -51,14 +87,14 @@ class Bench:
 def either(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Bench]:
     bench = Bench(request.param, tmp_path)
     yield bench
-    bench.broker.stop()
+    bench.close()
 
 
 @pytest.fixture
 def bench(tmp_path: Path) -> Iterator[Bench]:
     made = Bench("embedded", tmp_path)
     yield made
-    made.broker.stop()
+    made.close()
 
 
 # Both brokers
@@ -316,7 +352,7 @@ def test_a_silent_client_is_disconnected_after_its_keepalive(bench: Bench) -> No
 
 def test_peers_are_replaced_while_running(bench: Bench) -> None:
     with bench.box("or-2") as two, bench.box("or-3") as three:
-        bench.embedded.set_peers({name: bench.ids[name].certificate_der for name in ("or-2", "or-9")})
+        bench.set_peers({name: bench.ids[name].certificate_der for name in ("or-2", "or-9")})
         assert three.closed()
         with bench.box("or-9") as nine:
             nine.ping()
@@ -328,7 +364,7 @@ def test_peers_are_replaced_while_running(bench: Bench) -> None:
 def test_a_box_with_a_new_certificate_is_disconnected(bench: Bench, tmp_path: Path) -> None:
     new = create_identity("or-2", tmp_path / "new.pem")
     with bench.box("or-2") as two:
-        bench.embedded.set_peers({"or-2": new.certificate_der})
+        bench.set_peers({"or-2": new.certificate_der})
         assert two.closed()
     tls = client_context(new, bench.ids["or-1"].certificate_der)
     with RawClient(bench.broker.port, tls) as two:
@@ -337,15 +373,15 @@ def test_a_box_with_a_new_certificate_is_disconnected(bench: Bench, tmp_path: Pa
 
 def test_a_certificate_under_another_name_is_refused(bench: Bench) -> None:
     with pytest.raises(PeerFault):
-        bench.embedded.set_peers({"or-3": bench.ids["or-2"].certificate_der})
+        bench.set_peers({"or-3": bench.ids["or-2"].certificate_der})
     with pytest.raises(PeerFault):
-        bench.embedded.set_peers({"or-1": bench.ids["or-1"].certificate_der})
+        bench.set_peers({"or-1": bench.ids["or-1"].certificate_der})
 
 
 def test_a_port_in_use_is_the_operators_to_mend(bench: Bench) -> None:
     second = EmbeddedBroker(SITE, bench.ids["or-2"], "127.0.0.1", bench.broker.port, {})
     with pytest.raises(ConfigurationFault) as caught:
-        second.start()
+        bench.loop.do(second.start)
     assert str(bench.broker.port) in caught.value.text
     assert caught.value.next_step
     with bench.box("or-2") as two:
@@ -353,17 +389,15 @@ def test_a_port_in_use_is_the_operators_to_mend(bench: Bench) -> None:
 
 
 def test_stop_frees_the_port_and_start_serves_again(bench: Bench) -> None:
-    threads = threading.active_count()
     for _ in range(3):
         with bench.box("or-2") as two:
             two.ping()
-            bench.broker.stop()
+            bench.stop()
             assert two.closed()
-        assert threading.active_count() == threads - 1
         socket.create_server(("127.0.0.1", bench.broker.port)).close()
-        bench.broker.start()
+        bench.start()
     with pytest.raises(OurFault):
-        bench.broker.start()
+        bench.start()
 
 
 def test_stop_is_quick_while_a_client_reads_nothing(bench: Bench) -> None:
@@ -372,8 +406,8 @@ def test_stop_is_quick_while_a_client_reads_nothing(bench: Bench) -> None:
         for _ in range(6):
             owner.send(publish(f"{OWNER}/live", bytes(LIMITS.message_bytes)))
         owner.ping()
-        bench.broker.stop()
-    assert bench.embedded._thread is None
+        bench.stop()
+    assert not bench.embedded._connections
 
 
 def test_sockets_have_the_options_that_keep_latency_low(bench: Bench) -> None:
@@ -466,7 +500,11 @@ def test_the_free_port_of_a_stopped_broker_is_unknown(tmp_path: Path) -> None:
     broker = EmbeddedBroker(SITE, own, "127.0.0.1", 0, {})
     with pytest.raises(OurFault):
         _ = broker.port
-    broker.start()
-    assert broker.port not in (0, free_port())
-    broker.stop()
-    broker.stop()  # harmless
+
+    async def test() -> None:
+        await broker.start()
+        assert broker.port not in (0, free_port())
+        await broker.stop()
+        await broker.stop()  # harmless
+
+    asyncio.run(test())

@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 import functools
 import socket
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from pathlib import Path
 
 import pytest
@@ -24,11 +24,8 @@ BOXES = ("or-1", "or-2", "or-3")
 
 
 @pytest.fixture(params=sorted(KINDS))
-def site(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Site]:
-    made = Site(request.param, tmp_path, *BOXES)
-    made.start()
-    yield made
-    made.stop()
+def site(request: pytest.FixtureRequest, tmp_path: Path) -> Site:
+    return Site(request.param, tmp_path, *BOXES)
 
 
 def is_up(node: Node, *peers: str) -> bool:
@@ -53,9 +50,13 @@ async def running(site: Site, *boxes: str) -> AsyncIterator[list[Node]]:
             await node.mesh.stop()
 
 
-def run(test: Callable[[], Awaitable[None]]) -> None:
+def run(site: Site, test: Callable[[], Awaitable[None]]) -> None:
     async def main() -> None:
-        await test()
+        await site.start()
+        try:
+            await test()
+        finally:
+            await site.stop()
 
     asyncio.run(main())
 
@@ -74,7 +75,7 @@ def test_broadcasts_reach_every_peer_in_order_and_not_the_sender(site: Site) -> 
                 assert {message.sender for message in node.messages()} == {"or-1"}
             assert one.messages() == []
 
-    run(test)
+    run(site, test)
 
 
 @pytest.mark.parametrize("bulk", [False, True])
@@ -95,7 +96,7 @@ def test_request_and_reply_reach_only_the_one_asked(site: Site, bulk: bool) -> N
             await until(three.messages)
             assert three.data() == [b"after"]
 
-    run(test)
+    run(site, test)
 
 
 def test_the_largest_message_passes_and_a_larger_one_is_dropped_and_counted(site: Site) -> None:
@@ -110,7 +111,7 @@ def test_the_largest_message_passes_and_a_larger_one_is_dropped_and_counted(site
             assert (counters.messages_out, counters.dropped_messages) == (2, 1)
             assert counters.dropped_bytes == LIMITS.message_bytes + 1
 
-    run(test)
+    run(site, test)
 
 
 def test_after_the_broker_comes_back_messages_flow_again_and_none_twice(site: Site) -> None:
@@ -118,12 +119,12 @@ def test_after_the_broker_comes_back_messages_flow_again_and_none_twice(site: Si
         async with running(site, "or-1", "or-2") as (one, two):
             one.mesh.broadcast(Channel.LIVE, b"before")
             await until(two.messages)
-            site.brokers["or-1"].stop()
+            await site.brokers["or-1"].stop()
             await until(lambda: not two.mesh.is_up("or-1") and isinstance(one.events[-1], OwnBrokerDown))
             assert not one.mesh.broadcast(Channel.LIVE, b"lost")
             assert not two.mesh.send_to("or-1", b"lost too")
             assert two.links() == [*two.links()[:-1], "down or-1"]
-            site.brokers["or-1"].start()
+            await site.brokers["or-1"].start()
             await until(lambda: two.mesh.is_up("or-1") and isinstance(one.events[-1], OwnBrokerUp))
             one.mesh.broadcast(Channel.LIVE, b"again")
             two.mesh.send_to("or-1", b"asked")
@@ -133,19 +134,19 @@ def test_after_the_broker_comes_back_messages_flow_again_and_none_twice(site: Si
             assert two.mesh.counters()["or-1"].dropped_messages == 1
             assert one.mesh.counters()["or-1"].dropped_messages == 1
 
-    run(test)
+    run(site, test)
 
 
 def test_a_lost_peer_is_told_once_however_often_connecting_fails(site: Site) -> None:
     async def test() -> None:
         async with running(site, "or-2") as (two,):
-            site.brokers["or-1"].stop()
+            await site.brokers["or-1"].stop()
             await until(lambda: "down or-1" in two.links())
             attempts = two.mesh.counters()["or-1"].connections
             await until(lambda: two.mesh.counters()["or-1"].connections > attempts + 3)
             assert two.links().count("down or-1") == 1
 
-    run(test)
+    run(site, test)
 
 
 def test_a_restarted_peer_gets_nothing_twice(site: Site) -> None:
@@ -160,7 +161,7 @@ def test_a_restarted_peer_gets_nothing_twice(site: Site) -> None:
                 await until(again.messages)
                 assert again.data() == [b"second"]
 
-    run(test)
+    run(site, test)
 
 
 def test_a_peer_that_shows_another_certificate_is_not_talked_to(site: Site) -> None:
@@ -177,7 +178,7 @@ def test_a_peer_that_shows_another_certificate_is_not_talked_to(site: Site) -> N
         assert not node.mesh.is_up("or-1")
         await node.mesh.stop()
 
-    run(test)
+    run(site, test)
 
 
 def test_a_broker_that_does_not_know_us_is_named_as_the_reason(site: Site, tmp_path: Path) -> None:
@@ -192,7 +193,7 @@ def test_a_broker_that_does_not_know_us_is_named_as_the_reason(site: Site, tmp_p
         assert "our certificate may be unknown there" in down.reason
         await mesh.stop()
 
-    run(test)
+    run(site, test)
 
 
 def test_peers_can_be_taken_away_and_added_while_running(site: Site) -> None:
@@ -209,7 +210,7 @@ def test_peers_can_be_taken_away_and_added_while_running(site: Site) -> None:
             await until(two.messages)
             assert two.data() == [b"heard"]
 
-    run(test)
+    run(site, test)
 
 
 def test_bulk_connection_closes_when_idle(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -227,18 +228,18 @@ def test_bulk_connection_closes_when_idle(site: Site, monkeypatch: pytest.Monkey
             two.mesh.send_to("or-1", b"pull again", bulk=True)
             await until(lambda: len(one.messages()) == 2)
 
-    run(test)
+    run(site, test)
 
 
 def test_what_waits_for_an_opening_bulk_connection_is_bounded(site: Site) -> None:
     async def test() -> None:
         async with running(site, "or-2") as (two,):
-            site.brokers["or-1"].stop()
+            await site.brokers["or-1"].stop()
             accepted = [two.mesh.send_to("or-1", b"x", bulk=True) for _ in range(LIMITS.bulk_held_messages + 3)]
             assert accepted == [True] * LIMITS.bulk_held_messages + [False] * 3
             assert two.mesh.counters()["or-1/bulk"].dropped_messages == 3
 
-    run(test)
+    run(site, test)
 
 
 def test_what_waits_for_a_stuck_socket_is_bounded(site: Site) -> None:
@@ -253,7 +254,7 @@ def test_what_waits_for_a_stuck_socket_is_bounded(site: Site) -> None:
             assert sent == [True] * LIMITS.peer_queue_messages + [False] * 5
             assert len(connection._client._out_packet) == LIMITS.peer_queue_messages
 
-    run(test)
+    run(site, test)
 
 
 def test_links_have_the_socket_options_that_keep_latency_low(site: Site) -> None:
@@ -267,20 +268,20 @@ def test_links_have_the_socket_options_that_keep_latency_low(site: Site) -> None
             assert sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY) == 1
             assert sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT) == LIMITS.tcp_user_timeout_ms
 
-    run(test)
+    run(site, test)
 
 
 def test_stop_leaves_no_task_and_no_thread(site: Site) -> None:
     async def test() -> None:
-        before = asyncio.all_tasks()
         async with running(site, "or-1", "or-2") as (one, two):
             two.mesh.send_to("or-1", b"x", bulk=True)
             await until(one.messages)
-        assert asyncio.all_tasks() == before
+        await site.stop()
+        assert asyncio.all_tasks() == {asyncio.current_task()}
         assert one.mesh.counters() == {}
         assert not one.mesh.broadcast(Channel.LIVE, b"x")
 
-    run(test)
+    run(site, test)
 
 
 def test_only_live_and_heads_are_broadcasts(tmp_path: Path) -> None:

@@ -1,7 +1,8 @@
-"""The agent, with a broker that fails on SIGUSR1 as if by a bug of its own: its loop stops in the middle of things."""
+"""The agent, with a broker that fails on SIGUSR1 as if by a bug of its own: it stops to accept connections."""
 
 from __future__ import annotations
 
+import asyncio
 import signal
 import sys
 
@@ -12,18 +13,18 @@ _made: list[EmbeddedBroker] = []
 _start = EmbeddedBroker.start
 
 
-def _noted_start(broker: EmbeddedBroker) -> None:
+async def _noted_start(broker: EmbeddedBroker) -> None:
     _made.append(broker)
-    _start(broker)
+    asyncio.get_running_loop().add_signal_handler(signal.SIGUSR1, _fail)
+    await _start(broker)
 
 
-def _fail(*_: object) -> None:
-    loop = _made[-1]._loop
-    if loop is not None:
-        loop.call_soon_threadsafe(loop.stop)
+def _fail() -> None:
+    accepting = _made[-1]._accepting
+    if accepting is not None:
+        accepting.cancel()
 
 
 if __name__ == "__main__":
     setattr(EmbeddedBroker, "start", _noted_start)  # noqa: B010 - a patch, which assignment's type would not allow
-    signal.signal(signal.SIGUSR1, _fail)
     sys.exit(main())
