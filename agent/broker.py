@@ -10,7 +10,6 @@ import asyncio
 import collections
 import logging
 import socket
-import ssl
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
@@ -27,7 +26,7 @@ if TYPE_CHECKING:
 _LOG = logging.getLogger(__name__)
 _ACCEPT_RETRY_S = 0.1
 _ACCEPT_PAUSE_S = 0.01
-"""Between two connections: a TLS handshake takes up to a millisecond, so that those of strangers take a tenth at most."""
+"""Between two connections: a TLS handshake takes up to a millisecond, those of strangers a tenth of the loop at most."""
 
 
 @dataclass(slots=True)
@@ -209,15 +208,14 @@ class EmbeddedBroker:
             _LOG.error("a client's connection ended with an unexpected error", exc_info=error)
 
     async def _connection(self, broker: MeshBroker, sock: socket.socket) -> None:
-        from agent.broker_mqtt import BoundedWriter, FrameReader  # noqa: PLC0415  # loaded by start
+        from agent.broker_stream import BoundedWriter, FrameReader  # noqa: PLC0415  # loaded by start
 
         loop = asyncio.get_running_loop()
-        reader = asyncio.StreamReader(loop=loop)
-        protocol = asyncio.StreamReaderProtocol(reader, loop=loop)
+        reader = FrameReader()
         try:
             tune(sock)
             transport, _protocol = await loop.connect_accepted_socket(
-                lambda: protocol,
+                lambda: reader,
                 sock,
                 ssl=self._tls,
                 ssl_handshake_timeout=LIMITS.mqtt_handshake_s,
@@ -236,9 +234,9 @@ class EmbeddedBroker:
         task = asyncio.current_task()
         if task is not None:
             self._connections[task] = box_id
-        writer = BoundedWriter(asyncio.StreamWriter(transport, protocol, reader, loop))
+        reader.identity = box_id
         try:
-            await broker.serve(FrameReader(reader, box_id), writer)
+            await broker.serve(reader, BoundedWriter(transport))
         except (OSError, EOFError) as error:
             _LOG.debug("%s left: %r", box_id, error)
 

@@ -17,127 +17,26 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import ssl
 from collections.abc import Callable
-from dataclasses import dataclass
 
-from amqtt.adapters import BufferReader, ReaderAdapter, WriterAdapter
+from amqtt.adapters import BufferReader
 from amqtt.broker import Broker
 from amqtt.contexts import Action, BrokerConfig, ListenerConfig, ListenerType
 from amqtt.errors import AMQTTError, MQTTError
 from amqtt.mqtt import packet_class
 from amqtt.mqtt.connack import IDENTIFIER_REJECTED, NOT_AUTHORIZED, ConnackPacket
-from amqtt.mqtt.packet import CONNECT, DISCONNECT, PINGREQ, PUBLISH, SUBSCRIBE, UNSUBSCRIBE, MQTTFixedHeader
+from amqtt.mqtt.packet import CONNECT, DISCONNECT, PINGREQ, PUBLISH, SUBSCRIBE, UNSUBSCRIBE
 from amqtt.mqtt.protocol.broker_handler import BrokerProtocolHandler
 from amqtt.session import Session
 
 from agent.broker import BrokerCounters
+from agent.broker_stream import BoundedWriter, Frame, FrameReader, ProtocolError
 from agent.topics import OwnerTopics, client_id_belongs_to
 from ledger.limits import LIMITS
 
 LISTENER = "default"
 _SUBSCRIPTIONS_WAITING = 8
 _LOG = logging.getLogger(__name__)
-
-
-class ProtocolError(MQTTError):  # type: ignore[misc]  # amqtt ships no types
-    """A client broke MQTT 3.1.1 or one of our bounds; its connection is closed."""
-
-
-@dataclass(frozen=True, slots=True)
-class Frame:
-    """One MQTT packet as it came: first byte, and all that follows the remaining length (MQTT 3.1.1, 2.2)."""
-
-    first: int
-    body: bytes
-
-    @property
-    def packet_type(self) -> int:
-        return self.first >> 4
-
-    def header(self) -> MQTTFixedHeader:
-        return MQTTFixedHeader(self.first >> 4, self.first & 0x0F, len(self.body))
-
-    def encode(self) -> bytes:
-        """The packet's bytes for the wire."""
-        return bytes(self.header().to_bytes()) + self.body
-
-
-class FrameReader(ReaderAdapter):  # type: ignore[misc]  # amqtt ships no types
-    """Whole, capped MQTT packets from a TLS stream, with the identity behind it."""
-
-    def __init__(self, reader: asyncio.StreamReader, identity: str) -> None:
-        self._reader = reader
-        self.identity = identity
-
-    async def read(self, n: int = -1) -> bytes:
-        raise NotImplementedError("packets are read whole, by frame()")
-
-    def feed_eof(self) -> None:
-        self._reader.feed_eof()
-
-    async def frame(self) -> Frame:
-        """The next packet.
-
-        Raises:
-            ProtocolError: longer than its type may be, or a malformed length.
-            asyncio.IncompleteReadError: the client has gone.
-        """
-        first, byte = await self._reader.readexactly(2)
-        length, shift = byte & 0x7F, 7
-        while byte & 0x80:
-            if shift > 21:  # at most four bytes (2.2.3)
-                raise ProtocolError("malformed remaining length")
-            byte = (await self._reader.readexactly(1))[0]
-            length |= (byte & 0x7F) << shift
-            shift += 7
-        if length > _cap(first >> 4):
-            raise ProtocolError(f"packet of type {first >> 4} with {length} bytes")
-        return Frame(first, await self._reader.readexactly(length))
-
-
-def _cap(packet_type: int) -> int:
-    if packet_type == PUBLISH:
-        return LIMITS.message_bytes + LIMITS.mqtt_topic_bytes + 2
-    return LIMITS.mqtt_connect_bytes if packet_type == CONNECT else LIMITS.mqtt_control_bytes
-
-
-class BoundedWriter(WriterAdapter):  # type: ignore[misc]  # amqtt ships no types
-    """Writes to one client; what a slow client leaves unread is bounded."""
-
-    def __init__(self, writer: asyncio.StreamWriter) -> None:
-        self._writer = writer
-        self._address = writer.get_extra_info("peername")[:2]
-
-    def write(self, data: bytes) -> None:
-        if not self._writer.is_closing():
-            self._writer.write(data)
-
-    def offer(self, data: bytes) -> bool:
-        """Write without waiting; False, and nothing written, when the client is too far behind or gone."""
-        transport = self._writer.transport
-        if transport.is_closing() or transport.get_write_buffer_size() + len(data) > LIMITS.mqtt_client_bytes:
-            return False
-        transport.write(data)
-        return True
-
-    async def drain(self) -> None:
-        await self._writer.drain()
-
-    def get_peer_info(self) -> tuple[str, int]:
-        return self._address[0], self._address[1]
-
-    def get_ssl_info(self) -> ssl.SSLObject | None:
-        info: ssl.SSLObject | None = self._writer.get_extra_info("ssl_object")
-        return info
-
-    async def close(self) -> None:
-        # Not awaited to the end: a client that reads nothing must not hold the broker up.
-        self._writer.close()
-
-    def abort(self) -> None:
-        """Close at once, whatever is still to be sent."""
-        self._writer.transport.abort()
 
 
 class ClientHandler(BrokerProtocolHandler):  # type: ignore[misc]  # amqtt ships no types
@@ -176,9 +75,16 @@ class ClientHandler(BrokerProtocolHandler):  # type: ignore[misc]  # amqtt ships
     async def _read_all(self) -> None:
         # [MQTT-3.1.2-24]: one and a half times the keepalive; a client that wants none gets ours.
         keepalive_s = min(self.session.keep_alive or LIMITS.mqtt_keepalive_s, 10 * LIMITS.mqtt_keepalive_s)
+        reader: FrameReader = self.reader
+        reader.on_publish = self._forward
         while True:
-            async with asyncio.timeout(1.5 * keepalive_s):
-                frame = await self.reader.frame()
+            try:
+                async with asyncio.timeout_at(reader.heard_s + 1.5 * keepalive_s):
+                    frame = await reader.frame()
+            except TimeoutError:
+                if asyncio.get_running_loop().time() < reader.heard_s + 1.5 * keepalive_s:
+                    continue  # it published meanwhile
+                raise
             if frame.packet_type == PUBLISH:
                 self._forward(frame)
             elif frame.packet_type == PINGREQ:

@@ -86,10 +86,12 @@ class Mosquitto:
         self._process: subprocess.Popen[bytes] | None = None
 
     async def start(self) -> None:
-        log = (self._folder / "log").open("ab")
-        with log:
-            self._process = subprocess.Popen([self._program, "-c", self._folder / CONFIG_NAME], stderr=log)
+        self._launch()
         await until(self._listening)
+
+    def _launch(self) -> None:
+        with (self._folder / "log").open("ab") as log:
+            self._process = subprocess.Popen([self._program, "-c", self._folder / CONFIG_NAME], stderr=log)
 
     def _listening(self) -> bool:
         assert self._process is not None
