@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 _LOG = logging.getLogger(__name__)
 _ACCEPT_RETRY_S = 0.1
 _ACCEPT_PAUSE_S = 0.01
-"""Between two connections: a TLS handshake takes up to a millisecond, those of strangers a tenth of the loop at most."""
+"""Between two connections: a TLS handshake takes up to a millisecond, those of strangers a tenth at most."""
 
 
 @dataclass(slots=True)
