@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 
 from agent.restorer import RestoreReport
 from ledger.drills import DRILLS, DrillBook, Drilled
-from ledger.errors import OrledgerError, PeerFault
+from ledger.errors import OrledgerError, OurFault, PeerFault
 from ledger.limits import LIMITS, S_NS
 from ledger.notices import Drill
 from ledger.ops import PutSelf
@@ -66,11 +66,15 @@ class Drills:
         """Restore ``box`` into nowhere, record the result, durably. Raises OperatorFault for a box that is none."""
         node, began = self._node, time.perf_counter_ns()
         node.restorer.require_box(box)
-        report, fault = None, None
+        report: RestoreReport | None = None
+        fault: OrledgerError | None = None
         try:
             report = await node.restorer.restore(box)
         except OrledgerError as error:
             fault = error
+        except Exception as error:  # noqa: BLE001 - a drill is there to find what would fail; the schedule goes on
+            _LOG.exception("the restore drill of %s", box)
+            fault = OurFault("drill.crashed", f"the restore failed: {error!r}", "report this")
         took_ns = time.perf_counter_ns() - began
         now = node.now()
         self._book.note(box, now.utc_ns, took_ns, None if fault is None else f"{fault.text} [{fault.id}]")

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 from agent.emission import Emission
 from agent.restorer import RestoreReport
-from ledger.errors import OrledgerError
+from ledger.errors import OrledgerError, OurFault
 from ledger.instant import Now
 from ledger.limits import LIMITS, S_NS
 from ledger.outbox import Warn
@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
 _LOG = logging.getLogger(__name__)
 _HOUR_NS = 3_600 * S_NS
+_CANNOT = "standby.failed"
 
 
 @dataclass(slots=True)
@@ -58,6 +59,7 @@ class Failover:
         peers = [peer.id for peer in manifest.peers_of(own)]
         for gone in self._known_since_ns.keys() - set(peers):
             node.alerts.clear("peer.silent", gone, now.utc_ns)
+            node.alerts.clear(_CANNOT, gone, now.utc_ns)
             standby = self._standbys.pop(gone, None)
             if standby is not None and standby.phase is Phase.EMITTING:
                 self._start(self._withdraw(gone))
@@ -70,7 +72,7 @@ class Failover:
 
     def step(self, now: Now) -> None:
         """A few times a second: who is silent, and what follows."""
-        heard = self._node.member.gossip.heard_mono_ns
+        heard, alerts = self._node.member.gossip.heard_mono_ns, self._node.alerts
         for peer, since_ns in self._known_since_ns.items():
             self._watch(peer, max(since_ns, heard.get(peer, since_ns)), now)
         self._watch_vouching(now)
@@ -81,6 +83,8 @@ class Failover:
                 case Step.END_EMISSION:
                     _LOG.warning("%s is heard again: its restored values are withdrawn", standby.box)
                     self._start(self._withdraw(standby.box))
+            if standby.phase is Phase.HEARD:
+                alerts.clear(_CANNOT, standby.box, now.utc_ns)
         for delivery in self._deliveries.values():
             self._follow_up(delivery, now)
 
@@ -130,8 +134,11 @@ class Failover:
         try:
             report = await node.restorer.restore(standby.box)
         except OrledgerError as error:
-            standby.failed(node.now().mono_ns)
-            _LOG.error("standing by for %s: %s", standby.box, error)
+            self._failed(standby, error)
+            return
+        except Exception as error:  # noqa: BLE001 - whatever it is, the box is restored once it can be
+            _LOG.exception("standing by for %s", standby.box)
+            self._failed(standby, OurFault("standby.failed", f"the restore failed: {error!r}", "report this"))
             return
         now = node.now()
         others = {box: Hearing(silent_ms) for box, silent_ms in report.silent_ms.items() if box != node.member.own_id}
@@ -140,7 +147,16 @@ class Failover:
             _LOG.info("%s is silent here but not to others: nothing is handed out", standby.box)
             return
         standby.emitted(now.mono_ns)
+        node.alerts.clear(_CANNOT, standby.box, now.utc_ns)
         await self._hand_over(report)
+
+    def _failed(self, standby: Standby, error: OrledgerError) -> None:
+        """It is tried again and again; a person is told."""
+        now = self._node.now()
+        standby.failed(now.mono_ns)
+        text = f"{standby.box} is silent and its state cannot be restored: {error.text}"
+        warning = Warn(_CANNOT, "critical", error.party, standby.box, text, error.next_step or f"check {standby.box}")
+        self._node.alerts.take(warning, now.utc_ns)
 
     async def _hand_over(self, report: RestoreReport) -> None:
         node = self._node

@@ -51,6 +51,8 @@ class Limits:
     standby_pause_min_ns: int = 2 * S_NS
     standby_pause_max_ns: int = 300 * S_NS
     standby_calm_ns: int = 600 * S_NS
+    standby_retry_min_ns: int = 500 * MS_NS
+    standby_retry_max_ns: int = 10 * S_NS
     range_reply_bytes: int = 64 * KIB
     relayed_reply_bytes: int = 512 * KIB
     ranges_outstanding: int = 4

@@ -3,7 +3,8 @@
 One machine per box that this one stands by for. ``now_ns`` is monotonic. The shell asks the peers and restores; the
 rules are here. A box is silent when nothing of it was heard for ``LIMITS.silence_ns``. Its state is handed out only
 when F of its peers (this one counted) do not hear it and no peer that answers does. It ends when the box is heard
-again. A box that comes and goes is restored ever more rarely.
+again. A box that comes and goes is restored ever more rarely; an attempt that handed out nothing is made again soon,
+and is forgotten once the box was heard for a while.
 """
 
 from __future__ import annotations
@@ -56,6 +57,8 @@ class Standby:
         self._restored_ns: int | None = None
         self._next_try_ns = now_ns
         self._pause_ns = LIMITS.standby_pause_min_ns
+        self._retry_ns = LIMITS.standby_retry_min_ns
+        self._heard_since_ns = now_ns
 
     def step(self, heard_ns: int | None, now_ns: int) -> Step:
         """``heard_ns``: when the box was last heard directly, None for never since start."""
@@ -72,6 +75,10 @@ class Standby:
 
     def _heard(self, now_ns: int) -> Step:
         was, self.phase = self.phase, Phase.HEARD
+        if was is not Phase.HEARD:
+            self._heard_since_ns = now_ns
+        elif now_ns - self._heard_since_ns >= LIMITS.standby_retry_max_ns:
+            self._retry_ns = LIMITS.standby_retry_min_ns
         calm = self._restored_ns is not None and now_ns - self._restored_ns >= LIMITS.standby_calm_ns
         if was is Phase.HEARD and calm:
             self._pause_ns = LIMITS.standby_pause_min_ns
@@ -93,14 +100,12 @@ class Standby:
             return
         self.phase = Phase.EMITTING
         self._restored_ns = now_ns
-        self._wait(now_ns)
+        self._next_try_ns = now_ns + self._pause_ns
+        self._pause_ns = min(2 * self._pause_ns, LIMITS.standby_pause_max_ns)
 
     def failed(self, now_ns: int) -> None:
         """The restore did not verify, or somebody still hears the box: try again later."""
         if self.phase is Phase.RESTORING:
             self.phase = Phase.SILENT
-        self._wait(now_ns)
-
-    def _wait(self, now_ns: int) -> None:
-        self._next_try_ns = now_ns + self._pause_ns
-        self._pause_ns = min(2 * self._pause_ns, LIMITS.standby_pause_max_ns)
+        self._next_try_ns = now_ns + self._retry_ns
+        self._retry_ns = min(2 * self._retry_ns, LIMITS.standby_retry_max_ns)

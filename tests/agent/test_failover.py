@@ -3,7 +3,9 @@ from __future__ import annotations
 import asyncio
 from pathlib import Path
 from types import SimpleNamespace
-from typing import cast
+from typing import NoReturn, cast
+
+import pytest
 
 from agent import config
 from agent.clock import read_now
@@ -110,6 +112,32 @@ def test_a_box_that_another_peer_still_hears_is_not_spoken_for(tmp_path: Path) -
             assert ("peer.silent", "or-2") in watching.alert_ids()
 
     asyncio.run(scenario())
+
+
+def test_a_restore_that_fails_whatever_the_reason_is_told_of_and_made_again(tmp_path: Path) -> None:
+    async def scenario() -> None:
+        async with PumpedGroup(3, tmp_path) as group:
+            watching = Watching(group.boxes["or-1"], "or-2", tmp_path)
+            await group.tick(10, heart_rate())
+            group.boxes["or-2"].dead = True
+            await asyncio.sleep(LIMITS.silence_ns / 1e9)
+            await group.tick(1)
+            restore = watching.box.restorer.restore
+            with pytest.MonkeyPatch.context() as patch:
+                patch.setattr(watching.box.restorer, "restore", broken)
+                await watching.step()
+            assert ("standby.failed", "or-2") in watching.alert_ids()
+            assert watching.box.restorer.restore == restore
+            watching.ahead_ns += LIMITS.standby_retry_min_ns
+            await watching.step()
+            assert "NOT LIVE" in watching.state_file.read_text()
+            assert ("standby.failed", "or-2") not in watching.alert_ids()
+
+    asyncio.run(scenario())
+
+
+async def broken(_box: str) -> NoReturn:
+    raise KeyError("a bug")
 
 
 def test_without_a_standby_duty_there_is_the_alert_and_nothing_else(tmp_path: Path) -> None:

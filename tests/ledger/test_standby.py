@@ -95,6 +95,37 @@ def test_calm_makes_it_quick_again() -> None:
     assert now - silent_from <= LIMITS.silence_ns + 100 * MS_NS
 
 
+def quick_to_hand_over(standby: Standby, heard: int) -> bool:
+    """The box falls silent now; for half a second more another peer thinks that it hears it."""
+    for now in range(heard, heard + 10 * S_NS, 100 * MS_NS):
+        if standby.step(heard, now) is Step.ASK_AND_RESTORE:
+            other = HEARD if now < heard + LIMITS.silence_ns + 500 * MS_NS else SILENT
+            if standby.may_emit({"or-3": other}, heard, now):
+                standby.emitted(now)
+                return now - heard <= LIMITS.silence_ns + 2 * S_NS
+            standby.failed(now)
+    return False
+
+
+def test_what_failed_while_nobody_could_be_asked_does_not_make_the_next_failover_slow() -> None:
+    standby = Standby("or-2", quorum_for(2), 0)
+    assert quick_to_hand_over(standby, 0)
+    for outage_s in (60, 1_800):
+        heard = now = 10_000 * S_NS * outage_s
+        standby.step(heard, now)
+        tries = []
+        for now in range(heard, heard + outage_s * S_NS, 100 * MS_NS):
+            if standby.step(heard, now) is Step.ASK_AND_RESTORE:
+                tries.append(now)
+                standby.failed(now)
+        assert len(tries) > outage_s * S_NS // LIMITS.standby_retry_max_ns, "those who return are asked soon"
+        assert len(tries) < 10 + outage_s * S_NS // LIMITS.standby_retry_max_ns
+        back = now + 20 * S_NS
+        for heard in range(now, back + 1, 100 * MS_NS):
+            standby.step(heard, heard)
+        assert quick_to_hand_over(standby, back)
+
+
 @given(st.lists(st.tuples(st.booleans(), st.booleans(), st.integers(0, 4_000)), max_size=60))
 def test_emission_only_in_silence_and_always_ended(schedule: list[tuple[bool, bool, int]]) -> None:
     standby = Standby("or-2", quorum_for(2), 0)
