@@ -16,6 +16,7 @@ class EarlyClose:
     def __init__(self, limits: Limits = LIMITS) -> None:
         self._gather_ns = limits.early_close_gather_ns
         self._apart_ns = limits.early_close_apart_ns
+        self._object_apart_ns = limits.early_close_object_apart_ns
         self._closed_ns = 0
         self._next_tick_ns = 0
         self._spent = False
@@ -34,12 +35,14 @@ class EarlyClose:
     def wanted(self, now_ns: int, *, for_object: bool = False) -> int | None:
         """Somebody waits: when to close early. None when the tick is as good, or one early close was made or planned.
 
-        A moment is left for what arrives together with the first record. ``for_object``: one that was made counts not.
+        A moment is left for what arrives together with the first record. ``for_object``: one that was made counts not,
+        and blocks may be closer together.
         """
         if self._planned or (self._spent and not for_object):
             return None
-        due_ns = max(now_ns + self._gather_ns, self._closed_ns + self._apart_ns)
-        if due_ns + self._apart_ns > self._next_tick_ns:
+        apart_ns = self._object_apart_ns if for_object else self._apart_ns
+        due_ns = max(now_ns + self._gather_ns, self._closed_ns + apart_ns)
+        if due_ns + apart_ns > self._next_tick_ns:
             return None
         self._spent = self._planned = True
         return due_ns

@@ -147,6 +147,7 @@ class Node:
         self._ticked = False
         self._early = EarlyClose()
         self._early_timer: asyncio.TimerHandle | None = None
+        self._object_waits = False
         self.intake.on_waited_for = self._close_early
         self._stalls = StallDetector()
         self._garbage = Garbage()
@@ -380,7 +381,13 @@ class Node:
         self.statistics.tick_work.add(time.perf_counter_ns() - began_ns)
 
     def _close_early(self, for_object: bool) -> None:
-        """A sender waits: close a block as soon as that makes sense, if the tick is not as good."""
+        """A sender waits: close a block as soon as that makes sense, if the tick is not as good.
+
+        While the disk has a block to write, the senders of objects that come meanwhile share the next one.
+        """
+        if for_object and self.pump.has_undurable:
+            self._object_waits = True
+            return
         now_ns = read_now().mono_ns
         due_ns = self._early.wanted(now_ns, for_object=for_object)
         if due_ns is not None and self.recording:
@@ -411,6 +418,9 @@ class Node:
         if self._ticked:
             self._ticked = False
             self._notifier.watchdog()
+        if self._object_waits:
+            self._object_waits = False
+            self.intake.waited_for()
 
 
 _DISK_SLOW = Warn(

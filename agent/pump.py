@@ -99,6 +99,11 @@ class Pump:
         """How long ago the oldest block closed that has not reached the level witnessed; 0 without peers."""
         return now.mono_ns - self._unwitnessed[0][1] if self._peers() and self._unwitnessed else 0
 
+    @property
+    def has_undurable(self) -> bool:
+        """True while a block of this box waits for the disk."""
+        return bool(self._undurable)
+
     def overloaded(self) -> bool:
         """True when the disk is so far behind that closing more blocks would only fill memory."""
         if len(self._undurable) >= LIMITS.commit_queue_blocks:

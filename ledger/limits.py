@@ -26,6 +26,7 @@ class Limits:
     idle_block_ns: int = 1 * S_NS
     early_close_gather_ns: int = 1 * MS_NS
     early_close_apart_ns: int = 15 * MS_NS
+    early_close_object_apart_ns: int = 8 * MS_NS
     clock_step_ns: int = 50 * MS_NS
     peer_future_ns: int = 2 * S_NS
     # notes

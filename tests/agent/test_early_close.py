@@ -10,6 +10,7 @@ from ledger.limits import LIMITS, MS_NS
 
 TICK_NS = LIMITS.tick_ns
 APART_NS = LIMITS.early_close_apart_ns
+OBJECT_APART_NS = LIMITS.early_close_object_apart_ns
 
 
 def test_a_lone_sender_waits_no_longer_than_its_message_takes_to_gather() -> None:
@@ -36,7 +37,7 @@ def test_for_an_object_a_block_closes_again_before_the_tick() -> None:
     assert early.wanted(20 * MS_NS, for_object=True) is None, "it is planned already"
     early.closed(due_ns)
     assert early.wanted(due_ns) is None
-    assert early.wanted(due_ns, for_object=True) == due_ns + APART_NS
+    assert early.wanted(due_ns, for_object=True) == due_ns + OBJECT_APART_NS
 
 
 @given(st.lists(st.tuples(st.integers(0, 10 * TICK_NS), st.booleans()), max_size=60).map(sorted), st.booleans())
@@ -59,6 +60,7 @@ def test_never_two_together_and_but_for_objects_at_most_twice_as_many(
         elif (due_ns := early.wanted(at_ns, for_object=for_object and objects)) is not None:
             assert at_ns < due_ns <= at_ns + APART_NS + LIMITS.early_close_gather_ns
             planned.append(due_ns)
-    assert all(later - before >= APART_NS for before, later in pairwise(closings))
+    apart_ns = OBJECT_APART_NS if objects else APART_NS
+    assert all(later - before >= apart_ns for before, later in pairwise(closings))
     for tick in range(10):
-        assert sum(tick * TICK_NS < closed_ns < (tick + 1) * TICK_NS for closed_ns in closings) <= (6 if objects else 1)
+        assert sum(tick * TICK_NS < closed_ns < (tick + 1) * TICK_NS for closed_ns in closings) <= (TICK_NS // OBJECT_APART_NS if objects else 1)
