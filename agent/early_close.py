@@ -21,6 +21,8 @@ class EarlyClose:
         self._next_tick_ns = 0
         self._spent = False
         self._planned = False
+        self.is_put_off = False
+        """Somebody waits for whom no block closes before the disk is free."""
 
     def ticked(self, next_tick_ns: int) -> None:
         """A tick has come; the next one is due then."""

@@ -10,7 +10,7 @@ import logging
 import os
 import secrets
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 
 from agent.alerts import Alerts
@@ -69,7 +69,7 @@ from ledger.notices import Notice
 from ledger.objects import ObjectFolder
 from ledger.outbox import Warn
 from ledger.quota import QUOTA
-from ledger.records import CaseChange
+from ledger.records import CaseChange, Record
 from ledger.store import Store
 
 _LOG = logging.getLogger(__name__)
@@ -147,7 +147,6 @@ class Node:
         self._ticked = False
         self._early = EarlyClose()
         self._early_timer: asyncio.TimerHandle | None = None
-        self._object_waits = False
         self.intake.on_waited_for = self._close_early
         self._stalls = StallDetector()
         self._garbage = Garbage()
@@ -274,12 +273,19 @@ class Node:
 
     def record(self, notice: Notice) -> int:
         """Put this on the chain now; the seq of the block that holds it. Raises the fault that ended the recording."""
+        return self._close_now(lambda: self.recorder.notice(notice))
+
+    def record_own(self, record: Record) -> int:
+        """As ``record``, for a record in the ledger's own name."""
+        return self._close_now(lambda: self.recorder.own_record(record))
+
+    def _close_now(self, add: Callable[[], None]) -> int:
         if self._failure is not None:
             raise self._failure
-        self.recorder.notice(notice)
+        add()
         closed = self.recorder.tick(read_pair(), self.intake.nothing())
         if closed is None:
-            raise OurFault("node.no-block", "a notice closed no block")
+            raise OurFault("node.no-block", "what was to be recorded closed no block")
         self._closed(closed)
         return closed.block.seq
 
@@ -386,7 +392,7 @@ class Node:
         While the disk has a block to write, the senders of objects that come meanwhile share the next one.
         """
         if for_object and self.pump.has_undurable:
-            self._object_waits = True
+            self._early.is_put_off = True
             return
         now_ns = read_now().mono_ns
         due_ns = self._early.wanted(now_ns, for_object=for_object)
@@ -418,8 +424,8 @@ class Node:
         if self._ticked:
             self._ticked = False
             self._notifier.watchdog()
-        if self._object_waits:
-            self._object_waits = False
+        if self._early.is_put_off:
+            self._early.is_put_off = False
             self.intake.waited_for()
 
 

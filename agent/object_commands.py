@@ -7,16 +7,24 @@ from collections import deque
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
+from agent.case_commands import who
 from agent.control import Handler, Reply, Request
 from ledger.errors import BadInput, OperatorFault
 from ledger.limits import LIMITS
 from ledger.objects.assembly import PIECE_BYTES
 from ledger.objects.exchange import Denied
+from ledger.records import Event
 
 if TYPE_CHECKING:
     from agent.node import Node
 
 _NAME_DIGITS = 64
+_DELIVERED = "MDCX_OBJECTS_DELIVERED"
+_MOST_PLACE_CHARS = 4_096
+_COUNTS = {
+    "delivered": "handed on", "failed": "failed", "before": "were there before", "left_out": "are no DICOM",
+    "not_here": "are not here",
+}  # fmt: skip
 
 
 def object_handlers(node: Node) -> Mapping[str, Handler]:
@@ -44,7 +52,11 @@ def object_handlers(node: Node) -> Mapping[str, Handler]:
             for task in asked:
                 task.cancel()
 
-    return {"object-refetch": refetch, "object-fetch": fetch}
+    async def delivered(request: Request, reply: Reply) -> None:
+        event = delivered_event(request.arguments, who(request), node.now().utc_ns)
+        await reply({"recorded_in_block": node.record_own(event)})
+
+    return {"object-refetch": refetch, "object-fetch": fetch, "delivered": delivered}
 
 
 def object_argument(arguments: Mapping[str, Any]) -> bytes:
@@ -63,3 +75,18 @@ def pieces_argument(arguments: Mapping[str, Any]) -> tuple[str, deque[tuple[int,
     if end - first > LIMITS.message_bytes:
         raise BadInput("object.range", f"at most {LIMITS.message_bytes:,} bytes of an object at a time")
     return peer, deque((start, min(start + PIECE_BYTES, end)) for start in range(first, end, PIECE_BYTES))
+
+
+def delivered_event(arguments: Mapping[str, Any], by: str, at_ns: int) -> Event:
+    """Who handed objects on, whose, to where, and what became of them. Raises BadInput."""
+    box, to = arguments.get("box"), arguments.get("to")
+    counts = {name: arguments.get(name) for name in (*_COUNTS, "bytes")}
+    if not isinstance(box, str) or not isinstance(to, str) or not 0 < len(to) <= _MOST_PLACE_CHARS:
+        raise BadInput("delivered.place", "which box's objects were handed on, and to where?")
+    if not all(type(count) is int and count >= 0 for count in counts.values()):
+        raise BadInput("delivered.counts", "how many objects were handed on, and how many were not?")
+    told = ", ".join(f"{counts[name]:,} {what}" for name, what in _COUNTS.items())
+    return Event(
+        at_ns=at_ns, kind="marker", alarm_id=f"objects to {to}", phase="once", priority="none", code=_DELIVERED,
+        source=by, text=f"objects of {box} to {to}: {told}; {counts['bytes']:,} bytes",
+    )  # fmt: skip

@@ -73,7 +73,10 @@ class Handed:
 
 @dataclass(slots=True)
 class Delivery:
-    """All of one run. ``before``: acknowledged by an earlier run, or there as a file. ``left_out``: no DICOM."""
+    """All of one run. ``before``: acknowledged by an earlier run, or there as a file. ``left_out``: no DICOM.
+
+    ``recorded_in`` is the block of this box's chain that says so.
+    """
 
     to: str
     done: list[Handed] = field(default_factory=list)
@@ -81,6 +84,7 @@ class Delivery:
     before: int = 0
     left_out: list[Outgoing] = field(default_factory=list)
     bytes: int = 0
+    recorded_in: int | None = None
 
     def add(self, handed: Handed) -> None:
         """One that is decided."""
@@ -101,6 +105,9 @@ def shown(pieces: Iterator[bytes], progress: Progress, before: int, total: int) 
 
 class Way(Protocol):
     """Where objects go: a receiver or a folder."""
+
+    delivery: Delivery
+    """What was handed on so far."""
 
     def run(self, items: list[Outgoing], progress: Progress, told: Told) -> Delivery:
         """Hand all of them on; ``told`` of each once, when it is decided."""

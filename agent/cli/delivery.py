@@ -4,10 +4,7 @@ from __future__ import annotations
 
 import functools
 import os
-import sys
-import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -15,14 +12,14 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import click
 
 from agent.cli.context import Settings, document, json_text
-from ledger.errors import NoPeer, OperatorFault, StoreFault
+from agent.cli.progress import progress_of
+from ledger.errors import AgentUnreachable, NoPeer, OperatorFault, StoreFault
 
 if TYPE_CHECKING:
     from agent.object_delivery import Delivery, Handed, Way
     from agent.outgoing import Chosen
 
 _F = TypeVar("_F", bound=Callable[..., Any])
-_JSON_EVERY_S = 1.0
 _SHOWN = 20
 _DEFAULT_TITLE = "ORLEDGER"
 _JOURNAL = "delivered.jsonl"
@@ -129,13 +126,31 @@ def _own_title(settings: Settings) -> str:
     return next(titles, _DEFAULT_TITLE)
 
 
-def deliver(settings: Settings, ways: Sequence[Way], chosen: Chosen) -> list[Delivery]:
-    """Hand the objects on, showing how far it is; one line for each with ``--json``."""
+def deliver(settings: Settings, box: str, ways: Sequence[Way], chosen: Chosen) -> list[Delivery]:
+    """Hand objects of ``box`` on, showing how far it is; one line for each with ``--json``. What was handed on is put
+    on this box's chain, even when it ended early.
+    """
     deliveries = []
     for way in ways:
-        with _progress(settings) as progress:
-            deliveries.append(way.run(list(chosen.items), progress, _teller(settings)))
+        try:
+            with progress_of("handing on", settings, told_as="delivered-bytes", in_bytes=True) as progress:
+                deliveries.append(way.run(list(chosen.items), progress, _teller(settings)))
+        finally:
+            way.delivery.recorded_in = _record(settings, box, way.delivery, chosen)
     return deliveries
+
+
+def _record(settings: Settings, box: str, delivery: Delivery, chosen: Chosen) -> int | None:
+    """The block that says so, None when no agent runs here."""
+    try:
+        answer = settings.client().ask(
+            "delivered", box=box, to=delivery.to, delivered=len(delivery.done), bytes=delivery.bytes,
+            failed=len(delivery.failed), before=delivery.before, left_out=len(delivery.left_out),
+            not_here=len(chosen.closed) + len(chosen.absent),
+        )  # fmt: skip
+    except AgentUnreachable:
+        return None
+    return int(answer["recorded_in_block"])
 
 
 def exit_code(deliveries: Sequence[Delivery], chosen: Chosen) -> int:
@@ -159,6 +174,7 @@ def delivery_document(delivery: Delivery) -> dict[str, object]:
         "before": delivery.before,
         "left_out": [{"object": each.sha256.hex(), "media_type": each.record.media_type} for each in delivery.left_out],
         "failed": [_handed_fields(each) for each in delivery.failed],
+        "recorded_in_block": delivery.recorded_in,
     }
 
 
@@ -185,7 +201,9 @@ def _lines(delivery: Delivery) -> list[str]:
     parts += [f"{len(warned):,} with a warning"] if warned else []
     parts += [f"{len(delivery.left_out):,} are no DICOM and were left out (--objects-to writes them)"] \
         if delivery.left_out else []  # fmt: skip
-    lines = [", ".join(parts)]
+    block = delivery.recorded_in
+    said = "not recorded on a chain: no agent runs" if block is None else f"recorded in block {block:,}"
+    lines = [f"{', '.join(parts)} ({said})"]
     lines += [f"WARNING {each.status:04X} for {_name(each)}{each.comment and f': {each.comment}'}"
               for each in warned[:_SHOWN]]  # fmt: skip
     lines += _more(len(warned))
@@ -228,35 +246,3 @@ def _teller(settings: Settings) -> Callable[[Handed], None]:
     if not settings.json:
         return lambda _handed: None
     return lambda handed: click.echo(json_text(document("object-delivered", **_handed_fields(handed))))
-
-
-@contextmanager
-def _progress(settings: Settings) -> Iterator[Callable[[int, int], None]]:
-    """A bar of bytes on a terminal, a line a second with ``--json``, else nothing."""
-    if settings.json:
-        yield _json_progress()
-        return
-    if not sys.stderr.isatty():
-        yield lambda _done, _total: None
-        return
-    from rich.console import Console
-    from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn, TransferSpeedColumn
-
-    columns = (TextColumn("handing on"), BarColumn(), DownloadColumn(), TransferSpeedColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
-        sent = bar.add_task("objects", total=None)
-        yield lambda done, total: bar.update(sent, completed=done, total=total)
-
-
-def _json_progress() -> Callable[[int, int], None]:
-    began = said = time.monotonic()
-
-    def progress(done: int, total: int) -> None:
-        nonlocal said
-        now = time.monotonic()
-        if now - said >= _JSON_EVERY_S:
-            said = now
-            told = document("restore-box-progress", what="delivered-bytes", done=done, total=total, seconds=now - began)
-            click.echo(json_text(told))
-
-    return progress

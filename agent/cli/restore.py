@@ -145,7 +145,7 @@ def _hand_on(
         peers = [ObjectsBySocket(each.id, client) for each in reader.manifest.peers_of(own.id)]
         objects = ObjectReader(reader, data_dir, beside)
         chosen = of_state(restored["state"], objects, reader.store, beside, peers)
-        deliveries = deliver(settings, ways, chosen)
+        deliveries = deliver(settings, str(restored["box"]), ways, chosen)
     for held in beside.held():
         beside.delete(held.sha256)
     if not settings.json:

@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 import os
-import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
-from agent.cli.context import Settings, common_options, document, json_text, pass_settings
+from agent.cli.context import Settings, common_options, json_text, pass_settings
 from agent.cli.delivery import DeliveryOptions, deliver, delivery_options, exit_code
+from agent.cli.progress import progress_of
 from agent.cli.restore_box_text import Outcome, summary_document, summary_lines
 from agent.cli.restore_selection import nothing_meant, parse_selection
 from ledger.errors import AgentUnreachable, NoPeer, OperatorFault, VerificationFailed
@@ -35,7 +34,6 @@ if TYPE_CHECKING:
     from ledger.selection import Selection
 
 _NICE = 10
-_JSON_EVERY_S = 1.0
 _FETCH_TIMEOUT_S = 30.0
 
 
@@ -116,7 +114,7 @@ def _hand_on(
     with open_reader(out) as reader:
         objects = ObjectReader(reader, out)
         chosen = of_selection(objects, box, selection)
-        deliveries = deliver(settings, ways, chosen)
+        deliveries = deliver(settings, box, ways, chosen)
         for handed in (each for every in deliveries for each in every.failed):
             fault = handed.fault
             if isinstance(fault, VerificationFailed) or (isinstance(fault, StoreFault) and fault.id == "store.corrupt"):
@@ -160,7 +158,6 @@ class _Work:
 
     def run(self) -> tuple[Summary, AuditReport]:
         """Raises as the sources, the target and the audit do."""
-        from agent.cli.verify import progress_bar
         from agent.garbage import seldom_collected
         from agent.rebuild_target import Target
         from agent.verifier import Audit, Task
@@ -176,7 +173,7 @@ class _Work:
             with seldom_collected(), Audit(Task(self._out, self._box, self._every_signature)) as audit:
                 summary = self._rebuild(target, found, sources, audit)
                 self.fetched_s = time.perf_counter() - began
-                with progress_bar(self._settings) as progress:
+                with progress_of("verifying", self._settings) as progress:
                     report = audit.finish(progress)
             if self._with_objects:
                 self.objects = self._restore_objects(target, sources)
@@ -193,7 +190,7 @@ class _Work:
         client = self._settings.client(_FETCH_TIMEOUT_S)
         givers: list[ObjectSource] = [OwnObjects(own.id, ObjectFolder(BoxFolder(Path(own.data_dir)).objects))]
         givers += [ObjectsBySocket(source.name, client) for source in sources if source.name != own.id]
-        with _progress(self._settings, "objects") as progress:
+        with progress_of("restoring", self._settings, told_as="objects") as progress:
             folder = ObjectFolder.open(target.folder.objects)
             return ObjectRestore(target.store, folder, givers).run(self._box, progress)
 
@@ -210,7 +207,7 @@ class _Work:
         def kept(log: LogId) -> list[Certificate]:
             return [Certificate.decode(data) for _, data in self._reader.store.checkpoints(log)]
 
-        with _progress(self._settings) as progress:
+        with progress_of("restoring", self._settings, told_as="blocks") as progress:
             work = Rebuild(self._box, target, sources, self._manifests, progress, durable)
             return work.run(found, kept, self._selection)
 
@@ -257,35 +254,3 @@ def _record(settings: Settings, summary: Summary, report: AuditReport, asked: tu
     except AgentUnreachable:
         return None
     return int(answer["recorded_in_block"])
-
-
-@contextmanager
-def _progress(settings: Settings, what: str = "blocks") -> Iterator[Callable[[int, int], None]]:
-    """A bar on a terminal, a line a second with ``--json``, else nothing."""
-    if settings.json:
-        yield _json_progress(what)
-        return
-    if not sys.stderr.isatty():
-        yield lambda _done, _total: None
-        return
-    from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
-
-    columns = (TextColumn("restoring"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
-        blocks = bar.add_task(what, total=None)
-        yield lambda done, total: bar.update(blocks, completed=done, total=total)
-
-
-def _json_progress(what: str) -> Callable[[int, int], None]:
-    began = said = time.monotonic()
-
-    def progress(done: int, total: int) -> None:
-        nonlocal said
-        now = time.monotonic()
-        if now - said >= _JSON_EVERY_S:
-            said = now
-            told = document("restore-box-progress", what=what, done=done, total=total, seconds=now - began)
-            click.echo(json_text(told))
-
-    return progress

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -12,6 +11,7 @@ import click
 
 from agent.cli.context import Settings, common_options, json_text, pass_settings
 from agent.cli.data_dir import data_dir_of, data_dir_option
+from agent.cli.progress import progress_of
 from ledger.errors import AgentUnreachable, NoPeer, VerificationFailed
 
 if TYPE_CHECKING:
@@ -74,7 +74,7 @@ def _verify_objects(settings: Settings, task: Task, *, quick: bool, mend: bool) 
 def _verify(settings: Settings, task: Task) -> AuditReport:
     from agent.verifier import verify
 
-    with progress_bar(settings) as progress:
+    with progress_of("verifying", settings) as progress:
         return verify(task, progress)
 
 
@@ -131,18 +131,3 @@ def _show(settings: Settings, report: AuditReport, objects: ObjectsReport) -> No
     console = Console(highlight=False)
     for text, style in lines:
         console.print(Text(text, style), soft_wrap=True)
-
-
-@contextmanager
-def progress_bar(settings: Settings) -> Iterator[Callable[[int, int], None]]:
-    """A bar on a terminal, else nothing."""
-    if settings.json or not sys.stderr.isatty():
-        yield lambda _done, _total: None
-        return
-    from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
-
-    columns = (TextColumn("verifying"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
-        blocks = bar.add_task("blocks", total=None)
-        yield lambda done, total: bar.update(blocks, completed=done, total=total)

@@ -12,8 +12,10 @@ from typing import Any
 
 import pytest
 
+from ledger.records import Event
 from tests.conftest import require_tool
 from tests.processes.site import HOST, Box, LabSite, Process, Said, free_port, until
+from tests.processes.stores import records
 from tests.processes.test_dicom import BUNDLED, certificate, data_set_of, run, stored
 
 NAMES = ("CT_small", "MR_small_RLE", "SC_rgb_jpeg_gdcm", "JPEG2000")
@@ -89,6 +91,12 @@ def received(folder: Path) -> list[bytes]:
     return sorted(data_set_of(path) for path in folder.iterdir())
 
 
+def deliveries_told(box: Box) -> list[str]:
+    """What the box says on its chain of objects that were handed on."""
+    told = [record for _, record in records(box, box.id) if isinstance(record, Event)]
+    return [record.text for record in told if record.code == "MDCX_OBJECTS_DELIVERED"]
+
+
 def last_json(stdout: str) -> dict[str, Any]:
     found: dict[str, Any] = json.loads(stdout.splitlines()[-1])
     return found
@@ -103,6 +111,9 @@ def test_a_rebuilt_box_sends_what_it_holds_once_and_bit_for_bit(died: Died, tmp_
         assert (delivery["delivered"], delivery["before"], delivery["failed"]) == (len(FILES), 0, [])
         told = [json.loads(line) for line in done.stdout.splitlines() if "object-delivered" in line]
         assert {each["sop_instance"]: each["status"] for each in told} == dict.fromkeys(died.data_sets, "0000")
+        assert delivery["recorded_in_block"] > 0
+        recorded = f"objects of or-1 to {pacs}: {len(FILES)} handed on, 0 failed"
+        until("it is on the chain", lambda: any(recorded in text for text in deliveries_told(died.peer)))
         again = died.restore("--objects-to-ae", pacs)
         assert again.returncode == 0, again.stdout + again.stderr
         assert f"0 objects (0 bytes) handed on to {pacs}, {len(FILES)} were there before" in again.stdout

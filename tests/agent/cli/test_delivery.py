@@ -18,12 +18,16 @@ FAILED = Handed(bytes(32), RECORD, 0xA700, tries=3, fault=DeviceFault("dicom.ref
 
 def test_every_warning_and_failure_is_told_with_its_next_step() -> None:
     delivery = Delivery(
-        "PACS@h:1", [Handed(bytes(32), RECORD, 0xB000, "coerced"), Handed(bytes(32), RECORD, 0)], [FAILED]
+        "PACS@h:1",
+        [Handed(bytes(32), RECORD, 0xB000, "coerced"), Handed(bytes(32), RECORD, 0)],
+        [FAILED],
+        recorded_in=7,
     )
     chosen = Chosen(closed=[b"\1" * 32], absent=[b"\2" * 32])
     told = "\n".join(delivery_lines([delivery], chosen))
     for part in (
-        "2 objects (0 bytes) handed on to PACS@h:1, 1 with a warning", "WARNING B000 for 1.2: coerced",
+        "2 objects (0 bytes) handed on to PACS@h:1, 1 with a warning (recorded in block 7)",
+        "WARNING B000 for 1.2: coerced",
         "FAILED 1.2 (tried 3 times): full. Next: free space", "1 NOT HANDED ON to PACS@h:1",
         "key of object 0101010101010101 is not held here", "object 0202020202020202 is not here",
     ):  # fmt: skip
