@@ -315,11 +315,14 @@ class CommitmentBook:
                 transaction.retry_ns = 0
 
     def give_up(self, now: Now) -> list[Transaction]:
-        """Those whose report nobody took in time; they are over."""
+        """Those whose report nobody took in time; they are over. What is due is tried once more before, however long
+        this box was away.
+        """
         late = [
             each
             for each in self.open.values()
-            if each.decided_ns and not each.under_way and now.utc_ns >= each.report_by_ns
+            if each.decided_ns and not each.under_way and now.mono_ns < each.retry_ns
+            if now.utc_ns >= each.report_by_ns
         ]
         for transaction in late:
             self._close(transaction.asked.key)

@@ -163,6 +163,28 @@ def test_a_report_that_nobody_takes_is_tried_later_and_later_then_given_up() -> 
     assert not book.open
 
 
+def test_after_an_outage_longer_than_its_time_each_report_is_tried_once_more() -> None:
+    book = CommitmentBook()
+    uids = [f"2.25.{number}" for number in range(5)]
+    for uid in uids:
+        begun(book, asked(uid, report_s=100))
+        judge(book, i3=Standing.WITNESSED)
+        book.decide(at(1))
+    again = CommitmentBook()  # a new process, long after
+    for each in book.open.values():
+        again.take_up(Transaction.decode(each.encode()))
+    given_up: list[str] = []
+    for now_s in range(1_000, 1_000 + len(uids)):
+        assert given_up == uids[: now_s - 1_000]
+        tried = next(again.due(at(now_s)))
+        again.reporting(tried.asked.key)
+        assert again.give_up(at(now_s)) == []
+        again.not_delivered(tried.asked.key, at(now_s))
+        given_up += [each.asked.uid for each in again.give_up(at(now_s))]
+    assert given_up == uids
+    assert not again.open
+
+
 def test_who_opens_an_association_is_told_at_once() -> None:
     book = CommitmentBook()
     taken = begun(book, asked())
