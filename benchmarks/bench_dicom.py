@@ -1,12 +1,13 @@
 """Images in and out: our DICOM listener beside dcmtk's storescp, with the same files and the same storescu.
 
-    python -m benchmarks.bench_dicom [--small 200] [--slices 60] [--big-mib 256] [--rounds 3]
+    python -m benchmarks.bench_dicom [--small 200] [--slices 60] [--big-mib 256] [--rounds 3] [--at-once 2,4,8]
 
 storescu and storescp run with TCP_NODELAY: by default Nagle's algorithm and delayed acknowledgments let them exchange a
 dozen instances a second, and hide what a receiver takes. storescp acknowledges what it handed to the kernel and never
 syncs; a box what its disk has, sealed, and the block that names it. So both stand beside the same bytes written
 to files of their own and synced. Both are sent the files in turn, several times, and the medians count.
-The soak is `--small 10000 --slices 0 --big-mib 2048 --rounds 1`. Needs dcmtk (storescu, storescp).
+`--at-once`: the small ones once more, shared among so many senders at the same time.
+The soak is `--small 10000 --slices 0 --big-mib 2048 --rounds 1 --at-once ""`. Needs dcmtk (storescu, storescp).
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ import tempfile
 import threading
 import time
 from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -95,14 +97,21 @@ def make_files(folder: Path, load: Load) -> list[Path]:
     return paths
 
 
-def send(folder: Path, called: str, port: int) -> float:
-    """All of a folder over one association; seconds. Raises SiteFault when one was refused."""
-    command = ["storescu", "-R", "-aet", _TITLE, "-aec", called, "+sd", HOST, str(port), str(folder)]
+def send(paths: Sequence[Path], called: str, port: int, at_once: int = 1) -> float:
+    """All of them, over so many associations at the same time; seconds. Raises SiteFault when one was refused."""
+    command = ["storescu", "-R", "-aet", _TITLE, "-aec", called, HOST, str(port)]
+    shares = [[*command, *map(str, paths[number::at_once])] for number in range(at_once)]
     began = time.perf_counter()
-    done = subprocess.run(command, capture_output=True, text=True, check=False, env=_NO_DELAY)
-    if done.returncode:
-        raise SiteFault(f"storescu: {done.stderr[-500:]}")
-    return time.perf_counter() - began
+    running = [
+        subprocess.Popen(each, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True, env=_NO_DELAY)
+        for each in shares
+    ]
+    told = [each.communicate()[1] for each in running]
+    took = time.perf_counter() - began
+    for each, text in zip(running, told, strict=True):
+        if each.returncode:
+            raise SiteFault(f"storescu: {text[-500:]}")
+    return took
 
 
 @contextmanager
@@ -110,13 +119,13 @@ def storescp(folder: Path) -> Iterator[int]:
     """The provider of dcmtk, writing what comes as it comes; its port."""
     (port,) = free_ports(1)
     folder.mkdir()
-    command = ["storescp", "+B", "+xa", "-pdu", str(_PDU_BYTES), "-od", str(folder), str(port)]
+    command = ["storescp", "--fork", "+B", "+xa", "-pdu", str(_PDU_BYTES), "-od", str(folder), str(port)]
     process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, env=_NO_DELAY)
     try:
         wait_for("storescp listens", lambda: _answers(port, "ANY"), 30)
         yield port
     finally:
-        process.send_signal(signal.SIGKILL)
+        process.send_signal(signal.SIGKILL)  # its children end with their associations
         process.wait()
         shutil.rmtree(folder)
 
@@ -126,16 +135,22 @@ def _answers(port: int, called: str) -> bool:
     return subprocess.run(command, capture_output=True, check=False).returncode == 0
 
 
-def synced(paths: Sequence[Path], folder: Path) -> float:
-    """The same bytes to as many files, each synced, and its name."""
+def synced(paths: Sequence[Path], folder: Path, at_once: int = 1) -> float:
+    """The same bytes to as many files, each synced, and its name; by so many threads."""
     folder.mkdir()
-    began, parent = time.perf_counter(), os.open(folder, os.O_RDONLY)
-    for path in paths:
-        with path.open("rb") as source, (folder / path.name).open("wb") as file:
-            shutil.copyfileobj(source, file, MIB)
-            file.flush()
-            os.fsync(file.fileno())
-        os.fsync(parent)
+    parent = os.open(folder, os.O_RDONLY)
+
+    def write(some: Sequence[Path]) -> None:
+        for path in some:
+            with path.open("rb") as source, (folder / path.name).open("wb") as file:
+                shutil.copyfileobj(source, file, MIB)
+                file.flush()
+                os.fsync(file.fileno())
+            os.fsync(parent)
+
+    began = time.perf_counter()
+    with ThreadPoolExecutor(at_once) as threads:
+        list(threads.map(write, [paths[number::at_once] for number in range(at_once)]))
     took = time.perf_counter() - began
     os.close(parent)
     shutil.rmtree(folder)
@@ -160,11 +175,11 @@ def recording_box(folder: Path) -> Iterator[tuple[Box, int]]:
         box.end()
 
 
-def taking_in(box: Box, port: int, paths: Sequence[Path], scratch: Path) -> Taken:
+def taking_in(box: Box, port: int, paths: Sequence[Path], scratch: Path, at_once: int = 1) -> Taken:
     """One load into the box, with its ticks beside those of a bare timer."""
     used_s = cpu_s(box.pid)
     with Probe(scratch) as probe, MemoryPeak(box.pid) as memory:
-        seconds = send(paths[0].parent, "ORLEDGER", port)
+        seconds = send(paths, "ORLEDGER", port, at_once)
     ticks = max(10, math.ceil(seconds * _TICKS_PER_S))
     late: dict[str, Any] = box.ask("statistics", newest=ticks)["tick_late"]
     bare_ms = quantile(probe.late_ms, 0.99)
@@ -229,7 +244,7 @@ def measure(folder: Path, load: Load, rounds: int, box: Box, port: int) -> list[
             make_new(paths, number)
             disk.append(synced(paths, folder / "synced"))
             with storescp(folder / "theirs") as their_port:
-                theirs.append(send(paths[0].parent, "ANY", their_port))
+                theirs.append(send(paths, "ANY", their_port))
             taken.append(taking_in(box, port, paths, folder))
             with storescp(folder / "again") as their_port:
                 out.append(sending(box.folder.path, load.count, their_port, folder / "journal"))
@@ -250,6 +265,35 @@ def measure(folder: Path, load: Load, rounds: int, box: Box, port: int) -> list[
         Line(f"{name} sent on to storescp", out_s, "s", None, their_s, "storescu"),
         Line(f"{name}: memory of the sender grown", max(grown for _, grown in out), "MiB", _GROWN_MIB),
     ]
+
+
+def measure_at_once(
+    folder: Path, load: Load, rounds: int, senders: Sequence[int], box: Box, port: int
+) -> list[Line]:  # fmt: skip
+    """One load shared among more and more senders at the same time; the medians."""
+    paths, lines = make_files(folder / "files", load), list[Line]()
+    try:
+        for at_once in senders:
+            disk, theirs, taken = list[float](), list[float](), list[Taken]()
+            for number in range(rounds):
+                make_new(paths, 16 * at_once + number)
+                disk.append(synced(paths, folder / "synced", at_once))
+                with storescp(folder / "theirs") as their_port:
+                    theirs.append(send(paths, "ANY", their_port, at_once))
+                taken.append(taking_in(box, port, paths, folder, at_once))
+            our_s = median(each.seconds for each in taken)
+            name = f"{load.name}, {at_once} associations"
+            core_ms = median(each.core_s for each in taken) * 1e3 / load.count
+            late_ms, bare_ms = (median(getattr(each, of) for each in taken) for of in ("late_p99_ms", "bare_p99_ms"))
+            lines += [
+                Line(f"{name} stored, beside the disk", our_s, "s", None, median(disk), "fsync'd files"),
+                Line(f"{name} stored", load.count / our_s, "/s", None, load.count / median(theirs), "storescp"),
+                Line(f"{name}: processor time of the box, each", core_ms, "ms"),
+                Line(f"{name}: ticks late, p99", late_ms, "ms", _LATE_MS, bare_ms, "bare timer"),
+            ]
+    finally:
+        shutil.rmtree(folder / "files")
+    return lines
 
 
 def make_new(paths: Sequence[Path], number: int) -> None:
@@ -276,6 +320,7 @@ def main() -> int:
     arguments.add_argument("--small", type=int, default=200, help="instances of 8 KiB")
     arguments.add_argument("--slices", type=int, default=60, help="instances of 512 KiB")
     arguments.add_argument("--big-mib", type=int, default=256, help="size of one large instance")
+    arguments.add_argument("--at-once", default="2,4,8", help="numbers of senders that share the small ones")
     arguments.add_argument("--rounds", type=int, default=3, help="how often each load is sent")
     options = arguments.parse_args()
     if missing := [tool for tool in ("storescu", "storescp", "echoscu") if shutil.which(tool) is None]:
@@ -287,6 +332,10 @@ def main() -> int:
         with recording_box(folder) as (box, port):
             for load in loads(options.small, options.slices, options.big_mib):
                 lines += measure(folder, load, options.rounds, box, port)
+            senders = [int(each) for each in options.at_once.split(",") if each]
+            if options.small:
+                (small,) = loads(options.small, 0, 0)
+                lines += measure_at_once(folder, small, options.rounds, senders, box, port)
     return report.finish(lines, options.json)
 
 
