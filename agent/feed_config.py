@@ -12,7 +12,7 @@ from typing import Any, Final
 import msgspec
 
 from agent.box_files import BoxFolder
-from agent.config import Configuration, at_spot, convert, fault, host_and_port, host_port
+from agent.config import BoxSection, Configuration, at_spot, convert, fault, host_and_port, host_port
 from agent.feed_sections import (
     DicomPeerSection,
     DicomSection,
@@ -57,13 +57,13 @@ class FeedSetup:
 
 def feed_setups(configuration: Configuration, lookup: Lookup) -> tuple[FeedSetup, ...]:
     """Every configured feed, in order; ``lookup`` is ``drivers.registry.get``. Raises ConfigurationFault."""
-    own = BoxFolder(Path(configuration.box.data_dir)).tls
-    return tuple(_setup(feed, f"$.feed[{index}]", lookup, own) for index, feed in enumerate(configuration.feed))
+    box = configuration.box
+    return tuple(_setup(feed, f"$.feed[{index}]", lookup, box) for index, feed in enumerate(configuration.feed))
 
 
-def _setup(feed: FeedSection, spot: str, lookup: Lookup, own_certificate: Path) -> FeedSetup:
+def _setup(feed: FeedSection, spot: str, lookup: Lookup, box: BoxSection) -> FeedSetup:
     driver = at_spot(f"{spot}.driver", lookup, feed.driver)
-    kind, transport = _transport(feed, spot, own_certificate)
+    kind, transport = _transport(feed, spot, box)
     spec = driver.spec
     if kind not in spec.transports:
         allowed = " or ".join(spec.transports)
@@ -72,14 +72,16 @@ def _setup(feed: FeedSection, spot: str, lookup: Lookup, own_certificate: Path) 
     return FeedSetup(feed.name, driver, transport, convert(feed.options, config, f"{spot}.options"))
 
 
-def _transport(feed: FeedSection, spot: str, own_certificate: Path) -> tuple[Transport, TransportConfig]:
-    kinds = (*_KINDS, Transport.TLS)
+def _transport(feed: FeedSection, spot: str, box: BoxSection) -> tuple[Transport, TransportConfig]:
+    kinds = (*_KINDS, Transport.TLS, Transport.MQTT)
     given = [kind for kind in kinds if getattr(feed, kind) is not None]
     if len(given) != 1:
         raise fault(spot, f"needs exactly one of {', '.join(kinds)}", "say how the device is connected")
     kind = given[0]
     if feed.tls is not None:
-        return kind, _tls(feed.tls, f"{spot}.tls", own_certificate)
+        return kind, _tls(feed.tls, f"{spot}.tls", BoxFolder(Path(box.data_dir)).tls)
+    if feed.mqtt is not None:
+        return kind, _mqtt(feed.mqtt, f"{spot}.mqtt", f"orledger-{box.id}-{feed.name}")
     return kind, _KINDS[kind](getattr(feed, kind), f"{spot}.{kind}")
 
 
@@ -124,18 +126,26 @@ def _tls(section: TlsSection, spot: str, own_certificate: Path) -> TlsConfig:
     return at_spot(f"{spot}.client_ca", TlsConfig.trusting, listener, own, section.client_ca, section.client_names)
 
 
-def _mqtt(section: MqttSection, spot: str) -> MqttConfig:
+def _mqtt(section: MqttSection, spot: str, client_id: str) -> MqttConfig:
     host, port = host_and_port(section.host, section.port, spot)
     levels = section.topic.split("/")
     plain = section.topic.isprintable() and not {"#", "+"} & set(section.topic)
     if not plain or not all(levels) or len(section.topic) > _LONGEST_TOPIC:
         raise fault(f"{spot}.topic", f"{section.topic!r} is no topic", "write it like orledger/push")
-    if (section.ca_file is None) is not (section.certificate is None):
-        raise fault(spot, "needs both ca_file and certificate, or neither", "give the other too")
-    if section.ca_file is None and host not in _THIS_MACHINE:
-        raise fault(spot, f"{host} is another machine: what it sends must be encrypted", "give ca_file and certificate")
-    own, ca = _file(section.certificate, f"{spot}.certificate"), _file(section.ca_file, f"{spot}.ca_file")
-    return MqttConfig(host, port, section.topic, ca, own)
+    if section.ca_file is None and (section.certificate is not None or host not in _THIS_MACHINE):
+        why = "a certificate is shown" if section.certificate is not None else f"{host} is another machine"
+        raise fault(spot, f"{why}: what is sent must be encrypted", "give ca_file")
+    if section.ca_file is not None and section.certificate is None and section.username is None:
+        raise fault(spot, "the broker must know us", "give certificate, or username and password_file")
+    if section.password_file is not None and section.username is None:
+        raise fault(spot, "a password without a user", "give username")
+    files = {
+        name: _file(getattr(section, name), f"{spot}.{name}") for name in ("ca_file", "certificate", "password_file")
+    }
+    return MqttConfig(
+        host, port, section.topic, files["ca_file"], files["certificate"], section.username, files["password_file"],
+        section.client_id or client_id,
+    )  # fmt: skip
 
 
 def _udp(section: UdpSection, spot: str) -> UdpConfig:
@@ -208,6 +218,5 @@ _KINDS: Final[Mapping[Transport, Callable[[Any, str], TransportConfig]]] = {
     Transport.UDP: _udp,
     Transport.MLLP: _mllp,
     Transport.SDC: _sdc,
-    Transport.MQTT: _mqtt,
     Transport.DICOM: _dicom,
 }

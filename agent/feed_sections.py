@@ -45,8 +45,9 @@ class TlsSection(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class MqttSection(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """Clients on a broker: each publishes to ``<topic>/<client>/in``, and hears on ``<topic>/<client>/out``. With TLS
-    by ``ca_file`` and our ``certificate`` (with its key); without only to this machine.
+    """Clients on a broker: each publishes to ``<topic>/<client>/in``, and hears on ``<topic>/<client>/out``. TLS by
+    ``ca_file``, without it only to this machine; the broker knows us by our ``certificate`` (with its key), by user and
+    password, or both. ``client_id``: the session that it keeps for us; else ``orledger-<box>-<feed>``.
     """
 
     host: str
@@ -54,6 +55,9 @@ class MqttSection(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     topic: str = "orledger/push"
     ca_file: str | None = None
     certificate: str | None = None
+    username: str | None = None
+    password_file: str | None = None
+    client_id: str | None = None
 
 
 class UdpSection(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

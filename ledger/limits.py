@@ -203,6 +203,7 @@ class Limits:
     # drivers and transports
     frame_bytes: int = 64 * KIB
     hl7_message_bytes: int = 1 * MIB
+    push_message_bytes: int = 1 * MIB
     sdc_message_bytes: int = 4 * MIB
     sdc_requests: int = 8
     sdc_connections: int = 8

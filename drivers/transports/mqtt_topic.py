@@ -3,6 +3,9 @@
 A client publishes to ``<topic>/<client>/in`` and hears on ``<topic>/<client>/out``. Who may publish under which name is
 the broker's to decide. paho has a thread of its own; each message waits there until the loop has taken it, so that a
 loop that is late holds the broker back and not a queue.
+
+A message (QoS 1) is acknowledged to the broker once each of its lines has been answered: recorded and durable, or
+refused. What was not, the broker keeps in the box's session and gives again: nothing goes with the box or the network.
 """
 
 from __future__ import annotations
@@ -11,7 +14,9 @@ import asyncio
 import contextlib
 import itertools
 import re
+import socket
 import ssl
+from collections import deque
 from collections.abc import Iterator
 from concurrent.futures import TimeoutError as TooLate
 from dataclasses import dataclass
@@ -28,31 +33,56 @@ from ledger.limits import LIMITS, Limits
 from ledger.records import LinkId
 
 _NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
-_TAKEN_WITHIN_S: Final = 5.0
+_LOOK_S: Final = 1.0
 _RETRY_S: Final = 0.2
 
 
 @dataclass(frozen=True, slots=True)
 class MqttConfig:
-    """Which broker and topic; with ``ca_file`` and ``own_pem`` over TLS, both sides with certificates."""
+    """Which broker and topic. With ``ca_file`` over TLS; we show the certificate in ``own_pem``, user and password, or
+    both. ``client_id`` names the session that the broker keeps for us.
+    """
 
     host: str
     port: int
     topic: str
     ca_file: Path | None = None
     own_pem: Path | None = None
+    username: str | None = None
+    password_file: Path | None = None
+    client_id: str = "orledger"
 
     def context(self) -> ssl.SSLContext | None:
         """Raises ConfigurationFault ``mqtt.certificate``."""
-        if self.ca_file is None or self.own_pem is None:
+        if self.ca_file is None:
             return None
         try:
             context = ssl.create_default_context(cafile=self.ca_file)
-            context.load_cert_chain(self.own_pem)
+            if self.own_pem is not None:
+                context.load_cert_chain(self.own_pem)
         except OSError as fault:
             text = f"{self.ca_file} or {self.own_pem}: {fault.strerror or fault}"
             raise ConfigurationFault("mqtt.certificate", text, "give PEM files") from fault
         return context
+
+    def password(self) -> str | None:
+        """Raises ConfigurationFault ``mqtt.password``."""
+        if self.password_file is None:
+            return None
+        try:
+            return self.password_file.read_text(encoding="utf-8").strip()
+        except (OSError, ValueError) as fault:
+            text = f"{self.password_file}: {getattr(fault, 'strerror', None) or 'not UTF-8'}"
+            raise ConfigurationFault("mqtt.password", text, "name a file that the recorder can read") from fault
+
+
+@dataclass(slots=True)
+class _Unanswered:
+    """A message of a client, and how many of its lines wait for an answer."""
+
+    message_id: int
+    qos: int
+    lines: int
 
 
 class MqttTopic:
@@ -74,7 +104,12 @@ class MqttTopic:
         self._connected = False
         self._link_of: dict[str, LinkId] = {}
         self._client_of: dict[LinkId, str] = {}
-        self._broker = paho.Client(CallbackAPIVersion.VERSION2, protocol=paho.MQTTv311)
+        self._unanswered: dict[LinkId, deque[_Unanswered]] = {}
+        self._broker = paho.Client(
+            CallbackAPIVersion.VERSION2, config.client_id, clean_session=False, protocol=paho.MQTTv311, manual_ack=True
+        )
+        if config.username is not None:
+            self._broker.username_pw_set(config.username, config.password())
         context = config.context()
         if context is not None:
             self._broker.tls_set_context(context)
@@ -82,6 +117,7 @@ class MqttTopic:
         self._broker.on_connect = self._on_connect
         self._broker.on_disconnect = self._on_disconnect
         self._broker.on_message = self._on_message
+        self._broker.on_socket_open = _no_delay
 
     @property
     def reachable(self) -> bool:
@@ -108,6 +144,7 @@ class MqttTopic:
             return False
         sent = self._broker.publish(f"{self._config.topic}/{client}/out", data, qos=1)
         if sent.rc == paho.MQTT_ERR_SUCCESS:
+            self._answered(link, data.count(b"\n"))
             return True
         self.close(link, "the broker does not take the answers")
         return False
@@ -150,6 +187,7 @@ class MqttTopic:
 
     def _is_down(self, reason: str) -> None:
         self._connected = False
+        self._unanswered.clear()  # the broker gives them again
         for link in list(self._client_of):
             self._down(link, reason)
 
@@ -158,18 +196,39 @@ class MqttTopic:
         if client is None:
             return
         del self._link_of[client]
+        for message in self._unanswered.pop(
+            link, ()
+        ):  # without an answer its client sends it again; others must not wait
+            self._broker.ack(message.message_id, message.qos)
         if self._events is not None:
             self._events.on_down(link, reason, self._now())
 
-    async def _take(self, topic: str, data: bytes) -> None:
-        client = topic.removeprefix(f"{self._config.topic}/").removesuffix("/in")
-        if self._events is None:
+    async def _take(self, message: paho.MQTTMessage) -> None:
+        client = message.topic.removeprefix(f"{self._config.topic}/").removesuffix("/in")
+        events, lines = self._events, [line for line in bytes(message.payload).split(b"\n") if line]
+        if events is None:
             return
-        link = self._link_of.get(client)
+        link = self._link_of.get(client) or self._up(client) if lines else None
+        if len(message.payload) > self._limits.push_message_bytes:
+            events.on_refused(self._where, f"a message of over {self._limits.push_message_bytes:,} bytes", self._now())
+            link = None
         if link is None:
-            link = self._up(client)
-        if link is not None:
-            self._events.on_bytes(link, data if data.endswith(b"\n") else data + b"\n", self._now())
+            self._broker.ack(message.mid, message.qos)
+            return
+        if message.qos:
+            self._unanswered.setdefault(link, deque()).append(_Unanswered(message.mid, message.qos, len(lines)))
+        events.on_bytes(link, b"\n".join((*lines, b"")), self._now())
+
+    def _answered(self, link: LinkId, lines: int) -> None:
+        """So many more lines of a client were: they are answered in the order in which they came."""
+        waiting = self._unanswered.get(link, deque())
+        while lines and waiting:
+            oldest = waiting[0]
+            taken = min(lines, oldest.lines)
+            lines, oldest.lines = lines - taken, oldest.lines - taken
+            if not oldest.lines:
+                waiting.popleft()
+                self._broker.ack(oldest.message_id, oldest.qos)
 
     def _up(self, client: str) -> LinkId | None:
         events, at = self._events, self._now()
@@ -206,12 +265,23 @@ class MqttTopic:
 
     def _on_message(self, _client: paho.Client, _data: Any, message: paho.MQTTMessage) -> None:
         loop = self._loop
-        if loop is None or message.retain:  # what was kept from before is no news
+        if loop is None:
             return
-        # what is not taken now is not acknowledged, so that its client sends it again
-        with contextlib.suppress(RuntimeError, TooLate):
-            taking = self._take(message.topic, bytes(message.payload))
-            try:
-                asyncio.run_coroutine_threadsafe(taking, loop).result(_TAKEN_WITHIN_S)
-            finally:
-                taking.close()
+        if message.retain:  # what was kept from before is no news
+            self._broker.ack(message.mid, message.qos)
+            return
+        taking = self._take(message)
+        try:
+            taken = asyncio.run_coroutine_threadsafe(taking, loop)
+        except RuntimeError:  # the loop was closed this moment
+            taking.close()
+            return
+        while self._events is not None:
+            with contextlib.suppress(TooLate):
+                taken.result(_LOOK_S)
+                return
+
+
+def _no_delay(_client: paho.Client, _data: Any, opened: Any) -> None:
+    with contextlib.suppress(OSError, AttributeError):
+        opened.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)

@@ -198,16 +198,21 @@ def mqtt_of(section: str) -> object:
 
 
 def test_a_feed_on_a_broker_is_encrypted_unless_it_is_on_this_machine() -> None:
-    assert mqtt_of('host="127.0.0.1"\nport=1883') == MqttConfig("127.0.0.1", 1883, "orledger/push")
-    found = mqtt_of('host="broker"\nport=8883\ntopic="or-3/push"\nca_file="/ca"\ncertificate="/own"')
-    assert found == MqttConfig("broker", 8883, "or-3/push", Path("/ca"), Path("/own"))
+    local = mqtt_of('host="127.0.0.1"\nport=1883')
+    assert local == MqttConfig("127.0.0.1", 1883, "orledger/push", client_id="orledger-b-console")
+    found = mqtt_of('host="broker"\nport=8883\ntopic="or-3/push"\nca_file="/ca"\ncertificate="/own"\nclient_id="c"')
+    assert found == MqttConfig("broker", 8883, "or-3/push", Path("/ca"), Path("/own"), client_id="c")
+    named = mqtt_of('host="broker"\nport=8883\nca_file="/ca"\nusername="u"\npassword_file="/p"\nclient_id="c"')
+    assert named == MqttConfig("broker", 8883, "orledger/push", Path("/ca"), None, "u", Path("/p"), "c")
 
 
 @pytest.mark.parametrize(
     ("section", "spot"),
     [
         ('host="broker"\nport=1883', "$.feed[0].mqtt: broker is another machine"),
-        ('host="broker"\nport=8883\nca_file="/ca"', "$.feed[0].mqtt: needs both"),
+        ('host="broker"\nport=8883\nca_file="/ca"', "$.feed[0].mqtt: the broker must know us"),
+        ('host="127.0.0.1"\nport=8883\ncertificate="/own"', "$.feed[0].mqtt: a certificate is shown"),
+        ('host="127.0.0.1"\nport=8883\npassword_file="/p"', "$.feed[0].mqtt: a password without a user"),
         ('host="127.0.0.1"\nport=0', "$.feed[0].mqtt.port"),
         ('host="127.0.0.1"\nport=1883\ntopic="a/+"', "$.feed[0].mqtt.topic"),
         ('host="127.0.0.1"\nport=1883\ntopic="a//b"', "$.feed[0].mqtt.topic"),

@@ -37,7 +37,7 @@ class Log:
 
 
 async def until(condition: Callable[[], bool]) -> None:
-    """Wait, 10 s at most, for what the kernel or another program does."""
-    async with asyncio.timeout(10):
+    """Wait, 60 s at most, for what the kernel or another program does."""
+    async with asyncio.timeout(60):
         while not condition():  # noqa: ASYNC110 - nobody here could set an event
             await asyncio.sleep(0.002)
