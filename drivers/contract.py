@@ -72,6 +72,7 @@ class Spec(Generic[C_co]):
     ``longest_frame_bytes``: the protocol's longest frame on the wire; after any damage the driver reads right again
     once so many undamaged bytes have come. ``recognise``: tells whether bytes heard on a line are this protocol;
     ``probe_requests``: harmless questions, each of them in ``tx_allowed``, that make a silent device answer.
+    ``json_schema``: the published schema of what is sent to it, where the protocol is our own.
     """
 
     name: str
@@ -89,6 +90,7 @@ class Spec(Generic[C_co]):
     longest_frame_bytes: int = 0
     recognise: Callable[[bytes], Heard | None] | None = None
     probe_requests: tuple[bytes, ...] = ()
+    json_schema: Callable[[], dict[str, Any]] | None = None
 
     def may_send(self, data: bytes) -> bool:
         """Whether these bytes, whole, are something the driver has declared."""

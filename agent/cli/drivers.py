@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import json
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from agent.cli.context import Settings, common_options, document, json_text, pass_settings
-from ledger.errors import ConfigurationFault
+from ledger.errors import ConfigurationFault, OperatorFault
 
 if TYPE_CHECKING:
     from drivers.contract import Spec
@@ -51,14 +52,19 @@ def list_drivers(settings: Settings) -> int:
 @command.command("show")
 @click.argument("name")
 @click.option("--tx", is_flag=True, help="All that the driver may ever send: the patterns, and what each asks for.")
+@click.option("--schema", is_flag=True, help="The JSON Schema of what may be sent to it, where there is one (push).")
 @common_options
 @pass_settings
-def show(settings: Settings, *, name: str, tx: bool) -> int:
+def show(settings: Settings, *, name: str, tx: bool, schema: bool) -> int:
     """Show one driver: its devices, how they are connected, its options, and where the protocol is described."""
     from drivers import registry
 
     spec = registry.get(name).spec
-    if settings.json:
+    if schema:
+        if spec.json_schema is None:
+            raise OperatorFault("drivers.no-schema", f"{name} reads its devices' own protocol", f"see {spec.source}")
+        click.echo(json.dumps(spec.json_schema(), indent=2))
+    elif settings.json:
         click.echo(json_text(document("driver", driver=_whole(spec))))
     elif tx:
         _print_sendable(spec)
@@ -111,6 +117,7 @@ def _print_driver(spec: Spec[Any]) -> None:
         ("silence", f"a gap after {spec.silence_s:g} s without a byte" if spec.silence_s else "is no gap"),
         ("takes the place", "of another client of the device" if spec.client_slots == 1 else ""),
         ("may send", f"{len(spec.tx_allowed)} kind(s) of message: --tx shows them" if spec.tx_allowed else "nothing"),
+        ("schema", "what may be sent to it, as JSON Schema: --schema" if spec.json_schema is not None else ""),
         ("source", spec.source),
     ]
     for title, text in rows:

@@ -89,6 +89,7 @@ class Push(Outbox):
         source="docs/drivers/push.md, docs/push-v1.schema.json",
         longest_frame_bytes=schema.LONGEST_LINE_BYTES + 1,
         recognise=recognise,
+        json_schema=schema.json_schema,
     )
 
     def __init__(self, config: PushConfig) -> None:

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 from importlib.metadata import EntryPoint
+from pathlib import Path
 
 import pytest
 
@@ -9,6 +10,7 @@ from agent.cli.main import main
 from drivers import registry
 from drivers.built_in import BUILT_IN
 from drivers.description import options
+from ledger.errors import OperatorFault
 
 
 def said(capsys: pytest.CaptureFixture[str], *arguments: str, code: int = 0) -> str:
@@ -66,3 +68,11 @@ def test_every_option_says_what_it_means(name: str) -> None:
 def test_an_unknown_driver_is_an_error_with_a_next_step(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["drivers", "show", "ge-drl"]) == 78
     assert "ge-dri" in capsys.readouterr().err
+
+
+def test_the_schema_that_is_published_can_be_read_on_a_box(capsys: pytest.CaptureFixture[str]) -> None:
+    published = Path(__file__).parents[3] / "docs" / "push-v1.schema.json"
+    assert said(capsys, "drivers", "show", "push", "--schema") == published.read_text(encoding="utf-8")
+    assert "--schema" in said(capsys, "drivers", "show", "push")
+    assert main(["drivers", "show", "masimo", "--schema"]) == OperatorFault.exit_code
+    assert "masimo reads its devices' own protocol" in capsys.readouterr().err
