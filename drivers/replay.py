@@ -57,7 +57,8 @@ class Replay:
     def steps(self, items: Iterable[CaptureItem]) -> Iterator[Step]:
         """Play; one step for each call into the driver that made it want something."""
         for item in items:
-            if self._driver.deadline_ns() is not None:
+            deadline_ns = self._driver.deadline_ns()
+            if deadline_ns is not None and deadline_ns <= self._mono_ns + max(0, item.at_ns - self._utc_ns):
                 yield from self._wake_until(item.at_ns)
             if item.at_ns != self._utc_ns:
                 self._mono_ns += max(0, item.at_ns - self._utc_ns)

@@ -69,6 +69,9 @@ class Limits:
     out_of_order_blocks: int = 64
     out_of_order_bytes: int = 16 * MIB
     early_keys: int = 8
+    keys_asked: int = 16
+    key_retry_min_ns: int = 1 * S_NS
+    key_retry_max_ns: int = 30 * S_NS
     # cases (docs/cases.md)
     case_fact_chars: int = 200
     case_facts_bytes: int = 8 * KIB

@@ -20,6 +20,8 @@ class Manifests:
         self._by_hash = {manifest.hash: manifest}
         self.newest = manifest
         self.own = manifest
+        self._boxes: dict[str, Box] = {}
+        self._peers: frozenset[str] | None = None
 
     def load(self, history: Iterable[tuple[int, bytes]]) -> None:
         """Take over what the store holds: (version, signed manifest) pairs, each checked when it came."""
@@ -30,6 +32,8 @@ class Manifests:
 
     def _put(self, manifest: Manifest) -> None:
         self._by_hash[manifest.hash] = manifest
+        self._boxes.clear()
+        self._peers = None
         if manifest.version >= self.newest.version:
             self.newest = manifest
             if manifest.lists(self._own_id):
@@ -58,10 +62,14 @@ class Manifests:
 
     def box(self, box_id: str) -> Box:
         """A box of the newest manifest, or as an older one knew it; raises PeerFault ``manifest.unknown-box``."""
-        for manifest in sorted(self._by_hash.values(), key=lambda known: known.version, reverse=True):
-            if manifest.lists(box_id):
-                return manifest.box(box_id)
-        return self.newest.box(box_id)
+        found = self._boxes.get(box_id)
+        if found is None:
+            found = self._boxes[box_id] = self._newest_listing(box_id).box(box_id)
+        return found
+
+    def _newest_listing(self, box_id: str) -> Manifest:
+        listing = (known for known in self._by_hash.values() if known.lists(box_id))
+        return max(listing, key=lambda known: known.version, default=self.newest)
 
     def before_own(self) -> Manifest | None:
         """The manifest before the one in force that listed this box: the group that knew it, if any did."""
@@ -69,10 +77,12 @@ class Manifests:
                  if known.version < self.own.version and known.lists(self._own_id)]  # fmt: skip
         return max(older, key=lambda known: known.version, default=None)
 
-    def peers(self) -> set[str]:
+    def peers(self) -> frozenset[str]:
         """Every box that was or is in this box's group: those whose word on past and present logs counts."""
-        groups = [known.peers_of(self._own_id) for known in self._by_hash.values() if known.lists(self._own_id)]
-        return {box.id for group in groups for box in group}
+        if self._peers is None:
+            groups = [known.peers_of(self._own_id) for known in self._by_hash.values() if known.lists(self._own_id)]
+            self._peers = frozenset(box.id for group in groups for box in group)
+        return self._peers
 
     def next_after(self, manifest_hash: bytes) -> bytes | None:
         """The signed manifest that follows the one of that hash; None when that is the newest, or unknown."""

@@ -179,16 +179,16 @@ class Member:
             self.gossip.tell_heads(now)
             self._persist_derived()
             self._tell_found_tails()
-            self._ask_again()
+            self._ask_again(now)
         self._catch_up(now)
 
-    def _ask_again(self) -> None:
+    def _ask_again(self, now: Now) -> None:
         """Nobody tells the heads of closed logs: what an epoch names is asked of everybody until it is here."""
         peers = sorted(self._peers_up)
         for log, size in self.witness.held.lacking().items():
             for peer in peers:
                 self.catchup.learn(peer, log, size)
-        self.witness.ask_for_keys(peers)
+        self.witness.key_requests.step(peers, now.mono_ns)
 
     def _catch_up(self, now: Now) -> None:
         waits = self.witness.backlog >= LIMITS.catchup_backlog_blocks
@@ -243,6 +243,7 @@ class Member:
         self.voids.ask(peer)
         self.writer.peer_up(peer)
         self.payloads.peer_up(peer)
+        self.witness.key_requests.again()
         chain = self.writer.chain
         self.keys.give(peer, chain.log, chain.data_key.key_id)
 

@@ -17,6 +17,7 @@ from ledger.errors import PeerFault
 from ledger.forks import Forks
 from ledger.held_logs import HeldLogs
 from ledger.instant import Now
+from ledger.key_requests import KeyRequests
 from ledger.limits import LIMITS, S_NS
 from ledger.log import LogId
 from ledger.manifest import Manifest, Role
@@ -39,8 +40,6 @@ from ledger.replica import LogReader, Recent, Replica
 from ledger.signing import SigningKey
 from ledger.start import check_start, linked_heads
 from ledger.tree import leaf_hash
-
-_KEYS_ASKED = 4
 
 
 class _Appended(NamedTuple):
@@ -68,13 +67,13 @@ class Witness:
         self.forks = Forks(self.manifests, out)
         self._ahead: set[str] = set()
         self.keys_held: set[bytes] = set()
+        self.key_requests = KeyRequests(out)
         self.named: list[Head] = []
         self.is_own_incarnation: Callable[[bytes], bool] = lambda _incarnation: False
         self.on_own_found: Callable[[LogId, int], None] = lambda _log, _size: None
         self.out = out
         self._key = key
         self._reader = reader
-        self._keyless: deque[Replica] = deque()
         self._uncommitted: deque[_Appended] = deque()
         self._committed = 0
         self.backlog_bytes = 0
@@ -118,22 +117,12 @@ class Witness:
                 self.held.name(linked_heads(header))
                 if self.keeps_payloads and not replica.expired and replica.pruned_end < replica.size:
                     for key_id in sorted({header.key_id, *replica.cases.key_ids} - self.keys_held):
-                        self._lacks_key(replica, key_id)
+                        self.key_requests.lacks(replica, key_id)
 
     def _lacks_key(self, replica: Replica, key_id: bytes) -> None:
-        if not replica.missing_keys:
-            self._keyless.append(replica)
-        replica.missing_keys.add(key_id)
-
-    def ask_for_keys(self, peers: Iterable[str]) -> None:
-        """Ask again, a few logs at a time, for keys not held: the first answer may be lost, or the writer dead."""
-        asked = [self._keyless.popleft() for _ in range(min(_KEYS_ASKED, len(self._keyless)))]
-        for replica in asked:
-            if replica.missing_keys and not replica.expired:
-                self._keyless.append(replica)
-                for key_id in sorted(replica.missing_keys)[:_KEYS_ASKED]:
-                    for peer in peers:
-                        self.out.tell(peer, GetWrap(replica.log, key_id))
+        """The log's box is asked at once; everybody, now and then, by ``key_requests``."""
+        if self.key_requests.lacks(replica, key_id):
+            self.out.tell(replica.log.box, GetWrap(replica.log, key_id))
 
     def adopt(self, replica: Replica, named: Iterable[Head]) -> None:
         """This box's own log is closed and held like any other from here on. ``named``: by the log that follows it."""
@@ -257,7 +246,6 @@ class Witness:
         replica.append(header, frontier, newest, has_payload=bool(message.payload) and self.keeps_payloads)
         if self.keeps_payloads and header.key_id not in self.keys_held:
             self._lacks_key(replica, header.key_id)
-            self.out.tell(replica.log.box, GetWrap(replica.log, header.key_id))
         payload = message.payload if self.keeps_payloads else b""
         position = self.out.persist(AppendBlock(replica.log, header.seq, message.signed_header, payload))
         for row in replica.cases.note(header):

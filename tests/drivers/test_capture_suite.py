@@ -25,20 +25,20 @@ from tests.captures.conversation import driver_of
 
 FOLDER = Path(__file__).parents[1] / "captures"
 CAPTURES = sorted(path for path in FOLDER.iterdir() if ".orcap" in path.suffixes)
-TAIL_CUTS = 12
+TAIL_CUTS = 4
 
 
 def records_path(path: Path) -> Path:
     return path.with_name(path.name.partition(".orcap")[0] + ".records.jsonl")
 
 
-@pytest.fixture(params=CAPTURES, ids=lambda path: str(path.name))
+@pytest.fixture(scope="module", params=CAPTURES, ids=lambda path: str(path.name))
 def path(request: pytest.FixtureRequest) -> Path:
     chosen: Path = request.param
     return chosen
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def capture(path: Path) -> tuple[CaptureHeader, list[CaptureItem]]:
     with open_capture(path) as reader:
         return reader.header, list(reader)
@@ -50,9 +50,9 @@ def made_of(items: Iterable[CaptureItem], header: CaptureHeader) -> list[bytes]:
 
 
 def cut_anew(items: Iterable[CaptureItem], header: CaptureHeader, size: Callable[[], int]) -> Iterator[CaptureItem]:
-    """The same bytes at the same times, in pieces of other sizes; datagrams arrive whole or not at all."""
+    """The same bytes heard at the same times, in pieces of other sizes; datagrams arrive whole or not at all."""
     for item in items:
-        if not isinstance(item, Raw) or header.transport == Transport.UDP:
+        if not isinstance(item, Raw) or item.direction == ">" or header.transport == Transport.UDP:
             yield item
             continue
         start = 0

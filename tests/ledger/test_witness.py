@@ -13,7 +13,7 @@ from ledger.block import decode_signed_header, header_signature_is_valid
 from ledger.checkpoint import Checkpoint, checkpoint_signature_is_valid, cosignature_is_valid
 from ledger.errors import PeerFault
 from ledger.evidence import equivocation_proof, read_proof
-from ledger.limits import LIMITS
+from ledger.limits import LIMITS, S_NS
 from ledger.log import LogId
 from ledger.manifest import sign_manifest
 from ledger.messages import Body, Cosign, Fence, GetWrap, Nack, Promise, Range, Refuse, Stored
@@ -586,15 +586,15 @@ def test_a_key_not_held_is_asked_of_everybody_until_it_comes_also_after_a_restar
     peer, recording = PeerUnderTest(), Recording(log_of(1))
     wanted = GetWrap(recording.chain.log, DATA_KEY.key_id)
     peer.witness.keys_held.clear()
-    peer.take(*recording.grow(2))
+    assert peer.take(*recording.grow(2)).count(wanted) == 1, "its box is asked once, whatever comes under the key"
     again = restarted(peer)
     for one in (peer, again):
-        for _ in range(2):
-            one.witness.ask_for_keys(["or-1", "or-3"])
+        for now_s in (0, 1):
+            one.witness.key_requests.step(["or-1", "or-3"], now_s * S_NS)
             assert [(tell.to, tell.body) for tell in one.out.take_tells()] == [("or-1", wanted), ("or-3", wanted)]
         one.witness.on_key(DATA_KEY.key_id, NOW)
         one.said()
-        one.witness.ask_for_keys(["or-1", "or-3"])
+        one.witness.key_requests.step(["or-1", "or-3"], 3_600 * S_NS)
         assert one.said() == []
 
 

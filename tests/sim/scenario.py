@@ -5,25 +5,26 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import pytest
 
-from ledger import catchup, payload_catchup
+from ledger import catchup, payload_catchup, writer
 from ledger.errors import PeerFault
-from ledger.limits import MS_NS, S_NS
+from ledger.limits import LIMITS, MS_NS, S_NS
 from ledger.log import LogId
 from ledger.messages import Answer
 from ledger.writer import State
 from tests.sim.crypto import quick_signatures
 from tests.sim.liar import Liar
 from tests.sim.truth import Broken, Truth
-from tests.sim.world import Process, Weather, World
+from tests.sim.world import STEP_NS, Process, Weather, World
 
 STORM_NS = 16 * S_NS
 CALM_NS = 6 * S_NS
 PATIENCE_NS = 120 * S_NS
 CHECK_NS = 2 * S_NS
+SECOND_WRITER_WAIT_NS = 12 * S_NS
 NONCE = bytes(16)
 
 
@@ -260,6 +261,7 @@ class Scenario:
 
     def _erase(self) -> None:
         """Every box destroys the key of a case: nothing of it can be read, and recording and vouching go on."""
+        self.world.step_ns = STEP_NS  # nobody waits any more: blocks close often enough to be vouched for
         everyone = self.world.everyone()
         for process in everyone:
             self.world.switch_case(process, None)
@@ -341,7 +343,7 @@ class Scenario:
                     if manifest.version == process.member.manifests.newest.version + 1:
                         self._offer(process, signed)
         self.world.run(STORM_NS + CALM_NS)
-        self.world.step_ns *= 4  # what is left is waiting: for a fence after a second writer, a minute
+        self.world.step_ns *= 4  # what is left is waiting: for a fence after a second writer
         while self.world.now_ns < STORM_NS + CALM_NS + PATIENCE_NS and self._unsettled() is not None:
             self.world.run(self.world.now_ns + S_NS)
 
@@ -399,8 +401,9 @@ def run_seed(seed: int) -> Result:
 
 @contextmanager
 def short_gaps() -> Iterator[None]:
-    """Stories are short: what is hours of catching up elsewhere is a dozen blocks here."""
+    """Stories are short: what is hours of catching up elsewhere is a dozen blocks here, and a minute is seconds."""
     with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(writer, "LIMITS", replace(LIMITS, second_writer_wait_ns=SECOND_WRITER_WAIT_NS))
         patch.setattr(catchup, "SHORT_GAP_BLOCKS", 4)
         patch.setattr(payload_catchup, "PIECE_BLOCKS", 5)
         yield
