@@ -18,7 +18,7 @@ CAUGHT_BY: dict[str, tuple[int, str]] = {
     mutants.cosign_provisional_blocks.__name__: (0, "cosigned the provisional"),
     mutants.forget_the_fence.__name__: (106, "does not continue"),
     mutants.no_void.__name__: (34, "finds nothing"),
-    mutants.one_sided_manifest_change.__name__: (232, "does not continue"),
+    mutants.one_sided_manifest_change.__name__: (349, "does not continue"),
     mutants.one_key_for_all_cases.__name__: (3, "under another case's key"),
     mutants.cosign_without_the_keys.__name__: (3, "without the key of one of its cases"),
 }
