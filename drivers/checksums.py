@@ -13,6 +13,7 @@ from fastcrc import crc64
 
 _MIRRORED = bytes(int(f"{byte:08b}"[::-1], 2) for byte in range(256))
 _CRC8_POLY = 0xD5
+_CRC8_CPIP_POLY = 0xA1
 
 
 def sum8(data: bytes) -> int:
@@ -65,6 +66,23 @@ def crc8_dvb_s2(data: bytes) -> int:
     crc = 0
     for byte in data:
         crc = _CRC8_TABLE[crc ^ byte]
+    return crc
+
+
+def _crc8_cpip_of_byte(value: int) -> int:
+    for _ in range(8):
+        value = value >> 1 ^ _CRC8_CPIP_POLY if value & 1 else value >> 1
+    return value
+
+
+_CRC8_CPIP_TABLE = bytes(map(_crc8_cpip_of_byte, range(256)))
+
+
+def crc8_cpip(data: bytes) -> int:
+    """CRC-8 of Terumo's pump interface: polynomial 85 reflected (A1), from 00 (CDI 500 and 550)."""
+    crc = 0
+    for byte in data:
+        crc = _CRC8_CPIP_TABLE[crc ^ byte]
     return crc
 
 

@@ -1,4 +1,4 @@
-"""A Terumo CDI 500 at the heart-lung machine: blood gases of the one patient, a line every six seconds."""
+"""A Terumo CDI 500 at the heart-lung machine: blood gases of the one patient, a packet every six seconds."""
 
 from __future__ import annotations
 
@@ -10,7 +10,10 @@ from firmware_sim.patient import Numerics, Patient
 from firmware_sim.printing import PrintingDevice
 
 _PERIOD_S = 6.0
-_SERIAL = "X2000A5A0"
+_ENVELOPE_CHARS = 13
+"""STX, X, sequence, length, command, subcommand, check value, ETX."""
+_NIBBLES = bytes.fromhex("00cdd914f13c28e5a16c78b5509d8944")
+"""What the manual's own table of the check value says."""
 
 
 class Cdi500Monitor(PrintingDevice):
@@ -22,7 +25,7 @@ class Cdi500Monitor(PrintingDevice):
         self._started_unix_s = started_unix_s
 
     def frame(self, number: int, now_s: float) -> bytes:
-        """One line."""
+        """One analyte packet."""
         off = "gas" in self.line.sensors_off(now_s)
         values = _blood(self._patient.at(now_s))
         fields = []
@@ -30,7 +33,17 @@ class Cdi500Monitor(PrintingDevice):
             gone = off and code < 8
             fields.append(f"{code:02X}{'01' if gone else '00'}{'-----' if gone else value}")
         clock = time.strftime("%H:%M:%S", time.gmtime(self._started_unix_s + now_s + self.line.clock_error_s(now_s)))
-        return ("\t".join([f"\x02{_SERIAL}{clock}", *fields, "5A3C\x03"]) + "\r\n").encode("ascii")
+        data = "\t".join([clock, *fields, ""])
+        packet = f"\x02X{number & 0xFF:02X}{len(data) + _ENVELOPE_CHARS:04X}A0{data}".encode("ascii")
+        return packet + b"%02X\x03\r\n" % _check(packet)
+
+
+def _check(data: bytes) -> int:
+    crc = 0
+    for byte in data:
+        crc = crc >> 4 ^ _NIBBLES[(crc ^ byte) & 0x0F]
+        crc = crc >> 4 ^ _NIBBLES[(crc ^ byte >> 4) & 0x0F]
+    return crc
 
 
 def _blood(shown: Numerics) -> list[str]:

@@ -26,6 +26,7 @@ def bitwise_crc16(data: bytes, start: int, *, reflected: bool) -> int:
         (checksums.crc16_ccitt_false, 0x29B1),
         (checksums.crc16_x25, 0x906E),
         (checksums.crc8_dvb_s2, 0xBC),
+        (checksums.crc8_cpip, 0x2A),
     ],
 )
 def test_the_catalogue_s_check_values(crc: object, check: int) -> None:
