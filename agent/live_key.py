@@ -1,16 +1,15 @@
 """The key that seals what begins now, told to threads that are not the loop's.
 
-Only the loop may ask the writer: while it closes a block of another case, the writer has that case's key.
+While the loop closes a block of another case, the writer has that case's key: ``apart`` keeps it from everybody else.
+Nobody waits for the loop: it may be busy when an image comes.
 """
 
 from __future__ import annotations
 
-import asyncio
-import concurrent.futures
 import threading
 from collections.abc import Callable
+from contextlib import AbstractContextManager
 
-from ledger.limits import LIMITS, S_NS
 from ledger.log import LogId
 from ledger.sealing import DataKey
 
@@ -19,26 +18,26 @@ Live = tuple[LogId, DataKey]
 
 
 class LiveKey:
-    """Call it on any thread; ``ask`` is called on the loop. None while nothing is recorded."""
+    """Call it on any thread, and ``ask`` may be called on any. None before ``begin`` and after ``end``."""
 
     def __init__(self, ask: Callable[[], Live | None]) -> None:
         self._ask = ask
-        self._loop: asyncio.AbstractEventLoop | None = None
-        self._thread = 0
+        self._guard = threading.RLock()
+        self._is_told = False
 
     def begin(self) -> None:
-        """From now on, on the running loop."""
-        self._loop, self._thread = asyncio.get_running_loop(), threading.get_ident()
+        """From now on it is told."""
+        self._is_told = True
+
+    def end(self) -> None:
+        """Nothing is recorded any more."""
+        self._is_told = False
+
+    def apart(self) -> AbstractContextManager[object]:
+        """While this is open, the writer has the key of another case than the room's; on the loop."""
+        return self._guard
 
     def __call__(self) -> Live | None:
         """What seals an object that begins now."""
-        if self._loop is None:
-            return None
-        if threading.get_ident() == self._thread:
-            return self._ask()
-        told: concurrent.futures.Future[Live | None] = concurrent.futures.Future()
-        try:
-            self._loop.call_soon_threadsafe(lambda: told.set_result(self._ask()))
-            return told.result(LIMITS.object_key_ns / S_NS)
-        except (RuntimeError, TimeoutError):  # the loop has ended, or stands still
-            return None
+        with self._guard:
+            return self._ask() if self._is_told else None

@@ -154,6 +154,7 @@ class Node:
     def _open_objects(self, folder: BoxFolder) -> tuple[ObjectIntake, ObjectKeeper, CommitmentDesk]:
         """What is too large for a block: its way in, who keeps it, and who promises others that it is kept."""
         self._key_of_now = LiveKey(self._live_key)
+        self.recorder.apart = self._key_of_now.apart
         objects = ObjectIntake(
             ObjectFolder.open(folder.objects), self._key_of_now, self.housekeeping.reserve_bytes // 2
         )
@@ -313,6 +314,7 @@ class Node:
         await self.failover.stop()
         for feed in self.feeds:
             await feed.stop()
+        self._key_of_now.end()
         await self.housekeeping.stop()
         await self.commitments.stop()
         await self.object_keeper.stop()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 
 from agent.clock import StepDetector
@@ -40,6 +41,8 @@ class Recorder:
         self.state = state
         self.objects_named: Callable[[Sequence[bytes]], tuple[StoredObject, ...]] = _none
         self.labels_of: Callable[[Sequence[Object]], Sequence[LabelObject]] = _no_labels
+        self.apart: Callable[[], AbstractContextManager[object]] = nullcontext
+        """Open while the writer has the key of another case than the room's."""
         self._member = member
         self._quality = quality
         self._steps = StepDetector()
@@ -91,12 +94,13 @@ class Recorder:
             at_ns=now.utc_ns, case_id=case_id, phase="apart", cause="hl7", by="", opened_ns=now.utc_ns, facts=known
         )
         current = writer.case_id
-        self._member.enter_case(case_id)
-        try:
-            groups = {**batch.encoded, LEDGER_FEED: [encode_record(apart)]}
-            block = self._seal(now, groups, keyframe=False, notices=())
-        finally:
-            self._member.enter_case(current)
+        with self.apart():
+            self._member.enter_case(case_id)
+            try:
+                groups = {**batch.encoded, LEDGER_FEED: [encode_record(apart)]}
+                block = self._seal(now, groups, keyframe=False, notices=())
+            finally:
+                self._member.enter_case(current)
         yield Closed(block, batch.last_position, now)
 
     def tick(self, now: Now, batch: Batch) -> Closed | None:

@@ -153,7 +153,6 @@ class Limits:
     object_writers: int = 32
     object_unrecorded_ns: int = 60 * S_NS
     object_unreferenced_ns: int = 24 * 3_600 * S_NS
-    object_key_ns: int = 5 * S_NS
     object_sync_bytes: int = 8 * MIB
     object_room_look_bytes: int = 16 * MIB
     object_pulls: int = 2

@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import asyncio
 import threading
 
 from agent.live_key import Live, LiveKey
@@ -13,37 +12,36 @@ ROOM, APART = DataKey(bytes(32)), DataKey(bytes(range(32)))
 
 def test_a_thread_never_sees_the_key_of_a_block_that_stands_apart() -> None:
     seen: list[DataKey] = []
-    key, begun = ROOM, threading.Event()
+    key, begun, asked = ROOM, threading.Event(), threading.Event()
 
-    async def scenario() -> None:
-        nonlocal key
-        live.begin()
-        assert live() == (LOG, ROOM)
-        asking = asyncio.get_running_loop().run_in_executor(None, ask)
-        begun.wait()
-        for _ in range(50):  # as a block of another case is closed: without giving up the loop
-            key = APART
-            key = ROOM
-            await asyncio.sleep(0)
-        await asking
+    def now() -> Live:
+        return LOG, key
 
     def ask() -> None:
-        begun.set()
-        for _ in range(20):
+        begun.wait()
+        for _ in range(200):
             told = live()
             assert told is not None
             seen.append(told[1])
-
-    def now() -> Live:
-        assert threading.current_thread() is threading.main_thread()
-        return LOG, key
+        asked.set()
 
     live = LiveKey(now)
+    live.begin()
+    asking = threading.Thread(target=ask)
+    asking.start()
+    while not asked.is_set():
+        with live.apart():
+            key = APART
+            begun.set()  # it asks while the other key is there
+            key = ROOM
+    asking.join()
+    assert seen == [ROOM] * 200
+
+
+def test_nothing_is_told_before_it_begins_and_after_it_ended() -> None:
+    live = LiveKey(lambda: (LOG, ROOM))
     assert live() is None
-    asyncio.run(scenario())
-    assert seen == [ROOM] * 20
-    told: list[Live | None] = []
-    late = threading.Thread(target=lambda: told.append(live()))
-    late.start()
-    late.join()
-    assert told == [None], "the loop has ended"
+    live.begin()
+    assert live() == (LOG, ROOM)
+    live.end()
+    assert live() is None
