@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 import queue
 import threading
 import time
@@ -12,6 +13,10 @@ from typing import Protocol
 from agent.threads import show_thread_name
 from ledger.errors import OrledgerError, OurFault
 from ledger.ops import Op
+
+_PREPARE_EVERY_S = 1.0
+_PREPARE_AFTER_OPERATIONS = 16
+"""Making room wakes the thread once more, for what takes a moment and is seldom needed."""
 
 
 class Ledger(Protocol):
@@ -50,6 +55,8 @@ class Committer:
         self.fault: OrledgerError | None = None
         """Why nothing is written any more."""
         self._has_room = True
+        self._prepared_s = -math.inf
+        self._since_prepared = 0
 
     @property
     def has_room(self) -> bool:
@@ -65,6 +72,7 @@ class Committer:
         ops = self._gather()
         if ops:
             self._idle.clear()
+            self._since_prepared += len(ops)
             self._submit(lambda: self._commit(ops, loop), loop)
         else:
             self._idle.set()
@@ -105,8 +113,14 @@ class Committer:
         """The answers leave first, then room is made: the two threads would compete, and only the next commit waits."""
         if self.fault is None:
             self._done(elapsed_ns)
-            self._submit(self._prepare, loop)
+            self._prepare_if_due(loop)
             self._commit_next(loop)
+
+    def _prepare_if_due(self, loop: asyncio.AbstractEventLoop) -> None:
+        due = loop.time() - self._prepared_s >= _PREPARE_EVERY_S
+        if due or self._since_prepared >= _PREPARE_AFTER_OPERATIONS:
+            self._prepared_s, self._since_prepared = loop.time(), 0
+            self._submit(self._prepare, loop)
 
     def _break(self, error: OrledgerError) -> None:
         if self.fault is None:

@@ -13,13 +13,15 @@ from drivers.contract import Now
 from drivers.transports.addresses import TcpConfig, address_text, reason_of, tune
 from drivers.transports.links import Backoff, Clock, LinkEvents
 from drivers.transports.paced_reader import PacedReader
-from ledger.limits import LIMITS, S_NS, Limits
+from ledger.limits import LIMITS, MS_NS, S_NS, Limits
 from ledger.records import LinkId
 
 _READ_BYTES = 262_144
 _SO_TIMESTAMPNS = 35  # Linux; Python does not name it
 _TIMESPEC = struct.Struct("ll")
 _LONGEST_WAIT_NS = 1 * S_NS
+_BUSY_NS = 125 * MS_NS
+"""What comes once a tick is read with the tick and at the beat that other lines have, too."""
 
 
 @dataclass(slots=True, eq=False)
@@ -160,7 +162,7 @@ class TcpClient:
         self._open = opened
         if self._events is not None:
             self._events.on_up(link, self._peer, at)
-        opened.reader = PacedReader(sock.fileno(), lambda waited: self._read(opened, waited), self._pace_ns)
+        opened.reader = PacedReader(sock.fileno(), lambda waited: self._read(opened, waited), self._pace_ns, _BUSY_NS)
         return opened.ended
 
     # ---- reading and writing

@@ -1,8 +1,11 @@
 from __future__ import annotations
 
 import asyncio
+import math
 import threading
 from collections.abc import Sequence
+
+import pytest
 
 from agent.committer import Committer
 from ledger.errors import OrledgerError, StoreFault
@@ -18,6 +21,7 @@ class SlowStore:
         self.fault: Exception | None = None
         self.room = threading.Event()
         self.room.set()
+        self.prepared = 0
 
     def commit(self, operations: Sequence[Op]) -> object:
         self.go_on.wait(5)
@@ -27,6 +31,7 @@ class SlowStore:
         return None
 
     def prepare(self) -> bool:
+        self.prepared += 1
         return self.room.wait(5)
 
 
@@ -119,5 +124,23 @@ def test_answers_do_not_wait_for_room_to_be_made_but_the_next_commit_does() -> N
         await committer.drain()
         committer.close()
         assert store.batches == [[op("a")], [op("b")]]
+
+    asyncio.run(scenario())
+
+
+def test_room_is_made_once_in_many_commits(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("agent.committer._PREPARE_EVERY_S", math.inf)  # however long this test takes
+
+    async def scenario() -> None:
+        store, waiting = SlowStore(), Waiting()
+        store.go_on.set()
+        committer = await make(store, waiting)
+        for count in range(48):
+            waiting.ops.append(op(str(count)))
+            committer.poke()
+            await committer.drain()
+        committer.close()
+        assert len(store.batches) == 48
+        assert store.prepared == 3
 
     asyncio.run(scenario())

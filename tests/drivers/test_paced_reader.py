@@ -17,15 +17,17 @@ SOON_NS = 1_000_000
 
 @dataclass
 class Line:
-    """Two ends of a line; ``got`` is what was read, ``waited`` what each read was told."""
+    """A line's two ends; ``got`` is what was read, ``asked`` what each read was told, ``waited`` each that got any."""
 
     near: socket.socket
     far: socket.socket
     reads_bytes: int = 1 << 20
     got: bytearray = field(default_factory=bytearray)
     waited: list[bool] = field(default_factory=list)
+    asked: list[bool] = field(default_factory=list)
 
     def read(self, waited: bool) -> int:
+        self.asked.append(waited)
         try:
             data = self.near.recv(self.reads_bytes)
         except BlockingIOError:
@@ -42,13 +44,13 @@ class Line:
             await until(lambda whole=whole: len(self.got) >= whole)  # type: ignore[misc]
 
 
-def run(body: Callable[[Line, PacedReader], Coroutine[None, None, None]], pace_ns: int) -> Line:
+def run(body: Callable[[Line, PacedReader], Coroutine[None, None, None]], pace_ns: int, busy_ns: int = 0) -> Line:
     near, far = socket.socketpair()
     near.setblocking(False)
     line = Line(near, far)
 
     async def main() -> None:
-        reader = PacedReader(near.fileno(), line.read, pace_ns)
+        reader = PacedReader(near.fileno(), line.read, pace_ns, busy_ns)
         try:
             await body(line, reader)
         finally:
@@ -95,12 +97,26 @@ def test_a_beat_that_finds_nothing_ends_the_pacing_and_nothing_is_lost() -> None
     assert run(body, SOON_NS).got == b"x" * 201
 
 
+def test_a_line_is_busy_as_long_as_something_comes_in_time_though_beats_find_nothing() -> None:
+    async def body(line: Line, reader: PacedReader) -> None:
+        await line.pieces(4)
+        assert reader.is_paced
+        for _ in range(3):
+            reads = len(line.asked)
+            await until(lambda reads=reads: len(line.asked) > reads + 2)  # type: ignore[misc]
+            assert reader.is_paced
+            await line.pieces(1)
+
+    line = run(body, SOON_NS, NEVER_NS)
+    assert line.waited == [False] * 4 + [True] * 3
+
+
 def test_no_pace_no_beats() -> None:
     async def body(line: Line, reader: PacedReader) -> None:
         await line.pieces(20)
         assert not reader.is_paced
 
-    assert run(body, 0).waited == [False] * 20
+    assert run(body, 0, NEVER_NS).waited == [False] * 20
 
 
 def test_a_flood_is_not_paced() -> None:
