@@ -196,7 +196,7 @@ class Limits:
     restore_total_ns: int = 5 * S_NS
     restore_tail_ns: int = 500 * MS_NS
     restore_tails: int = 8
-    console_tries: int = 120
+    console_tries: int = 1_440
     console_pause_min_ns: int = 1 * S_NS
     console_pause_max_ns: int = 60 * S_NS
     drill_first_ns: int = 600 * S_NS
