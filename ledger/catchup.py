@@ -16,9 +16,9 @@ from ledger.outbox import Outbox
 from ledger.replica import Replica
 
 SHORT_GAP_BLOCKS = 64
-_ASKED_BLOCKS = 64
-"""Few at a time, so that taking an answer in never keeps the loop from its tick."""
-_RANGE_BLOCKS = 512
+RANGE_BLOCKS = 64
+"""Asked for, and taken, few at a time, so that taking an answer in never keeps the loop from its tick."""
+_SERVED_BLOCKS = 512
 ReadBlocks = Callable[[LogId, int, int], Iterable[tuple[bytes, bytes]]]
 """(log, first, end) to (signed header, payload) pairs, committed data only."""
 
@@ -151,7 +151,7 @@ class CatchUp:
         self._asked[self._next_id] = _Asked(log, peer, now_ns + LIMITS.range_timeout_ns, have)
         short = size - have <= SHORT_GAP_BLOCKS
         want = Want.BLOCKS if short else Want.HEADERS
-        get = Get(self._next_id, log, have, min(size, have + _ASKED_BLOCKS), want)
+        get = Get(self._next_id, log, have, min(size, have + RANGE_BLOCKS), want)
         self._out.tell(peer, get, bulk=not short)
 
 
@@ -164,7 +164,7 @@ def serve_range(get: Get, frontier: bytes, read_blocks: ReadBlocks) -> Range:
     most = min(get.reply_bytes, LIMITS.relayed_reply_bytes)
     blocks: list[tuple[bytes, bytes]] = []
     total = 0
-    for signed_header, stored_payload in read_blocks(get.log, get.first, min(get.end, get.first + _RANGE_BLOCKS)):
+    for signed_header, stored_payload in read_blocks(get.log, get.first, min(get.end, get.first + _SERVED_BLOCKS)):
         payload = stored_payload if get.want is Want.BLOCKS else b""
         total += len(signed_header) + len(payload)
         if blocks and total > most:

@@ -68,6 +68,7 @@ class Limits:
     payload_retry_max_ns: int = 60 * S_NS
     out_of_order_blocks: int = 64
     out_of_order_bytes: int = 16 * MIB
+    out_of_order_bytes_per_box: int = 4 * MIB
     early_keys: int = 8
     keys_asked: int = 16
     key_retry_min_ns: int = 1 * S_NS
@@ -116,6 +117,8 @@ class Limits:
     commit_queue_blocks: int = 1_024
     commit_queue_bytes: int = 64 * MIB
     commit_queue_operations: int = 16_384
+    commit_queue_blocks_per_box: int = 512
+    commit_queue_bytes_per_box: int = 16 * MIB
     store_map_bytes: int = 1 << 40
     store_ahead_bytes: int = 8 * MIB
     store_grow_bytes: int = 4 * MIB

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from typing import Protocol
 
-from ledger.catchup import CatchUp, serve_range
+from ledger.catchup import RANGE_BLOCKS, CatchUp, serve_range
 from ledger.chain import Block, Chain, Draft
 from ledger.envelopes import Envelopes
 from ledger.errors import PeerFault
@@ -422,6 +422,8 @@ class Member:
             raise PeerFault("range.own-live", f"{sender} sent blocks of the log that this box itself is writing")
         else:
             self.catchup.answered(message)
+            if len(message.blocks) > RANGE_BLOCKS:
+                raise PeerFault("range.oversize", f"{sender} sent {len(message.blocks):,} blocks, as nobody asks for")
             self.witness.on_range(sender, message)
             self._want_named(sender)
             self._catch_up(now)

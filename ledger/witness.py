@@ -6,10 +6,10 @@ made only after the commit of what it covers (docs/architecture.md, "Replication
 
 from __future__ import annotations
 
-from collections import deque
+from collections import Counter
 from collections.abc import Callable, Iterable
-from typing import NamedTuple
 
+from ledger.backlog import Appended, Backlog
 from ledger.block import Header, decode_signed_header, header_signature_is_valid, payload_hash
 from ledger.certificate import Certificate
 from ledger.checkpoint import Checkpoint, cosign
@@ -42,16 +42,6 @@ from ledger.start import check_start, linked_heads
 from ledger.tree import leaf_hash
 
 
-class _Appended(NamedTuple):
-    """A block asked to be stored, until it is: ``position`` is its operation's."""
-
-    position: int
-    replica: Replica
-    size: int
-    signed_header: bytes
-    bytes: int = 0
-
-
 class Witness:
     """Holds the group's logs and vouches for them. One instance per box; own old logs are held here too."""
 
@@ -74,15 +64,14 @@ class Witness:
         self.out = out
         self._key = key
         self._reader = reader
-        self._uncommitted: deque[_Appended] = deque()
+        self._backlog = Backlog()
         self._committed = 0
-        self.backlog_bytes = 0
         self._filling = 0
 
     def filled(self, replica: Replica, position: int) -> None:
         """Blocks held before are given their payloads by the operations up to ``position``."""
         self._filling = max(self._filling, position)
-        self._uncommitted.append(_Appended(max(position, self._committed), replica, replica.size, b""))
+        self._backlog.add(Appended(max(position, self._committed), replica, replica.size, b""))
 
     def on_other_header(self, sender: str, signed_header: bytes) -> None:
         """A block that is held here was sent with another header: proof, if its box signed both. Raises PeerFault."""
@@ -98,8 +87,13 @@ class Witness:
 
     @property
     def backlog(self) -> int:
-        """Blocks taken and not durable yet; ``backlog_bytes`` is what they weigh."""
-        return len(self._uncommitted)
+        """Blocks taken and not durable yet."""
+        return len(self._backlog)
+
+    @property
+    def backlog_bytes(self) -> int:
+        """What those weigh."""
+        return self._backlog.bytes
 
     # ---- start -------------------------------------------------------------------------------------------------
 
@@ -128,7 +122,7 @@ class Witness:
         """This box's own log is closed and held like any other from here on. ``named``: by the log that follows it."""
         self.replicas[replica.log] = replica
         self.held.name(named)
-        self._uncommitted.append(_Appended(self.out.position, replica, replica.size, b""))
+        self._backlog.add(Appended(self.out.position, replica, replica.size, b""))
 
     # ---- blocks ------------------------------------------------------------------------------------------------
 
@@ -230,6 +224,7 @@ class Witness:
         if header.previous_leaf != replica.last_leaf:
             raise PeerFault("block.broken-link", f"block {header.seq} of {header.log} does not link to the one before")
         log = replica.log
+        self._backlog.check_share(log.box)
         if log.box == self.own_id:
             self.on_own_found(log, header.seq + 1)
         if header.seq == 0:
@@ -251,8 +246,7 @@ class Witness:
         for row in replica.cases.note(header):
             self.out.persist(row)
         taken = len(message.signed_header) + len(payload)
-        self.backlog_bytes += taken
-        self._uncommitted.append(_Appended(position, replica, replica.size, message.signed_header, taken))
+        self._backlog.add(Appended(position, replica, replica.size, message.signed_header, taken))
 
     def _checkpoint_agrees(self, replica: Replica, header: Header, message: BlockMessage, root: bytes) -> bool:
         if not self.forks.is_signed(replica.log, header.seq + 1, message.root, message.checkpoint_signature):
@@ -319,8 +313,13 @@ class Witness:
 
     def _on_gap(self, replica: Replica, seq: int, message: BlockMessage) -> None:
         """Keep a few blocks that came early; what lies between is pulled by ``CatchUp`` from whoever has it."""
-        held = sum(_weight(early) for each in self.replicas.values() for early in each.waiting.values())
-        if len(replica.waiting) < LIMITS.out_of_order_blocks and held + _weight(message) <= LIMITS.out_of_order_bytes:
+        if len(replica.waiting) >= LIMITS.out_of_order_blocks:
+            return
+        held: Counter[str] = Counter()
+        for each in [each for each in self.replicas.values() if each.waiting]:
+            held[each.log.box] += sum(_weight(early) for early in each.waiting.values())
+        box, more = replica.log.box, _weight(message)
+        if held.total() + more <= LIMITS.out_of_order_bytes and held[box] + more <= LIMITS.out_of_order_bytes_per_box:
             replica.waiting[seq] = message
 
     def _freeze(self, replica: Replica, seq: int, second_header: bytes, second_root: bytes) -> None:
@@ -331,7 +330,7 @@ class Witness:
         self.out.persist(replica.derived(self.certificate(replica)))
 
     def _header_at(self, replica: Replica, seq: int) -> bytes:
-        for appended in self._uncommitted:
+        for appended in self._backlog:
             if appended.replica is replica and appended.size == seq + 1:
                 return appended.signed_header
         return self._reader.signed_header(replica.log, seq) or b""
@@ -354,9 +353,7 @@ class Witness:
         """Operations up to ``position`` are durable: vouch for what they hold."""
         grown: dict[LogId, Replica] = {}
         self._committed = max(self._committed, position)
-        while self._uncommitted and self._uncommitted[0].position <= position:
-            appended = self._uncommitted.popleft()
-            self.backlog_bytes -= appended.bytes
+        for appended in self._backlog.durable(position):
             appended.replica.durable_size = appended.size
             grown[appended.replica.log] = appended.replica
         for replica in grown.values():

@@ -124,10 +124,10 @@ def test_the_queue_for_the_disk_is_bounded_in_bytes_too(tmp_path: Path) -> None:
             witness = box.member.witness
             assert witness.backlog_bytes == 0, "what is durable does not count"
             before = witness.replicas[log].size
-            witness.backlog_bytes += LIMITS.commit_queue_bytes
+            witness._backlog.bytes += LIMITS.commit_queue_bytes
             await group.tick(5, heart_rate("72"))
             assert witness.replicas[log].size == before
-            witness.backlog_bytes -= LIMITS.commit_queue_bytes
+            witness._backlog.bytes -= LIMITS.commit_queue_bytes
             async with asyncio.timeout(20):
                 while witness.replicas[log].size < group.boxes["or-1"].member.writer.chain.size:
                     await group.tick(1)

@@ -11,6 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from ledger.catchup import RANGE_BLOCKS
 from ledger.checkpoint import Checkpoint, sign_checkpoint
 from ledger.errors import NoPeer, PeerFault, VerificationFailed
 from ledger.evidence import equivocation_proof
@@ -388,6 +389,19 @@ def test_our_own_live_log_is_taken_from_nobody() -> None:
     assert len(blocks) == 2
     assert refused(cluster, "or-1", encode_plain(Range(1, live, 0, b"", blocks))) == "range.own-live"
     assert live not in cluster.boxes["or-2"].member.witness.replicas
+
+
+def test_more_blocks_than_anybody_asks_for_are_not_taken_apart_at_once() -> None:
+    cluster = Cluster(2)
+    cluster.run(RANGE_BLOCKS + 3, only=["or-1"])
+    cluster.run(1, only=["or-2"])
+    (log,) = cluster.boxes["or-1"].disk.logs
+    blocks = tuple(cluster.boxes["or-1"].disk.blocks(log, 0, RANGE_BLOCKS + 1))
+    assert refused(cluster, "or-1", encode_plain(Range(1, log, 0, b"", blocks))) == "range.oversize"
+    member = cluster.boxes["or-2"].member
+    assert log not in member.witness.replicas
+    member.on_wire("or-1", encode_plain(Range(1, log, 0, b"", blocks[:-1])), cluster.now)
+    assert member.witness.replicas[log].size == RANGE_BLOCKS
 
 
 def under_our_incarnation(cluster: Cluster, incarnation: bytes) -> Range:

@@ -9,14 +9,15 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from ledger import backlog
 from ledger.block import decode_signed_header, header_signature_is_valid
 from ledger.checkpoint import Checkpoint, checkpoint_signature_is_valid, cosignature_is_valid
 from ledger.errors import PeerFault
 from ledger.evidence import equivocation_proof, read_proof
-from ledger.limits import LIMITS, S_NS
+from ledger.limits import LIMITS, S_NS, Limits
 from ledger.log import LogId
 from ledger.manifest import sign_manifest
-from ledger.messages import Body, Cosign, Fence, GetWrap, Nack, Promise, Range, Refuse, Stored
+from ledger.messages import BlockMessage, Body, Cosign, Fence, GetWrap, Nack, Promise, Range, Refuse, Stored
 from ledger.notices import Head
 from ledger.ops import AppendBlock, PutDerived, PutPromise, PutProof
 from ledger.promises import PromiseState
@@ -255,6 +256,39 @@ def test_blocks_that_came_early_are_bounded_in_bytes_over_all_logs(heavy: str) -
     fresh = Recording(log_of(50))
     peer.take(fresh.grow(3)[2])
     assert not peer.witness.replicas[fresh.chain.log].waiting
+
+
+def test_one_boxs_early_blocks_leave_room_for_anothers() -> None:
+    peer, greedy, other = PeerUnderTest(), Recording(log_of(1)), Recording(log_of(1, box="or-3", fenced=False))
+    early = greedy.grow(3)
+    peer.take(early[1])
+    weighty = replace(early[1], payload=bytes(LIMITS.out_of_order_bytes_per_box))
+    peer.witness.replicas[greedy.chain.log].waiting[1] = weighty
+    peer.take(early[2], other.grow(3)[2])
+    assert peer.witness.replicas[greedy.chain.log].waiting.keys() == {1}
+    assert peer.witness.replicas[other.chain.log].waiting.keys() == {2}
+
+
+def take_all(peer: PeerUnderTest, messages: list[BlockMessage]) -> None:
+    for message in messages:
+        peer.witness.on_block("or-1", message, NOW)
+
+
+@pytest.mark.parametrize("what", ["blocks", "bytes"])
+def test_one_boxs_blocks_never_fill_the_queue_for_the_disk(what: str) -> None:
+    peer, greedy, other = PeerUnderTest(), Recording(log_of(1)), Recording(log_of(1, box="or-3", fenced=False))
+    small = Limits(commit_queue_blocks_per_box=8) if what == "blocks" else Limits(commit_queue_bytes_per_box=4_000)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(backlog, "LIMITS", small)
+        flood = greedy.grow(60)
+        with pytest.raises(PeerFault, match=r"block\.flood"):
+            take_all(peer, flood)
+        taken = peer.witness.replicas[greedy.chain.log].size
+        assert 1 < taken < 20
+        assert Stored(other.chain.log, 1) in peer.take(*other.grow(1))
+        assert only(Cosign, peer.take(flood[taken])).size == taken + 1
+    peer.take(*flood[taken + 1 :])
+    assert peer.witness.backlog_bytes == 0
 
 
 def test_a_range_fills_the_gap_and_what_waited_follows() -> None:
