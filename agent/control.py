@@ -146,7 +146,9 @@ class ControlServer:
         line = msgspec.json.encode(value)
         if max(len(line), len(raw)) >= self._limits.control_line_bytes:
             raise OurFault("control.too-long", f"an answer of {len(line) + len(raw)} bytes is too long")
-        writer.write(line + b"\n" + raw)
+        writer.write(line + b"\n")
+        if raw:  # not joined to the line: it may be half a megabyte
+            writer.write(raw)
         try:
             async with asyncio.timeout(self._limits.control_reply_ns / S_NS):
                 await writer.drain()

@@ -19,6 +19,7 @@ from ledger.limits import LIMITS, S_NS
 from ledger.log import LogId
 from ledger.member import RELAYED_REQUESTS_FROM, Member
 from ledger.messages import Get, Want
+from ledger.range_codec import FRONTIER_BYTES
 
 _WINDOW = 4
 _FIRST_STEP = 24
@@ -28,6 +29,8 @@ _ENDED_AFTER_S = 30.0
 """Without another piece a log counts as rebuilt no longer. An asker keeps and audits what came: copying the same log in
 bulk meanwhile would take the processors of all who hold it."""
 _RANGE_KIND = 34
+_BEFORE_BLOCKS_BYTES = FRONTIER_BYTES + 512
+"""What a RANGE takes at most before its blocks: request id, log, first block, frontier."""
 _ID_PREFIX = bytes([_RANGE_KIND, 0x95, 0xCF])
 """A RANGE whose request id takes eight bytes: kind, array of 5, uint64."""
 
@@ -195,8 +198,8 @@ class Relay:
 def _count(wire: bytes) -> int:
     """How many blocks a RANGE holds, without taking them apart. Raises PeerFault when it is none."""
     try:
-        unpacker = msgpack.Unpacker(max_buffer_size=LIMITS.message_bytes)
-        unpacker.feed(wire[1:])
+        unpacker = msgpack.Unpacker(max_buffer_size=_BEFORE_BLOCKS_BYTES)
+        unpacker.feed(memoryview(wire)[1 : 1 + _BEFORE_BLOCKS_BYTES])
         unpacker.read_array_header()
         for _ in range(4):
             unpacker.skip()

@@ -1,13 +1,14 @@
 """How long ``orledger restore box`` takes for a case of 8 h (288,000 blocks), every block a busy tick of a real room.
 
-    python -m benchmarks.bench_rebuild [--blocks 14400]
+    python -m benchmarks.bench_rebuild [--blocks 28800]
 
 Two boxes hold the log of a third one that is gone; a fourth, which holds nothing of it, rebuilds it from both, while
-all three record on, one of them a whole OR. The figures are scaled to 288,000 blocks, the command's start not counted
-twice. On this one machine the peers, the asker's agent, the command and the audit's processes share the cores; in a
-hospital each box has its own. How late the ticks of the recording boxes are, and how long their blocks take to be
-witnessed, is told of three windows: nothing else to do; the fourth box copying the log by itself, as any box that lacks
-it does at all times; and the rebuild. Beside it, what an idle thread gets of the machine then.
+all three record on, one of them a whole OR. With fewer blocks the figures are scaled to 288,000: quicker, and worse than
+true, for what does not grow with the log is multiplied too, all but the command's start. On this one machine the peers,
+the asker's agent, the command and the audit's processes share the cores; in a hospital each box has its own. How late
+the ticks of the recording boxes are, and how long their blocks take to be witnessed, is told of three windows: nothing
+else to do; the fourth box copying the log by itself, as any box that lacks it does at all times; and the rebuild. Beside
+it, what an idle thread gets of the machine then.
 """
 
 from __future__ import annotations
@@ -140,13 +141,13 @@ def rebuild(site: Site, configuration: Path, out: Path, blocks: int) -> list[Lin
 
 def lmdb_append_s(folder: Path) -> float:
     """What LMDB alone takes to append a case's blocks, a durable transaction for each 512."""
-    records = 8_192
+    records, blocks = 8_192, [os.urandom(_RECORD_BYTES) for _ in range(64)]
     with lmdb.open(str(folder / "append"), map_size=1 << 30) as environment:
         began = time.perf_counter()
         for first in range(0, records, 512):
             with environment.begin(write=True) as transaction:
                 for number in range(first, first + 512):
-                    transaction.put(number.to_bytes(8, "big"), os.urandom(_RECORD_BYTES), append=True)
+                    transaction.put(number.to_bytes(8, "big"), blocks[number % len(blocks)], append=True)
         took = time.perf_counter() - began
     return took * CASE_BLOCKS / records
 
@@ -227,7 +228,7 @@ def _running(site: Site) -> Iterator[None]:
 def main() -> int:
     """Measure, print; 1 when a budget is missed."""
     arguments = report.parser(__doc__)
-    arguments.add_argument("--blocks", type=int, default=28_800)
+    arguments.add_argument("--blocks", type=int, default=CASE_BLOCKS, help="blocks of the log")
     options = arguments.parse_args()
     with tempfile.TemporaryDirectory(prefix="orledger-bench-", dir=Path()) as text:
         folder = Path(text).resolve()
