@@ -362,6 +362,7 @@ class Node:
             self.statistics.tick_late.add(int((loop.time() - due) * S_NS))
             self._tick(began)
             self._early.ticked(read_now().mono_ns + int((due + tick_s - loop.time()) * S_NS))
+            self.pump.tick_due(int((due + tick_s) * S_NS))
             ticks += 1
             if ticks % _CHORES_EVERY_TICKS == 0:
                 await asyncio.sleep(due + pause_s - loop.time())

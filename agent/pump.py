@@ -172,6 +172,10 @@ class Pump:
         spare, self._spare = self._spare, ()
         return spare
 
+    def tick_due(self, mono_ns: int) -> None:
+        """When this box ticks next: what peers ask for in bulk makes room for it."""
+        self._shares.tick_due_ns = mono_ns
+
     @property
     def has_room(self) -> bool:
         """False when the disk is full and the ledger's file cannot grow."""

@@ -1,9 +1,10 @@
 """Each peer's share of the loop: one that sends more than it may be served waits in a queue of its own, and only it.
 
 A message is handled at once while its lane has time left. A peer has two lanes, live and bulk, so that what it sends in
-bulk is not in the way of its blocks; what all send in bulk has a smaller share together, so that a box that catches up
-still ticks in time. What a message costs is measured; time comes back at a fixed share of the clock. Beyond a full
-queue the lane's messages are refused: blocks are pulled later, requests asked again.
+bulk is not in the way of its blocks; what all send in bulk has a smaller share together, and waits while a tick is due,
+so that a box that catches up, or gives a whole log to another, still ticks in time. What a message costs is measured;
+time comes back at a fixed share of the clock. Beyond a full queue the lane's messages are refused: blocks are pulled
+later, requests asked again.
 """
 
 from __future__ import annotations
@@ -13,9 +14,11 @@ from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-from ledger.limits import LIMITS, S_NS
+from ledger.limits import LIMITS, MS_NS, S_NS
 
 _PAUSE_S = 0.000_5
+_TICK_LATE_NS = 50 * MS_NS
+"""A tick that is later than this is not waited for: nobody may tick at all."""
 
 
 @dataclass(slots=True)
@@ -57,6 +60,7 @@ class Shares:
         self._lanes: dict[tuple[str, bool], _Lane] = {}
         self._bulk = _budget(LIMITS.bulk_share_percent, LIMITS.bulk_share_burst_ns, clock_ns())
         self._again: asyncio.TimerHandle | None = None
+        self.tick_due_ns: int | None = None
 
     @property
     def waiting(self) -> int:
@@ -95,7 +99,16 @@ class Shares:
 
     def _has_time(self, lane: _Lane, bulk: bool) -> bool:
         now_ns = self._clock_ns()
-        return lane.budget.refill(now_ns) > 0 and (not bulk or self._bulk.refill(now_ns) > 0)
+        if bulk and (self._tick_wait_ns(now_ns) or self._bulk.refill(now_ns) <= 0):
+            return False
+        return lane.budget.refill(now_ns) > 0
+
+    def _tick_wait_ns(self, now_ns: int) -> int:
+        """How long bulk is to wait for a tick; 0 unless one is just due. Whoever ticked says when the next is."""
+        if self.tick_due_ns is None:
+            return 0
+        until_ns = self.tick_due_ns - now_ns
+        return max(until_ns, MS_NS) if -_TICK_LATE_NS < until_ns <= LIMITS.bulk_before_tick_ns else 0
 
     def _serve(self, sender: str, lane: _Lane, wire: bytes, bulk: bool) -> None:
         began_ns = self._clock_ns()
@@ -109,9 +122,10 @@ class Shares:
 
     def _wake(self) -> None:
         """When the first of those that wait has time again, whoever began to wait first."""
+        bulk_ns = max(self._bulk.short_ns(), self._tick_wait_ns(self._clock_ns()))
         short_ns = min(
             (
-                max(lane.budget.short_ns(), self._bulk.short_ns() if bulk else 0.0)
+                max(lane.budget.short_ns(), bulk_ns if bulk else 0.0)
                 for (_, bulk), lane in self._lanes.items()
                 if lane.waiting
             ),

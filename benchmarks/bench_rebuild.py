@@ -3,12 +3,12 @@
     python -m benchmarks.bench_rebuild [--blocks 28800]
 
 Two boxes hold the log of a third one that is gone; a fourth, which holds nothing of it, rebuilds it from both, while
-all three record on, one of them a whole OR. With fewer blocks the figures are scaled to 288,000: quicker, and worse than
-true, for what does not grow with the log is multiplied too, all but the command's start. On this one machine the peers,
-the asker's agent, the command and the audit's processes share the cores; in a hospital each box has its own. How late
-the ticks of the recording boxes are, and how long their blocks take to be witnessed, is told of three windows: nothing
-else to do; the fourth box copying the log by itself, as any box that lacks it does at all times; and the rebuild. Beside
-it, what an idle thread gets of the machine then.
+all three record on, one of them a whole OR. With fewer blocks the figures are scaled to 288,000: quicker, and worse
+than true, for what does not grow with the log is multiplied too, all but the command's start. On this one machine the
+peers, the asker's agent, the command and the audit's processes share the cores; in a hospital each box has its own. How
+late the ticks of the recording boxes are, and how long their blocks take to be witnessed, is told of three windows:
+nothing else to do; the fourth box copying the log by itself, as any box that lacks it does at all times; and the
+rebuild. Beside it, what an idle thread gets of the machine then.
 """
 
 from __future__ import annotations

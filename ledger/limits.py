@@ -86,7 +86,8 @@ class Limits:
     peer_share_percent: int = 50
     peer_share_burst_ns: int = 200 * MS_NS
     bulk_share_percent: int = 60
-    bulk_share_burst_ns: int = 10 * MS_NS
+    bulk_share_burst_ns: int = 2 * MS_NS
+    bulk_before_tick_ns: int = 4 * MS_NS
     peer_waiting_messages: int = 512
     peer_waiting_bytes: int = 8 * MIB
     peer_queue_messages: int = 512

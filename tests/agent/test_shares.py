@@ -130,6 +130,42 @@ def test_bulk_of_all_peers_together_has_one_share() -> None:
     asyncio.run(scenario())
 
 
+def test_bulk_waits_while_a_tick_is_due_and_live_messages_do_not() -> None:
+    async def scenario() -> None:
+        served = Served()
+        served.cost_ns = 1
+        served.shares.tick_due_ns = 100 * MS_NS
+        served.now_ns = 100 * MS_NS - LIMITS.bulk_before_tick_ns - 2
+        served.shares.arrived("or-2", b"early enough", True)
+        served.now_ns = 100 * MS_NS - LIMITS.bulk_before_tick_ns
+        served.shares.arrived("or-2", b"bulk", True)
+        served.shares.arrived("or-2", b"live", False)
+        served.now_ns = 101 * MS_NS
+        served.shares.arrived("or-3", b"bulk too", True)
+        assert [wire for _, wire in served.handled] == [b"early enough", b"live"]
+        served.shares.tick_due_ns = 200 * MS_NS  # it has ticked
+        async with asyncio.timeout(20):
+            while served.shares.waiting:
+                served.now_ns += MS_NS
+                await asyncio.sleep(0.002)
+        assert [wire for _, wire in served.handled[2:]] == [b"bulk", b"bulk too"]
+        served.shares.close()
+
+    asyncio.run(scenario())
+
+
+def test_bulk_does_not_wait_for_a_box_that_ticks_no_more() -> None:
+    async def scenario() -> None:
+        served = Served()
+        served.shares.tick_due_ns = 100 * MS_NS
+        served.now_ns = 1_000 * MS_NS
+        served.shares.arrived("or-2", b"bulk", True)
+        assert served.count("or-2") == 1
+        served.shares.close()
+
+    asyncio.run(scenario())
+
+
 def test_what_waits_is_bounded_in_bytes() -> None:
     async def scenario() -> None:
         served = Served()
