@@ -23,7 +23,7 @@ from drivers.line_device import LineDevice, LineSession, ShapeGuard
 from drivers.shown_values import ShownValues
 from ledger.errors import DeviceFault
 from ledger.limits import S_NS
-from ledger.records import DeviceTime, EventKind, Identity, Numeric, Quality, Setting, Silence
+from ledger.records import DeviceTime, EventKind, Identity, LinkId, Numeric, Quality, Setting, Silence
 
 _LONGEST_LINE_BYTES: Final = 256
 _SAT, _RATE, _AMPLITUDE = "MDC_PULS_OXIM_SAT_O2", "MDC_PULS_OXIM_PULS_RATE", "MDCX_NELLCOR_PA"
@@ -37,6 +37,8 @@ _MODES: Final = re.compile(
     rb"(?P<patient>[A-Z]{2,12}) +(?P<satseconds>\d{1,3})SAT-S(?: +SPO2 +RESP +MODE: *(?P<response>\w{1,12}))?.*",
     re.IGNORECASE,
 )
+_TREND: Final = re.compile(rb"N[A-Z]{0,2}-?\d{3}\w? +VERSION +[\d.]{1,20} +TREND\b.*", re.IGNORECASE)
+_TREND_END: Final = re.compile(rb"OUTPUT +COMPLETE\W*", re.IGNORECASE)
 _INFO: Final = re.compile(rb"N[A-Z]{0,2}-?\d{3}\w? +VERSION +[\d.]{1,20} +INFO\b.*", re.IGNORECASE)
 _COLUMNS: Final = re.compile(rb"TIME +%SPO2 +BPM +PA\b.*", re.IGNORECASE)
 _DATA: Final = re.compile(
@@ -88,6 +90,13 @@ class NellcorModes:
 
 
 @dataclass(frozen=True, slots=True)
+class NellcorTrend:
+    """The printing of the trend begins (or goes on), or is over: its lines look like live ones."""
+
+    printing: bool
+
+
+@dataclass(frozen=True, slots=True)
 class NellcorLine:
     """One line of values by code (None: dashes) and two-letter status codes; ``outside``: codes beyond their limits."""
 
@@ -98,11 +107,13 @@ class NellcorLine:
     column_ends: tuple[int, ...]
 
 
-def parse_line(line: bytes) -> NellcorHeader | NellcorModes | NellcorLine | None:
+def parse_line(line: bytes) -> NellcorHeader | NellcorModes | NellcorTrend | NellcorLine | None:
     """Take a line apart; None for headings that tell nothing. Raises DeviceFault ``nellcor.line``."""
     text = line.strip()
     if not text or _COLUMNS.fullmatch(text) or _INFO.fullmatch(text):
         return None
+    if (begun := _TREND.fullmatch(text)) or _TREND_END.fullmatch(text):
+        return NellcorTrend(begun is not None)
     if (match := _MODES.fullmatch(text)) is not None:
         patient, response = (match[name] or b"" for name in ("patient", "response"))
         sat_seconds = Decimal(match["satseconds"].decode("ascii"))
@@ -177,6 +188,12 @@ class Nellcor(LineDevice):
         self._silence.follow(self._shown, self._conditions)
         self._settings: dict[str, Decimal | str] = {}
         self._shapes = ShapeGuard()
+        self._trend = False
+
+    def opened(self, link: LinkId, peer: str, now: Now) -> None:
+        """The port is open."""
+        super().opened(link, peer, now)
+        self._trend = False
 
     def case_changed(self, facts: Mapping[str, str] | None) -> None:
         """Another case: limits and modes are told again, too."""
@@ -186,11 +203,15 @@ class Nellcor(LineDevice):
     def read(self, session: LineSession, line: bytes, now: Now) -> None:
         """One line. Raises DeviceFault when it is none of the device's."""
         told = parse_line(line)
+        if isinstance(told, NellcorTrend | NellcorHeader):
+            self._trend = isinstance(told, NellcorTrend) and told.printing
+        if self._trend:
+            raise DeviceFault("nellcor.trend", "the trend is printed: nothing of it is live")
         if isinstance(told, NellcorHeader):
             self._header(session, told, now)
         elif isinstance(told, NellcorModes):
             self._modes(told, now)
-        elif told is not None:
+        elif isinstance(told, NellcorLine):
             self._values(session, told, now)
 
     def _header(self, session: LineSession, told: NellcorHeader, now: Now) -> None:

@@ -132,6 +132,31 @@ def test_what_n_560s_printed() -> None:
     assert {r.cause for r in records if isinstance(r, Gap)} <= {"clock_jump"}
 
 
+# A trend as the manual of the NPB-290 prints it, page 69.
+TREND = (
+    b"NPB-290 VERSION 1.0.0.1 TREND SpO2 Limit: 30-100% PR Limit: 100-180BPM",
+    b"TIME %SPO2 BPM PA",
+    b"12-NOV-98 02:00:05 100 120 150",
+    b"12-NOV-98 02:00:07 100 121 154",
+    b"12-NOV-98 02:00:09 100 120 150",
+)
+
+
+@pytest.mark.parametrize("end", [b"Output Complete", HEADER])
+def test_a_trend_that_is_printed_is_not_live(end: bytes) -> None:
+    bench = Bench()
+    bench.line(LINE, 1)
+    told = [record for n, line in enumerate(TREND * 3) for record in bench.line(line, 3 + n / 10)]
+    assert not [record for record in told if not isinstance(record, Gap)]
+    bench.driver.wake(now(12))
+    gone = [a.record for a in bench.driver.drain() if isinstance(a, Emit) and isinstance(a.record, Numeric)]
+    assert [record.value for record in gone] == [None, None, None]
+    assert not [record for record in bench.line(end, 13) if isinstance(record, Gap)]
+    live = bench.line(b"12-NOV-98 14:00:19 100 120 50", 15)
+    assert [record.value for record in live if isinstance(record, Numeric)] == [100, 120, 50]
+    assert not [record for record in live if isinstance(record, Gap)]
+
+
 def test_an_unknown_status_is_kept() -> None:
     (event,) = [r for r in Bench().line(LINE + b"  ZZ") if isinstance(r, Event)]
     assert (event.code, event.kind, event.text) == ("MDCX_NELLCOR_ZZ", "advisory", "")
