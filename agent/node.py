@@ -115,7 +115,7 @@ class Node:
             past,
             replicas,
             self.store.promises(),
-            self.keyring.key_ids(),
+            self.keyring.settled_ids(),
             self.store.manifests(),
             self.store.self_value(QUOTA),
             self.store.proofs().values(),

@@ -115,15 +115,14 @@ class Pump:
         now = self._now()
         for kept in self._member.take_keys():
             try:
-                held = self._keyring.add(kept.log.box, kept.log.incarnation, kept.key, kept.wraps)
+                self._keyring.add(kept.log.box, kept.log.incarnation, kept.key, kept.wraps)
             except StoreFault as fault:  # what its key is not kept for cannot be restored
                 if fault.id == "keyring.full" and kept.log.box != self._member.own_id:
                     self.count_fault(kept.log.box, fault)
                     continue
                 self._failed(fault)
                 return
-            if held:
-                self._member.key_kept(kept.key.key_id, now)
+            self._member.key_kept(kept.key.key_id, now)  # or destroyed for good: nobody waits for it
         for message in self._member.take_wire():  # before the commit: its thread would compete with the sending
             self._send(message)
         self._committer.poke()

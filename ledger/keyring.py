@@ -61,6 +61,10 @@ class Keyring:
         """Every key held."""
         return frozenset(self._entries)
 
+    def settled_ids(self) -> frozenset[bytes]:
+        """Every key held, and those destroyed for good: nobody waits for one of these."""
+        return self.key_ids() | self._tombs
+
     def add(self, box: str, incarnation: bytes, key: DataKey, wraps: Mapping[str, bytes]) -> bool:
         """Keep a key durably; False when it is entombed. Returns only after the fsync.
 

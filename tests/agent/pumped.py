@@ -72,7 +72,8 @@ class PumpedBox:
             secrets.token_bytes,
         )  # fmt: skip
         replicas = load_replicas(self.store)
-        self.member.start(own_past(self.store, own, replicas), replicas, self.store.promises(), self.keyring.key_ids())
+        self.member.start(own_past(self.store, own, replicas), replicas, self.store.promises(),
+                          self.keyring.settled_ids())  # fmt: skip
         self.recorder = Recorder(self.member, RoomState(), lambda: QUALITY)
         self.pump = Pump(
             self.member, self.store, self.keyring, self.intake, self.alerts, self.statistics, read_now,

@@ -20,6 +20,7 @@ from ledger.quorum import Level
 from ledger.sealing import DataKey
 from ledger.signing import SigningKey
 from tests.agent.object_group import ObjectBox, ObjectGroup
+from tests.agent.pumped import PumpedGroup
 from tests.agent.test_case_group import desk_of, heart_rate
 
 ERASED, KEPT = b"the first patient's image" * 9_000, b"the second patient's image" * 9_000
@@ -59,6 +60,38 @@ def test_an_erased_case_is_closed_for_ever_and_all_else_proves_itself(tmp_path: 
             vouching = own.box.member.writer.vouching
             await group.until(lambda: vouching.size_at(Level.WITNESSED) > size, "vouched for on and on")
             assert own.box.member.writer.chain.data_key.key_id == other_id
+
+    asyncio.run(scenario())
+
+
+@pytest.mark.parametrize("before_it_came", [False, True])
+def test_a_box_that_starts_after_an_erasure_vouches_on_for_the_log_it_was_in(
+    tmp_path: Path, before_it_came: bool
+) -> None:
+    """Nobody waits for a key that was destroyed for good, whether or not it was ever here."""
+
+    async def scenario() -> None:
+        async with PumpedGroup(2, tmp_path) as group:
+            own = group.boxes["or-1"]
+            await group.tick(5)
+            if before_it_came:
+                group.boxes["or-2"].dead = True
+            desk = desk_of(own)
+            for closed in desk.open(read_pair(), "anna (uid 1000)", {}):
+                own.pump.closed(closed)
+            await group.tick(3, heart_rate("61"))
+            erased = own.member.writer.chain.data_key.key_id
+            for closed in desk.close(read_pair(), "anna (uid 1000)", "done"):
+                own.pump.closed(closed)
+            await group.tick(3, heart_rate("72"))
+            group.boxes["or-2"].keyring.entomb(erased)
+            await group.restart("or-2")
+            vouching = own.member.writer.vouching
+            async with asyncio.timeout(60):
+                while vouching.size_at(Level.WITNESSED) < own.member.writer.chain.size:
+                    await group.tick(1)
+                    await asyncio.sleep(0.05)
+            assert erased not in group.boxes["or-2"].keyring.key_ids()
 
     asyncio.run(scenario())
 

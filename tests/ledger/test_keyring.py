@@ -118,6 +118,7 @@ def test_a_tombstone_is_permanent_and_beats_a_later_wrap(path: Path) -> None:
         assert held.entry(KEY.key_id) is None
         assert not held.add("or-1", INCARNATION, KEY, {"or-2": b"two"})
         assert held.key_ids() == {OTHER.key_id}
+        assert held.settled_ids() == {KEY.key_id, OTHER.key_id}
     assert Keyring(path, RING).get(KEY.key_id) is None
 
 
