@@ -38,12 +38,12 @@ class EarlyClose:
         """Somebody waits: when to close early. None when the tick is as good, or one early close was made or planned.
 
         A moment is left for what arrives together with the first record. ``for_object``: one that was made counts not,
-        and blocks may be closer together.
+        blocks may be closer together, and it closes at once: who comes while the disk writes shares the next.
         """
         if self._planned or (self._spent and not for_object):
             return None
         apart_ns = self._object_apart_ns if for_object else self._apart_ns
-        due_ns = max(now_ns + self._gather_ns, self._closed_ns + apart_ns)
+        due_ns = max(now_ns + (0 if for_object else self._gather_ns), self._closed_ns + apart_ns)
         if due_ns + apart_ns > self._next_tick_ns:
             return None
         self._spent = self._planned = True

@@ -12,7 +12,7 @@ import zlib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from io import BytesIO
-from typing import Final
+from typing import Any, Final
 
 from pydicom.filereader import read_dataset
 from pydicom.tag import BaseTag
@@ -23,11 +23,11 @@ from drivers.transports.dicom_file import head_bytes
 from drivers.transports.object_sink import FinishedObject, ObjectSink, ObjectWriter
 from ledger.errors import OrledgerError, OurFault
 
-_KEYWORDS: Final = {
-    "study": "StudyInstanceUID", "series": "SeriesInstanceUID", "modality": "Modality", "instance": "SOPInstanceUID",
-    "class": "SOPClassUID",
+_TAGS: Final = {
+    "study": 0x0020000D, "series": 0x0020000E, "modality": 0x00080060, "instance": 0x00080018, "class": 0x00080016,
 }  # fmt: skip
-_LAST_WANTED: Final = 0x0020000E  # Series Instance UID, the highest tag of _KEYWORDS
+_WANTED: Final[list[BaseTag | int]] = [BaseTag(tag) for tag in _TAGS.values()]
+_LAST_WANTED: Final = max(_TAGS.values())
 _UID_CHARACTERS: Final = 64
 
 
@@ -132,15 +132,18 @@ def identifiers(head: bytes, transfer_syntax: str) -> dict[str, str]:
             head = zlib.decompressobj(-zlib.MAX_WBITS).decompress(head, len(head))
         found = read_dataset(
             BytesIO(head), syntax == ImplicitVRLittleEndian, syntax != ExplicitVRBigEndian,
-            stop_when=_is_beyond, specific_tags=[BaseTag(tag) for tag in _TAGS],
+            stop_when=_is_beyond, specific_tags=_WANTED,
         )  # fmt: skip
-        named = {name: str(found.get(keyword, "") or "")[:_UID_CHARACTERS] for name, keyword in _KEYWORDS.items()}
+        named = {name: _text(found.get_item(tag))[:_UID_CHARACTERS] for name, tag in _TAGS.items() if tag in found}
     except Exception:  # noqa: BLE001 - a sender's bytes can fail a reader in any way
         return {}
     return {name: value for name, value in named.items() if value}
 
 
-_TAGS: Final = (0x00080016, 0x00080018, 0x00080060, 0x0020000D, _LAST_WANTED)
+def _text(element: Any) -> str:
+    """An ASCII value as it was read: to have the library decode it takes longer than to read all of the head."""
+    value = element.value
+    return value.decode("ascii", "replace").rstrip("\0 ") if isinstance(value, bytes) else str(value or "")
 
 
 def _is_beyond(tag: BaseTag, _vr: str | None, _length: int) -> bool:

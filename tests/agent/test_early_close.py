@@ -58,7 +58,7 @@ def test_never_two_together_and_but_for_objects_at_most_twice_as_many(
             early.closed(at_ns)
             early.ticked(at_ns + TICK_NS)
         elif (due_ns := early.wanted(at_ns, for_object=for_object and objects)) is not None:
-            assert at_ns < due_ns <= at_ns + APART_NS + LIMITS.early_close_gather_ns
+            assert at_ns <= due_ns <= at_ns + APART_NS + LIMITS.early_close_gather_ns
             planned.append(due_ns)
     apart_ns = OBJECT_APART_NS if objects else APART_NS
     assert all(later - before >= apart_ns for before, later in pairwise(closings))
