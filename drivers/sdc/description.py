@@ -31,7 +31,8 @@ class Descriptor:
     """One descriptor. ``kind``: its type without ``Descriptor``, such as NumericMetric, LimitAlertCondition, Vmd.
 
     ``code``, ``unit``: as they are recorded; ``device_code`` and ``text``: the device's own. ``period_s``: of a wave's
-    samples, 0 if it says none; ``rate``: its inverse, as samples in seconds. ``sources``: what an alert is about.
+    samples, 0 if it says none; ``rate``: its inverse, as samples in seconds. ``domain``: what the samples of a
+    distribution are spread over. ``sources``: what an alert is about.
     """
 
     handle: str
@@ -46,6 +47,7 @@ class Descriptor:
     resolution_digits: int = 0
     period_s: Fraction = Fraction(0)
     rate: tuple[int, int] = (0, 1)
+    domain: str = ""
     alert_kind: str = ""
     priority: str = ""
     sources: tuple[str, ...] = ()
@@ -147,12 +149,22 @@ def _descriptor(element: Element, parent: str, system: MdsInfo) -> Descriptor:
         resolution_digits=min(9, len(decimals.rstrip("0"))),
         period_s=period_s,
         rate=(rate.numerator, rate.denominator),
+        domain=_domain(element, system.maker),
         alert_kind=element.get("Kind")[:16],
         priority=element.get("Priority")[:16],
         sources=tuple(source for _, source in zip(range(MOST_SOURCES), sources, strict=False)),
         signals=element.get("ConditionSignaled")[:MOST_CHARACTERS],
         manifestation=element.get("Manifestation")[:16],
     )
+
+
+def _domain(element: Element, maker: str) -> str:
+    """``0 to 32 Hz``; empty for what is no distribution."""
+    unit, span = coded(element.first("DomainUnit")), element.first("DistributionRange")
+    if unit is None or span is None:
+        return ""
+    lower, upper = (span.get(word)[:16] for word in ("Lower", "Upper"))
+    return f"{lower} to {upper} {unit_name(unit, maker)}"
 
 
 def _system(mds: Element, handle: str) -> MdsInfo:

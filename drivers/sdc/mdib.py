@@ -13,7 +13,7 @@ from drivers.sdc.components import COMPONENTS, OPERATING, Components, operation_
 from drivers.sdc.config import SdcConfig
 from drivers.sdc.contexts import CONTEXTS, MOST_STATES, Contexts
 from drivers.sdc.description import Description, Descriptor, MdsInfo, read_description
-from drivers.sdc.metrics import Jump, Waves, numeric
+from drivers.sdc.metrics import Jump, Waves, distribution, numeric
 from drivers.sdc.xml import Element
 from drivers.shown_values import ShownValues
 from ledger.errors import DeviceFault
@@ -209,6 +209,9 @@ class Mdib:
         mode = self._modes.get(descriptor.mds, Quality.GOOD)
         if kind in _NUMERICS:
             outcome.records += self._shown.show(descriptor.handle, numeric(descriptor, state, description, mode, now))
+        elif kind == "DistributionSampleArrayMetric":
+            told = distribution(descriptor, state, description, mode, now)
+            outcome.records += self._shown.show(descriptor.handle, told)
         elif kind == "RealTimeSampleArrayMetric":
             self._wave(descriptor, state, mode, outcome, now)
         elif self._alerts.take(descriptor, state):

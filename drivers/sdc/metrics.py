@@ -94,6 +94,32 @@ def numeric(descriptor: Descriptor, state: Element, description: Description, mo
     )
 
 
+def distribution(descriptor: Descriptor, state: Element, description: Description, mode: Quality, now: Now) -> Numeric:
+    """A spectrum or the like: its samples as a text, as they were sent. Raises DeviceFault ``sdc.bad-value``."""
+    told = state.first("MetricValue")
+    samples = told.get("Samples").split() if told is not None else []
+    if len(samples) > MOST_SAMPLES:
+        raise DeviceFault("sdc.bad-value", "a distribution has too many samples")
+    for sample in samples:
+        decimal_of(sample)
+    text = " ".join(samples)
+    if len(text) > MOST_TEXT:
+        text = f"{text[: text.rindex(' ', 0, MOST_TEXT - 1)]} …"
+    return Numeric(
+        sub=description.sub_of(descriptor.mds),
+        at_ns=now.utc_ns,
+        device_time=time_of(told.get("DeterminationTime")) if told is not None else None,
+        quality=quality_of(told, state, mode) | (Quality.GOOD if text else Quality.UNAVAILABLE),
+        code=descriptor.code,
+        value=text or None,
+        unit=descriptor.unit,
+        device_code=f"{descriptor.device_code} over {descriptor.domain}"
+        if descriptor.domain
+        else descriptor.device_code,
+        channel=descriptor.handle,
+    )
+
+
 @dataclass(slots=True)
 class _Run:
     """One wave since the link came up: how many samples there were, and the device's time after the last of them."""

@@ -500,21 +500,59 @@ def test_who_operates_the_device_is_recorded() -> None:
     )  # fmt: skip
 
 
-def test_states_that_are_not_decoded_are_told_once() -> None:
+def with_metric(kind: str, content: str = "") -> str:
+    """The description with one metric more."""
     extra = (
-        '<pm:Channel Handle="ch.x"><pm:Metric xsi:type="pm:DistributionSampleArrayMetricDescriptor" Handle="spectrum" '
-        'MetricCategory="Msrmt"><pm:Unit Code="262656"/></pm:Metric></pm:Channel></pm:Vmd>'
+        f'<pm:Channel Handle="ch.x"><pm:Metric xsi:type="pm:{kind}Descriptor" Handle="spectrum" '
+        f'MetricCategory="Msrmt"><pm:Type Code="1"/><pm:Unit Code="268001"/>{content}</pm:Metric></pm:Channel></pm:Vmd>'
     )
-    description = DESCRIPTION.replace("</pm:Vmd>", extra, 1)
-    state = '<pm:State xsi:type="pm:DistributionSampleArrayMetricState" DescriptorHandle="spectrum" StateVersion="1"/>'
+    return DESCRIPTION.replace("</pm:Vmd>", extra, 1)
+
+
+def test_states_that_are_not_decoded_are_told_once() -> None:
+    state = '<pm:State xsi:type="pm:NewKindMetricState" DescriptorHandle="spectrum" StateVersion="1"/>'
     talk = Talk()
     talk.open()
     talk.answer(metadata())
     talk.answer(granted())
-    talk.answer(mdib(state, description=description))
+    talk.answer(mdib(state, description=with_metric("NewKindMetric")))
     assert [gap.detail for gap in talk.take(Gap) if isinstance(gap, Gap)] == [
-        "states of DistributionSampleArrayMetric are not decoded on this connection, only kept raw"
+        "states of NewKindMetric are not decoded on this connection, only kept raw"
     ]
+
+
+@pytest.mark.parametrize(
+    ("samples", "value", "lost"),
+    [
+        ('Samples="1.50 2 -0.25"', "1.50 2 -0.25", 0),
+        ("", None, 0),
+        ('Samples="1 x"', None, 1),
+        (f'Samples="{"12345 " * 1_000}"', f"{'12345 ' * 682}…", 0),
+    ],
+)
+def test_a_spectrum_is_recorded_as_sent_with_what_it_is_spread_over(samples: str, value: str | None, lost: int) -> None:
+    content = '<pm:DomainUnit Code="264640"/><pm:DistributionRange Lower="0" Upper="32"/>'
+    state = (
+        '<pm:State xsi:type="pm:DistributionSampleArrayMetricState" DescriptorHandle="spectrum" StateVersion="1">'
+        f'<pm:MetricValue {samples} DeterminationTime="1700000000000"><pm:MetricQuality Validity="Vld"/>'
+        "</pm:MetricValue></pm:State>"
+    )
+    talk = Talk()
+    talk.open()
+    talk.answer(metadata())
+    talk.answer(granted())
+    talk.answer(mdib(state, description=with_metric("DistributionSampleArrayMetric", content)))
+    talk.wait(1.2)
+    records = talk.take()
+    told = [each for each in records if isinstance(each, Numeric) and each.channel == "spectrum"]
+    assert [each.cause for each in records if isinstance(each, Gap)] == ["undecodable"] * lost
+    if lost:
+        assert told == []
+        return
+    (spectrum,) = told
+    assert spectrum.value == value
+    assert spectrum.quality == (Quality.GOOD if value else Quality.UNAVAILABLE)
+    assert spectrum.device_code.endswith("over 0 to 32 Hz")
 
 
 def test_a_transport_that_frames_is_our_own_fault() -> None:
