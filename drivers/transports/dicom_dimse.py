@@ -41,6 +41,7 @@ logging.getLogger("pydicom").setLevel(logging.CRITICAL)
 
 _MOST_REQUESTS: Final = 8
 _IDLE_S: Final = 0.25
+_ESTABLISHED_S: Final = 10.0
 _PDV_HEADER_BYTES: Final = 6
 _PDV_HEADER: Final = struct.Struct(">IB")
 _P_DATA_PDU: Final = struct.Struct(">BxIIBB")
@@ -128,9 +129,14 @@ class StreamingDimse(DIMSEServiceProvider):
         self._storing: _Storing | None = None
         self._opened: list[IncomingDataSet] = []
         self._ended = False
+        self._established = threading.Event()
         self._sending = threading.Lock()  # fragments of two messages must not alternate
         self._asked: dict[int, Future[int]] = {}
         self.fault = ""
+
+    def established(self) -> None:
+        """Whoever stores knows the association from now on. The peer may send as soon as it was accepted."""
+        self._established.set()
 
     # ---- what is sent
 
@@ -143,7 +149,7 @@ class StreamingDimse(DIMSEServiceProvider):
         """On the thread that reads, which is the one that writes: at once, unless other messages wait to leave."""
         if self.assoc._sent_release:  # noqa: SLF001 - as the library does: nothing follows a release
             return
-        most = self.maximum_pdu_size - _PDV_HEADER_BYTES if self.maximum_pdu_size else len(command)
+        most = max(1, self.maximum_pdu_size - _PDV_HEADER_BYTES) if self.maximum_pdu_size else len(command)
         with self._sending:
             for at in range(0, len(command), most):
                 piece = command[at : at + most]
@@ -213,6 +219,7 @@ class StreamingDimse(DIMSEServiceProvider):
                 self._begin(context_id, request)
 
     def _begin(self, context_id: int, request: StoreRequest) -> None:
+        self._established.wait(_ESTABLISHED_S)
         context = self.assoc._accepted_cx.get(context_id)  # noqa: SLF001 - named above
         if context is None:
             raise DeviceFault("dicom.context", f"a C-STORE under presentation context {context_id}, not accepted")
@@ -281,6 +288,7 @@ class StreamingDimse(DIMSEServiceProvider):
     def abandon(self, reason: str) -> None:
         """The association is gone: what was coming will not come whole, and what waits will not be served."""
         self._ended = True
+        self._established.set()
         for each in self._opened:
             each.abandon(reason)
         for answer in list(self._asked.values()):

@@ -247,6 +247,8 @@ class DicomListener:
         opened = Opened(event.assoc, peer, LinkId(next(self._links)))
         self._of[event.assoc] = opened
         self.on_loop(self._up, opened)
+        if isinstance(event.assoc.dimse, StreamingDimse):
+            event.assoc.dimse.established()
 
     def _on_end(self, event: evt.Event, how: str) -> None:
         dimse, wire = event.assoc.dimse, event.assoc.dul.socket

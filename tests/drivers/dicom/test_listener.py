@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 from io import BytesIO
 from pathlib import Path
+from typing import Any
 
 import pytest
 from pydicom import dcmread, dcmwrite
@@ -31,7 +32,8 @@ from pynetdicom.sop_class import (  # type: ignore[attr-defined]
 )
 
 from drivers.transports.dicom_data_set import DataSet
-from drivers.transports.dicom_dimse import StoreCommand
+from drivers.transports.dicom_dimse import StoreCommand, StreamingDimse
+from drivers.transports.dicom_listener import DicomListener
 from ledger.limits import LIMITS, MS_NS
 from tests.drivers.dicom import wire_fuzz
 from tests.drivers.dicom.images import image
@@ -132,6 +134,35 @@ def test_a_colour_palette_is_stored_and_what_says_to_be_something_else_is_kept_w
     assert association.send_c_store(path).Status == 0xB007
     association.release()
     assert [each.meta["sop_instance"] for each in provider.objects] == [palette.SOPInstanceUID, "2.25.77"]
+
+
+def test_an_instance_that_comes_before_all_here_know_of_the_association_is_stored(
+    provider: Provider, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    come, opens = threading.Event(), DicomListener._begin
+
+    def begin(listener: DicomListener, *arguments: Any) -> DataSet:
+        assert arguments[0] in listener._of
+        return opens(listener, *arguments)
+
+    accept = ACSE.send_accept
+
+    def accepted(acse: ACSE) -> None:
+        accept(acse)
+        come.wait(60)  # what the library does next comes late
+
+    monkeypatch.setattr(ACSE, "send_accept", accepted)
+    monkeypatch.setattr(DicomListener, "_begin", begin)
+    receive = StreamingDimse._begin
+
+    def coming(dimse: StreamingDimse, *arguments: Any) -> None:
+        come.set()
+        receive(dimse, *arguments)
+
+    monkeypatch.setattr(StreamingDimse, "_begin", coming)
+    association = sender(provider.port)
+    assert association.send_c_store(image(1)).Status == 0
+    association.release()
 
 
 def test_the_same_again_is_kept_once(provider: Provider) -> None:
