@@ -19,6 +19,8 @@ _PULLED = (BIS, VENTILATOR)
 _NOTICED_S = 15.0
 _OUT_S = 2.0
 _BACK_S = 20.0
+_OF_THE_DEVICE = frozenset({"silence", "sequence", "device_gap", "clock_jump"})
+"""Gaps that tell of the device and its clock: a busy machine holds a simulated one up, and no cable does."""
 
 
 async def play(stage: Stage) -> list[Claim]:
@@ -58,9 +60,11 @@ def _gap_claims(
 ) -> list[Claim]:
     found = {feed: gap for feed, gap in gaps.items() if gap is not None}
     bounds = [f"{feed} {clock_time(gap['since'])} to {clock_time(gap['until'])}" for feed, gap in found.items()]
-    since = {gap["feed"] for gap in state["gaps"] if gap["until"] > pulled_at}
-    disturbed = sorted(since - set(_PULLED))
+    since = [gap for gap in state["gaps"] if gap["until"] > pulled_at and gap["feed"] not in _PULLED]
+    disturbed = sorted({gap["feed"] for gap in since if gap["cause"] not in _OF_THE_DEVICE})
+    late = sorted({gap["feed"] for gap in since} - set(disturbed))
     others = f"gaps of others: {', '.join(disturbed) or 'none'}"
+    others += f"; held up by this machine: {', '.join(late)}" if late else ""
     return [
         Claim(
             SCENE, "a pulled cable is a gap with its bounds", "; ".join(bounds) or "no gap",
