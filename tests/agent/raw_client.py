@@ -49,7 +49,7 @@ class RawClient:
         sock = socket.socket()
         if receive_buffer is not None:
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, receive_buffer)
-        sock.settimeout(10)
+        sock.settimeout(60)
         sock.connect(("127.0.0.1", port))
         try:
             self.sock = tls.wrap_socket(sock)

@@ -110,7 +110,7 @@ def test_a_stranger_and_a_client_without_a_certificate_are_refused(either: Bench
 
 
 def test_a_client_without_tls_is_refused(either: Bench) -> None:
-    with socket.create_connection(("127.0.0.1", either.broker.port), timeout=10) as sock:
+    with socket.create_connection(("127.0.0.1", either.broker.port), timeout=60) as sock:
         sock.sendall(connect("or-2/live"))
         answer = b"?"
         while answer:
@@ -275,7 +275,7 @@ def test_one_box_cannot_use_up_all_connections(bench: Bench) -> None:
 def test_connections_are_bounded_before_tls(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
     with bench.box("or-2") as two:
         monkeypatch.setattr("agent.broker.LIMITS", _Few())
-        with socket.create_connection(("127.0.0.1", bench.broker.port), timeout=10) as sock:
+        with socket.create_connection(("127.0.0.1", bench.broker.port), timeout=60) as sock:
             assert sock.recv(1) == b""
         two.ping()
         assert bench.embedded.counters.connections_refused == 1

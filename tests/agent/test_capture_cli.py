@@ -111,7 +111,7 @@ def test_a_serial_line_is_recorded_without_sending_a_byte(tmp_path: Path) -> Non
         os.write(master, said)
         wait_until(lambda: items_so_far(file), 2, process)
         process.send_signal(signal.SIGINT)
-        assert process.wait(10) == 0
+        assert process.wait(60) == 0
     assert select.select([master], [], [], 0)[0] == []
     os.close(slave)
     os.close(master)
@@ -153,15 +153,18 @@ def test_a_mistake_is_named_and_changes_nothing(
 def test_a_device_on_the_network_is_recorded(tmp_path: Path) -> None:
     file = tmp_path / "a.orcap"
     with socket.create_server(("127.0.0.1", 0)) as device:
-        device.settimeout(30)
+        device.settimeout(60)
         source = f"tcp:127.0.0.1:{device.getsockname()[1]}"
-        command = [sys.executable, "-m", "agent", "capture", "record", source, str(file), "--for", "2"]
+        command = [sys.executable, "-m", "agent", "capture", "record", source, str(file), "--for", "3600"]
         process = subprocess.Popen(command)
         caller, _ = device.accept()
         caller.sendall(b"weight 82.5 kg")
+        wait_until(lambda: [item for item in items_so_far(file) if isinstance(item, Raw)], 1, process)
+        process.send_signal(signal.SIGINT)
         assert process.wait(timeout=60) == 0
         assert caller.recv(100) == b""
         caller.close()
+        assert capture("record", source, str(tmp_path / "b.orcap"), "--for", "1") == 0, "it ends by itself"
     with open_capture(file) as reader:
         assert (reader.header.transport, reader.header.line) == ("tcp", "")
         heard = [item.data for item in reader if isinstance(item, Raw)]

@@ -80,7 +80,7 @@ def test_a_pty_shows_the_device_to_whoever_opens_it() -> None:
         await stage.close()
         return data, stage.counters
 
-    data, counters = asyncio.run(asyncio.wait_for(scene(), 20))
+    data, counters = asyncio.run(asyncio.wait_for(scene(), 60))
     with open_capture(path) as capture:
         said = b"".join(item.data for item in capture if isinstance(item, Raw) and item.direction == "<")
     assert data == said

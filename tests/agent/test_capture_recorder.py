@@ -139,7 +139,7 @@ def test_a_driver_is_woken() -> None:
         driver = Echo()
         recorder, _ = recorder_on(Line(), driver, io.BytesIO())
         recorder.on_up(LINK, "port", AT)
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(60):
             await driver.woken.wait()
 
     asyncio.run(scene())
@@ -154,7 +154,7 @@ def test_a_full_disk_ends_the_recording_and_says_so() -> None:
         recorder, _ = recorder_on(line, Echo(), io.BytesIO(), full)
         asyncio.get_running_loop().call_later(0.01, recorder.on_bytes, LINK, b"abc", AT)
         with pytest.raises(StoreFault, match="No space left"):
-            await asyncio.wait_for(recorder.run(asyncio.Event()), 5)
+            await asyncio.wait_for(recorder.run(asyncio.Event()), 60)
         assert line.log == ["start", "stop"]
 
     asyncio.run(scene())
@@ -167,7 +167,7 @@ def test_a_capture_played_to_a_listener_is_recorded_and_answered_as_before() -> 
         writer = CaptureWriter(stream, msgspec.structs.replace(HEADER, driver="hl7"))
         recorder = CaptureRecorder(writer, lambda: None, listener, Hl7v2(Hl7Config()), read_now)
         recorder.start()
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(60):
             while (address := listener.address) is None:  # noqa: ASYNC110 - a listener tells nobody that it is bound
                 await asyncio.sleep(0.01)
             stage = TcpStage(*address)

@@ -22,7 +22,7 @@ from ledger import errors
 from ledger.errors import AgentUnreachable, BadInput, NoPeer, NotPermitted, OperatorFault, OrledgerError, OurFault
 from ledger.limits import LIMITS, MS_NS, Limits
 
-PATIENCE_S = 10.0
+PATIENCE_S = 60.0
 
 
 class Agent:

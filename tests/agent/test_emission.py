@@ -156,7 +156,7 @@ def test_a_retained_topic_holds_the_state_until_it_is_withdrawn(tmp_path: Path) 
         text = f'console_out = ["mqtt"]\nmqtt = {{ host = "127.0.0.1", port = {port}, topic = "rooms" }}'
         emission = Emission(configuration(tmp_path, text))
         report = await a_report(tmp_path)
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(60):
             while faults := await emission.hand_over(report, NOW, 1):
                 assert [type(fault) for fault in faults] == [DeviceFault]
         assert json.loads(retained())["box"] == "or-2"

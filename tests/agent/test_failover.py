@@ -168,7 +168,7 @@ def test_blocks_that_nobody_vouches_for_are_told_of_and_recording_goes_on(tmp_pa
             assert ("log.unvouched", "or-1") in watching.alert_ids()
             watching.ahead_ns = 0
             group.boxes["or-2"].dead = False
-            async with asyncio.timeout(20):
+            async with asyncio.timeout(60):
                 while ("log.unvouched", "or-1") in watching.alert_ids():
                     await group.tick(1, heart_rate())
                     await watching.step()

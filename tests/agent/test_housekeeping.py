@@ -242,7 +242,7 @@ def test_a_paused_box_takes_no_blocks_of_others_records_on_and_catches_up(tmp_pa
         report = await box.restorer.restore("or-3")  # what is fetched for a restore still comes
         assert report.restored.candidate.believed_size >= taken
         box.pump.replicas_paused = False
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(60):
             while other.member.writer.vouching.size_at(Level.WITNESSED) < other.member.writer.chain.size:
                 await group.tick(1)
                 await asyncio.sleep(0.05)

@@ -39,7 +39,7 @@ def serving(work: Callable[[HttpServer], Awaitable[None]]) -> None:
         server = HttpServer({"/page": page, "/broken": broken, "/endless": endless}, QUICK)
         await server.start("127.0.0.1", 0)
         try:
-            async with asyncio.timeout(30):
+            async with asyncio.timeout(60):
                 await work(server)
         finally:
             await server.stop()

@@ -37,7 +37,7 @@ def alert_ids(node: Node) -> set[str]:
 
 async def until(node: Node, reached: object) -> None:
     assert callable(reached)
-    async with asyncio.timeout(40):
+    async with asyncio.timeout(60):
         while not reached():  # noqa: ASYNC110 - what is waited for has no event
             await asyncio.sleep(0.05)
     assert node.recording

@@ -70,7 +70,7 @@ def run_node(made: config.Configuration, scenario: Callable[[Node], Awaitable[No
         durable = asyncio.Event()
         running = asyncio.create_task(node.run())
         try:
-            async with asyncio.timeout(30):
+            async with asyncio.timeout(60):
                 await asyncio.sleep(0)
                 recorded_one = node.pump.on_durable
 
@@ -273,7 +273,7 @@ def test_a_folder_without_a_box_and_a_foreign_configuration_are_refused(
 
 
 async def until(holds: Callable[[], object]) -> None:
-    async with asyncio.timeout(30):
+    async with asyncio.timeout(60):
         while True:
             if holds():
                 return

@@ -14,7 +14,7 @@ from ledger.errors import ConfigurationFault
 def _listen(address: str | bytes) -> socket.socket:
     manager = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
     manager.bind(address)
-    manager.settimeout(5)
+    manager.settimeout(60)
     return manager
 
 

@@ -56,7 +56,7 @@ def test_what_waits_is_handled_in_order_once_there_is_time_again() -> None:
         for number in range(200):
             served.shares.arrived("or-2", b"%d" % number, False)
         assert 0 < served.shares.waiting < 200
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(60):
             while served.shares.waiting:
                 served.now_ns += 100 * MS_NS
                 await asyncio.sleep(0.002)
@@ -105,7 +105,7 @@ def test_blocks_that_wait_do_not_wait_for_bulk_that_waits_longer() -> None:
         for number in range(50):
             served.shares.arrived("or-2", b"%d" % number, False)
         assert served.shares.waiting > 1
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(60):
             while served.shares.waiting > 1:
                 served.now_ns += 100 * MS_NS
                 await asyncio.sleep(0.002)
@@ -195,7 +195,7 @@ def test_blocks_of_the_others_are_witnessed_while_one_peer_floods_with_requests(
             assert box.statistics.peer_faults["or-3 peer.flood"] > 0
             assert not [key for key in box.statistics.peer_faults if key.startswith("or-2")]
             assert box.failures == []
-            async with asyncio.timeout(20):
+            async with asyncio.timeout(60):
                 while box.member.writer.vouching.size_at(Level.WITNESSED) < box.member.writer.chain.size:
                     await group.tick(1, value)
                     await asyncio.sleep(0.05)

@@ -39,8 +39,8 @@ def boxes(tmp_path: Path) -> dict[str, TlsIdentity]:
 def handshake(server: ssl.SSLContext, client: ssl.SSLContext) -> str:
     """One byte each way; returns the TLS version. With TLS 1.3 a refused client learns it only on reading."""
     ours, theirs = socket.socketpair()
-    ours.settimeout(10)
-    theirs.settimeout(10)
+    ours.settimeout(60)
+    theirs.settimeout(60)
 
     def serve() -> None:
         try:

@@ -45,7 +45,7 @@ def test_a_room_says_what_to_configure_and_ends_cleanly_on_sigterm(tmp_path: Pat
         assert toml["feed"][0]["options"]["carescape"] is True
         assert toml["feed"][1]["options"]["beds"][0]["match"] == "SIM^OR^1"
         process.send_signal(signal.SIGTERM)
-        rest, _ = process.communicate(timeout=30)
+        rest, _ = process.communicate(timeout=60)
         assert process.returncode == 0
     finally:
         process.kill()

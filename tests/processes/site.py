@@ -13,7 +13,7 @@ import random
 import signal
 import socket
 import subprocess
-import sys
+import tempfile
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -31,14 +31,15 @@ from agent.tls import load_identity
 from ledger.errors import AgentUnreachable
 from tests.conftest import require_tool
 from tests.processes.cable import Cable
+from tests.processes.nursery import AGENT, PROJECT, Forked, nursery
 
 _LOG = logging.getLogger(__name__)
-PROJECT = Path(__file__).parents[2]
 SITE = "st-mary"
 HOST = "127.0.0.1"
-WITHIN_S = 40.0
-_POLL_S = 0.03
-_STOP_S = 30.0
+WITHIN_S = 60.0
+_POLL_S = 0.05
+_STOP_S = 60.0
+_COMMAND_S = 120.0
 _TAIL_LINES = 60
 # Below the ports that the kernel gives to outgoing connections; each test process looks in a range of its own.
 _WORKER = int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw")) % 16
@@ -91,7 +92,7 @@ class Process:
         self.under: list[str] = []
         """Words put before the command: ``env NAME=value``, ``ip netns exec name``."""
         self._command = [str(part) for part in command]
-        self._process: subprocess.Popen[bytes] | None = None
+        self._process: subprocess.Popen[bytes] | Forked | None = None
 
     @property
     def running(self) -> bool:
@@ -105,6 +106,9 @@ class Process:
 
     def start(self) -> None:
         assert not self.running, f"{self.name} is running"
+        if not self.under and tuple(self._command[: len(AGENT)]) == AGENT:
+            self._process = nursery().start(self._command[len(AGENT) :], self.log, self.log)
+            return
         with self.log.open("ab") as log:
             self._process = subprocess.Popen(
                 [*self.under, *self._command],
@@ -153,7 +157,7 @@ class Box(Process):
     """An agent process and the command line beside it."""
 
     def __init__(self, box_id: str, config: Path, log: Path) -> None:
-        super().__init__(box_id, [*_AGENT, "--config", config, "run", "--verbose"], log)
+        super().__init__(box_id, [*AGENT, "--config", config, "run", "--verbose"], log)
         self.id = box_id
         self.config = config
         self.configuration = read(config)
@@ -232,20 +236,12 @@ class Said:
     stderr: str
 
 
-_AGENT = (sys.executable, "-m", "agent")
-
-
 def orledger(*arguments: str) -> subprocess.CompletedProcess[str]:
     """The command line as a process of its own."""
-    return subprocess.run(
-        [*_AGENT, *arguments],
-        cwd=PROJECT,
-        stdin=subprocess.DEVNULL,
-        capture_output=True,
-        text=True,
-        timeout=WITHIN_S,
-        check=False,
-    )
+    with tempfile.TemporaryDirectory() as folder:
+        out, errors = Path(folder, "out"), Path(folder, "errors")
+        code = nursery().start(arguments, out, errors).wait(_COMMAND_S)
+        return subprocess.CompletedProcess(arguments, code, out.read_text(), errors.read_text())
 
 
 def hl7_feed(port: int, host: str = HOST, sender: str = HOST) -> dict[str, Any]:

@@ -14,7 +14,7 @@ from tests.processes.site import HOST, LabSite, free_port, hl7_feed, orledger, u
 def send(port: int, message: Message) -> str:
     """The acknowledgment code; empty while nobody listens."""
     try:
-        with socket.create_connection((HOST, port), timeout=5) as connection:
+        with socket.create_connection((HOST, port), timeout=60) as connection:
             connection.sendall(b"\x0b" + message.encode() + b"\x1c\r")
             answer = b""
             while not answer.endswith(b"\x1c\r"):

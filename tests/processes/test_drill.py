@@ -21,7 +21,7 @@ def test_a_drill_that_fails_stays_known_until_one_succeeds(tmp_path: Path) -> No
         failed = box.cli("drill", "or-3", "--json")  # it never recorded anything
         assert failed.returncode == 76, failed.stdout + failed.stderr
         assert json.loads(failed.stdout)["drills"][0]["error"]["id"] == "restore.nothing-held"
-        assert ("drill.failed", "or-3") in box.alerts()
+        until("the failure is told", lambda: ("drill.failed", "or-3") in box.alerts())
         box.until_ahead(3)
         box.send(signal.SIGTERM)
         assert box.wait() == 0
@@ -36,8 +36,8 @@ def test_a_drill_that_fails_stays_known_until_one_succeeds(tmp_path: Path) -> No
         assert [(drill["box"], drill["verified"]) for drill in drills] == [("or-2", True), ("or-3", True)]
         told = {drill["box"]: drill for drill in box.status()["drills"]}
         assert {told[name]["last_result"] for name in ("or-2", "or-3")} == {"good"}
-        assert all(drill["age_s"] < 60 for drill in told.values())
-        assert ("drill.failed", "or-3") not in box.alerts()
+        assert all(drill["age_s"] < 600 for drill in told.values())
+        until("the failure is over", lambda: ("drill.failed", "or-3") not in box.alerts())
         assert box.cli("drill", "or-9").returncode == 64
 
         box.until_ahead(3)

@@ -29,7 +29,7 @@ from tests.conftest import require_tool
 
 CONFIGURATION = Path(__file__).parents[2] / "systemd"
 TOPICS = OwnerTopics("st-mary", "or-3")
-PATIENCE_S = 10.0
+PATIENCE_S = 60.0
 
 
 @dataclass(frozen=True, slots=True)

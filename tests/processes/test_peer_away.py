@@ -80,7 +80,7 @@ def test_a_peer_that_was_long_away_gets_headers_first_and_is_whole_again_while_o
             peer.kill()
             peer.start()
             site.until_good()  # of two peers both must vouch, so or-3 vouches for or-1's live log again
-            assert box.status()["log"]["level"] == "witnessed"
+            box.until_level("witnessed")
             before = len(sender.acknowledged)
             until("or-1 still acknowledges", lambda: len(sender.acknowledged) > before + _SOME)
         until_same(site)

@@ -47,7 +47,7 @@ def test_a_full_disk_is_told_survived_and_recovered_from(tmp_path: Path, disk: P
             box.start()
             status = until("or-1 says so", lambda: (found := box.status())["exit"] == 2 and found)
             assert not status["recording"]
-            assert ("disk.full", "ledger") in box.alerts()
+            until("its disk is named", lambda: ("disk.full", "ledger") in box.alerts())
             assert len(sender.acknowledged) == before
 
             ballast.unlink()

@@ -74,7 +74,7 @@ def test_a_broker_whose_port_is_taken_meanwhile_comes_back_when_it_is_free(tmp_p
 
             until("the port is taken", stolen)
             until("or-1 cannot listen", lambda: "could not be started again" in box.text())
-            assert ("broker.down", "broker") in box.alerts()
+            until("or-1 tells of it", lambda: ("broker.down", "broker") in box.alerts())
             assert box.status()["recording"]
         site.until_good()
         site.stop()

@@ -35,7 +35,7 @@ def simulated(link: Path, *arguments: str) -> Iterator[Path]:
         yield link
     finally:
         process.send_signal(signal.SIGTERM)
-        process.communicate(timeout=30)
+        process.communicate(timeout=60)
 
 
 @pytest.fixture

@@ -23,7 +23,7 @@ async def cabled() -> AsyncIterator[tuple[Cable, int]]:
     cable = Cable(server.sockets[0].getsockname()[1])
     port = await cable.start()
     try:
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(60):
             yield cable, port
     finally:
         await cable.stop()

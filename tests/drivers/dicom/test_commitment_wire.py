@@ -143,11 +143,11 @@ def test_without_a_durable_record_there_is_no_success(hasty_site: Site) -> None:
 def test_the_report_comes_on_the_association_that_is_open_beside_what_is_stored_there(site: Site) -> None:
     association = site.modality.connect()
     slow = threading.Event()
-    site.modality.answer = lambda: slow.wait(5) * 0
+    site.modality.answer = lambda: slow.wait(60) * 0
     reported: list[str] = []
     thread = threading.Thread(target=lambda: reported.append(site.report()))
     thread.start()
-    assert site.modality.told.get(timeout=5) == Told(1, "2.25.5", {"2.25.7.1"}, {})
+    assert site.modality.told.get(timeout=60) == Told(1, "2.25.5", {"2.25.7.1"}, {})
     slow.set()
     thread.join()
     assert reported == [""]

@@ -31,7 +31,7 @@ from tests.drivers.sdc.certificates import make_certificates
 pytest.importorskip("sdc11073")
 EPR = "8c26f673-fdbf-4380-b5ad-9e2454a65b6b"
 GROUP = ("239.255.255.250", 3702)
-PATIENCE_S = 30.0
+PATIENCE_S = 60.0
 
 
 def now() -> Now:

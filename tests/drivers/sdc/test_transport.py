@@ -52,7 +52,7 @@ class Log:
         self.refusals.append(reason)
 
     async def until(self, true: Callable[[], object]) -> None:
-        ends_s = time.monotonic() + 20
+        ends_s = time.monotonic() + 60
         while not true():
             assert time.monotonic() < ends_s, (self.frames, self.downs, self.refusals)
             await asyncio.sleep(0.005)
@@ -211,7 +211,7 @@ async def said(where: str, data: bytes) -> bytes:
     reader, writer = await asyncio.open_connection(host, int(port))
     try:
         writer.write(data)
-        return await asyncio.wait_for(reader.read(4_096), 10)
+        return await asyncio.wait_for(reader.read(4_096), 60)
     except ConnectionError:
         return b"cut"
     finally:
