@@ -13,7 +13,8 @@ from ledger.keyring import Keyring
 from ledger.objects import ObjectFolder, prove, read_header
 from ledger.ops import ObjectState
 from ledger.store import Store
-from tests.processes.site import PROJECT, LabSite
+from tests.processes.nursery import PROJECT
+from tests.processes.site import LabSite
 
 _CHILD = """
 import asyncio, os, sys, threading, time

@@ -23,7 +23,8 @@ from ledger.keyring import Keyring
 from ledger.log import LogId
 from ledger.store import Store
 from tests.processes.hl7_sender import Sender
-from tests.processes.site import PROJECT, Box, LabSite, free_port, hl7_feed, until
+from tests.processes.nursery import PROJECT
+from tests.processes.site import Box, LabSite, free_port, hl7_feed, until
 from tests.processes.stores import (
     Chains,
     assert_good,

@@ -26,7 +26,8 @@ from ledger.sealing import DataKey, wrap
 from ledger.state import RoomState, encode_state
 from ledger.store import Store
 from tests.processes.hl7_sender import Sender
-from tests.processes.site import PROJECT, LabSite, free_port, hl7_feed, until
+from tests.processes.nursery import PROJECT
+from tests.processes.site import LabSite, free_port, hl7_feed, until
 from tests.processes.stores import chains, hl7_numbers, records
 
 _GONE, _HOLDERS, _ASKER = "or-4", ("or-1", "or-2"), "or-3"
