@@ -126,7 +126,7 @@ class Retention:
         self._gone: dict[LogId, int] = {}
         self._fronts: dict[LogId, _Front] = {}
         self._spent: dict[LogId, tuple[int, bool]] = {}
-        self._spans: dict[bytes, _Span | None] = {}
+        self._spans: dict[bytes, _Span] = {}
         self.unreadable: dict[LogId, OrledgerError] = {}
 
     @property
@@ -206,13 +206,17 @@ class Retention:
         """When the case in which a block was recorded closed; 0 for none, or by a clock that was ahead of ours."""
         if header.case_id is None:
             return 0
-        if header.case_id not in self._spans:
-            rows = map(CaseRow.decode, self._source.case_values(header.case_id))
-            self._spans[header.case_id] = _Span.of(rows)
-        span = self._spans[header.case_id]
+        span = self._spans.get(header.case_id) or self._span(header.case_id)
         if span is None or not span.opened_ns <= header.closed_ns <= span.closed_ns <= moment.utc_ns:
             return 0
         return span.closed_ns
+
+    def _span(self, case_id: bytes) -> _Span | None:
+        """Remembered until the next survey once the case is closed: it may close at any time before."""
+        span = _Span.of(map(CaseRow.decode, self._source.case_values(case_id)))
+        if span is not None:
+            self._spans[case_id] = span
+        return span
 
     def _may_go(self, front: _Front, moment: Moment, case_closed_ns: int = 0) -> bool:
         """Want of room does not ask for the case: it is oldest first, so that recording can go on."""

@@ -201,6 +201,18 @@ def test_a_case_goes_as_a_whole_once_it_is_closed_for_so_long() -> None:
     assert Memory({log: ages}, cases={case_id: [unclosed]}).run(moment()) == [PrunePayloads(log, 0, 3)]
 
 
+def test_a_case_that_closes_between_two_surveys_stays_as_long_as_one_that_closed_before() -> None:
+    log, case_id = LOGS[0], b"\x07" * 16
+    row = CaseRow(bytes(32), 0, 0, NOW_NS - 4 * DAY_NS)
+    source = Memory({log: aged(log, 3.4, 2.99, 0, case_id=case_id)}, cases={case_id: [row]})
+    planner = Retention(source, RETENTION_NS)
+    assert source.run(moment(), planner) == [PrunePayloads(log, 0, 1)]
+    assert planner.step(moment()) == ()
+    source.cases[case_id] = [replace(row, closed_seq=2, closed_ns=NOW_NS)]
+    assert planner.step(replace(moment(), utc_ns=NOW_NS + DAY_NS // 50)) == ()
+    assert planner.step(replace(moment(), utc_ns=NOW_NS + int(3.1 * DAY_NS))) != ()
+
+
 def test_a_case_that_goes_on_in_another_log_goes_with_it() -> None:
     first, second, case_id = LOGS[0], LOGS[1], b"\x07" * 16
     rows = [
