@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 
+from ledger.block import decode_signed_header, header_signature_is_valid
 from ledger.checkpoint import Checkpoint, checkpoint_signature_is_valid
 from ledger.errors import PeerFault
 from ledger.evidence import equivocation_proof, read_proof
@@ -12,6 +13,9 @@ from ledger.manifests import Manifests
 from ledger.ops import PutProof
 from ledger.outbox import Outbox, Warn
 from ledger.replica import Replica
+from ledger.tree import HASH_BYTES
+
+_TWO = 2
 
 
 class Forks:
@@ -22,6 +26,7 @@ class Forks:
         self._manifests = manifests
         self._out = out
         self._proof_of: dict[LogId, bytes] = {}
+        self._told: set[tuple[str, LogId]] = set()
 
     def load(self, stored: Iterable[bytes], replicas: Mapping[LogId, Replica]) -> None:
         """Take over the proofs that the disk holds: what they prove stays frozen, and they are shown as before."""
@@ -39,6 +44,45 @@ class Forks:
             replica = replicas.get(log)
             if replica is not None and not replica.frozen:
                 replica.frozen = replica.dirty = True
+
+    def proves(self, replica: Replica, evidence: bytes) -> bool:
+        """True when the log's own box signed what another shows: two blocks of one seq, or a root for a size at which
+        another one is known here.
+        """
+        try:
+            log, first, second, second_root = read_proof(evidence)
+            if log != replica.log:
+                return False
+            public = self._manifests.box(log.box).signing_public
+            if not all(header_signature_is_valid(signed, public) for signed in (first, second) if signed):
+                return False
+            headers = [decode_signed_header(signed) for signed in (first, second) if signed]
+        except PeerFault:
+            return False
+        if any(header.log != log for header in headers) or len({header.seq for header in headers}) != 1:
+            return False
+        if len(headers) == _TWO:
+            return first != second
+        root, signature = second_root[:HASH_BYTES], second_root[HASH_BYTES:]
+        return self.second_root(replica, headers[0].seq + 1, root, signature)
+
+    def take(self, replica: Replica, evidence: bytes) -> None:
+        """Another box's proof, which ``proves``: keep it as if it had been found here."""
+        _, first, second, second_root = read_proof(evidence)
+        seq = decode_signed_header(first or second).seq
+        self.freeze(replica, seq, first, second, second_root)
+
+    def untold(self, peer: str, log: LogId) -> bytes:
+        """The proof about a log, the first time that ``peer`` is to be shown it since it can be spoken to."""
+        proof = self._proof_of.get(log, b"")
+        if not proof or (peer, log) in self._told:
+            return b""
+        self._told.add((peer, log))
+        return proof
+
+    def peer_up(self, peer: str) -> None:
+        """What it was shown before may not have arrived."""
+        self._told = {told for told in self._told if told[0] != peer}
 
     def proof_of(self, log: LogId) -> bytes:
         """The proof that froze a log; empty when there is none."""

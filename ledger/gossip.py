@@ -36,6 +36,7 @@ class Gossip:
                 self._witness.manifests.box(head.log.box)
                 self._catchup.learn(sender, head.log, head.size)
                 self._witness.on_report(report)
+                self._witness.show_proof(sender, head.log)
                 self._writer.on_stored(sender, Stored(head.log, head.size))
                 continue
             if report.cosignature:

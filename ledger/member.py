@@ -243,6 +243,7 @@ class Member:
         self.voids.ask(peer)
         self.writer.peer_up(peer)
         self.payloads.peer_up(peer)
+        self.witness.forks.peer_up(peer)
         self.witness.key_requests.again()
         chain = self.writer.chain
         self.keys.give(peer, chain.log, chain.data_key.key_id)
@@ -398,6 +399,7 @@ class Member:
                 self.writer.on_refuse(refuse, now_ns)
             case Nack() as nack:
                 self.writer.on_nack(sender, nack, now_ns)
+                self.witness.on_proof(nack.evidence, nack.log)
             case Stored() as stored:
                 self.writer.on_stored(sender, stored)
 

@@ -305,6 +305,19 @@ class Witness:
         else:
             self._has_second_root(replica, report.head.size, report.head.root, report.checkpoint_signature)
 
+    def on_proof(self, evidence: bytes, log: LogId) -> None:
+        """Another box shows that this log has two histories."""
+        replica = self.replicas.get(log)
+        if replica is not None and not replica.frozen and self.forks.proves(replica, evidence):
+            self.forks.take(replica, evidence)
+            self.out.persist(replica.derived(self.certificate(replica)))
+
+    def show_proof(self, peer: str, log: LogId) -> None:
+        """``peer`` tells of a log that is frozen here: it may not know why yet."""
+        proof = self.forks.untold(peer, log)
+        if proof:
+            self.out.tell(peer, Nack(log, "log.frozen", proof))
+
     def _has_second_root(self, replica: Replica, size: int, root: bytes, signature: bytes) -> bool:
         if not self.forks.second_root(replica, size, root, signature):
             return False

@@ -231,6 +231,51 @@ def test_the_robbed_box_is_told_and_is_vouched_for_again_in_a_new_epoch() -> Non
         assert not cluster.boxes[peer].member.witness.replicas[newest.log].frozen
 
 
+@pytest.mark.parametrize(("of", "restarted"), [("block", False), ("root", False), ("block", True)])
+def test_who_has_the_proof_shows_it_to_whoever_still_vouches_for_one_history(of: str, restarted: bool) -> None:
+    """Also after the robbed box is gone, and only ever what that box's key signed."""
+    cluster = Cluster(3)
+    cluster.run(20)
+    log, two = cluster.boxes["or-1"].member.writer.chain.log, ["or-2", "or-3"]
+    finder, other = cluster.boxes["or-3"], cluster.boxes["or-2"]
+    cluster.run(1, recording=False)
+    if of == "block":
+        finder.member.on_wire("or-1", encode_plain(_second_block(cluster)), cluster.now)
+    else:
+        finder.member.witness.on_report(_second_root(cluster))
+    if restarted:
+        cluster.settle(["or-3"])
+        cluster.boot("or-3")
+        cluster.link_up("or-3")
+    other.member.take_warnings()
+    cluster.run(12, only=two)
+    assert other.member.witness.replicas[log].frozen
+    assert [warning.id for warning in other.member.take_warnings()] == ["fork"]
+    assert other.member.witness.forks.proofs == {"or-1": 1}
+    assert list(other.disk.proofs) == list(finder.disk.proofs)
+    cluster.run(12, only=two)
+    assert other.member.take_warnings() == []
+
+
+@pytest.mark.parametrize("forged", ["headers", "seqs", "root", "other-log", "garbage", "same"])
+def test_what_proves_nothing_freezes_nothing(forged: str) -> None:
+    cluster = Cluster(3)
+    cluster.run(20)
+    log, member = cluster.boxes["or-1"].member.writer.chain.log, cluster.boxes["or-2"].member
+    first, second = (header for header, _ in cluster.boxes["or-1"].disk.logs[log][2:4])
+    proofs = {
+        "headers": equivocation_proof(log, first, first[:-1] + bytes([first[-1] ^ 1]), b"")[1],
+        "seqs": equivocation_proof(log, first, second, b"")[1],
+        "root": equivocation_proof(log, second, b"", bytes(96))[1],
+        "other-log": equivocation_proof(replace(log, counter=99), first, second, b"")[1],
+        "garbage": b"proof",
+        "same": equivocation_proof(log, first, first, b"")[1],
+    }
+    member.on_wire("or-3", cluster.boxes["or-3"].member.sign(Nack(log, "log.frozen", proofs[forged])), cluster.now)
+    assert not member.witness.replicas[log].frozen
+    assert member.take_warnings() == []
+
+
 @pytest.mark.parametrize("restarted", [False, True])
 def test_a_second_root_makes_the_robbed_box_leave_its_log_too(restarted: bool) -> None:
     """Also when the peer restarts in between: the proof that it shows is on its disk."""
