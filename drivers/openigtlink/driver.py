@@ -29,6 +29,7 @@ from drivers.openigtlink.content import (
 )
 from drivers.openigtlink.frame import LONGEST_FRAME_BYTES, Bulk, Deframer, Fault, Frame
 from drivers.openigtlink.pace import MessageIds
+from drivers.openigtlink.status import number_of, trouble_of, words_of
 from drivers.openigtlink.stream import Stream, device_time
 from drivers.openigtlink.vectors import POINT
 from drivers.openigtlink.words import Words
@@ -46,15 +47,6 @@ _SILENT_CONNECTION_NS: Final = 60 * S_NS
 _MOST_HEX_BYTES: Final = 4 * KIB
 _CLOCK_RESOLUTION_NS: Final = 1 * MS_NS
 _PLAIN_TYPE: Final = re.compile(r"[A-Z0-9_]+")
-_OK: Final = 1
-_ADVISORY: Final = frozenset((6, 13, 14, 15, 19))
-_STATUS_WORDS: Final = {
-    0: "invalid packet", 1: "OK", 2: "unknown error", 3: "panic mode (emergency)", 4: "not found", 5: "access denied",
-    6: "busy", 7: "time out or connection lost", 8: "overflow or out of reach", 9: "checksum error",
-    10: "configuration error", 11: "not enough resources", 12: "unknown instruction", 13: "device not ready",
-    14: "manual mode", 15: "device disabled", 16: "device not present", 17: "device version not known",
-    18: "hardware failure", 19: "shutting down",
-}  # fmt: skip
 
 
 @dataclass(slots=True)
@@ -283,20 +275,12 @@ class OpenIgtLink(Outbox):
 
     def _read_status(self, session: _Session, frame: Frame, now: Now) -> None:
         status = parse_status(frame.content)
-        words = _STATUS_WORDS.get(status.code, "a code that the protocol does not know")
-        told = ": ".join(part for part in (words, status.name, status.text) if part)
-        self._say(session, frame, "STATUS", f"{status.code}/0x{status.sub_code:X}", f"{status.code} {told}", now)
+        told = words_of(status)
+        self._say(session, frame, "STATUS", number_of(status), f"{status.code} {told}", now)
         session.troubles.pop(frame.device, None)
-        if status.code != _OK and len(session.troubles) < _MOST_STREAMS:
-            session.troubles[frame.device] = Condition(
-                alarm_id=f"STATUS {frame.device}",
-                kind="advisory" if status.code in _ADVISORY else "technical_alarm",
-                priority="unknown",
-                code=f"MDCX_OPENIGTLINK_STATUS_{status.code}",
-                source=frame.device,
-                text=told,
-                device_code=f"{status.code}/0x{status.sub_code:X}",
-            )
+        trouble = trouble_of(status, frame.device)
+        if trouble is not None and len(session.troubles) < _MOST_STREAMS:
+            session.troubles[frame.device] = trouble
         for event in session.conditions.update(session.troubles.values(), now, device_time(frame.told_ns)):
             self.emit(event)
 
