@@ -108,11 +108,19 @@ def own_past(store: Store, box: str, replicas: Iterable[Replica]) -> OwnPast:
     return OwnPast(int.from_bytes(counter or b"", "big"), named)
 
 
+def _newest(replicas: Iterable[Replica], box: str) -> Replica | None:
+    """The log that a box began last: by its epoch, for a clock may have been wrong; a provisional one bears the counter
+    of the epoch before it, and of two such the one that was opened later here.
+    """
+    own = [replica for replica in replicas if replica.log.box == box and replica.size]
+    ages = {replica.log: (replica.log.counter, not replica.log.fenced, at) for at, replica in enumerate(own)}
+    return max(own, key=lambda replica: ages[replica.log], default=None)
+
+
 def last_state(store: Store, keyring: Keyring, replicas: Iterable[Replica], box: str) -> RoomState:
     """The room's state at the end of this box's newest log: values keep their original times across a restart."""
     state = RoomState()
-    own = [replica for replica in replicas if replica.log.box == box and replica.size]
-    newest = max(own, key=lambda replica: replica.closed_ns, default=None)
+    newest = _newest(replicas, box)
     if newest is None:
         return state
     for block in store.blocks(newest.log, newest.keyframe_seq, newest.size):
@@ -163,8 +171,7 @@ def resumed_case(store: Store, replicas: Iterable[Replica], box: str, state: Roo
     """
     if state.case() is not None:
         return state.case()
-    own = [replica for replica in replicas if replica.log.box == box and replica.size]
-    newest = max(own, key=lambda replica: replica.closed_ns, default=None)
+    newest = _newest(replicas, box)
     if newest is None:
         return None
     case_id, at_ns = None, newest.closed_ns

@@ -48,6 +48,27 @@ def test_a_start_takes_over_state_heads_and_counter(tmp_path: Path) -> None:
     asyncio.run(scenario())
 
 
+def test_the_newest_log_is_told_by_its_epoch_whatever_the_clock_said(tmp_path: Path) -> None:
+    """A box that recorded under a clock far ahead, before it was set, does not go on from there ever after."""
+
+    async def scenario() -> None:
+        async with PumpedGroup(2, tmp_path) as group:
+            await group.tick(10, heart_rate("72"))
+            before = {log for log, _ in group.boxes["or-1"].store.logs("or-1")}
+            await group.restart("or-1")
+            await group.tick(10, heart_rate("80"))
+            await group.settle()
+            box = group.boxes["or-1"]
+            replicas = load_replicas(box.store)
+            assert {log.fenced for log in before} == {True, False}
+            for replica in replicas:
+                replica.closed_ns *= 2 if replica.log in before else 1
+            state = last_state(box.store, box.keyring, replicas, "or-1")
+            assert [str(value.value) for _, value in state.values()] == ["80"]
+
+    asyncio.run(scenario())
+
+
 def test_the_highest_manifest_is_found_and_none_before_enrolment(tmp_path: Path) -> None:
     text = f'[box]\nsite = "lab"\nid = "or-1"\nroom = "x"\ndata_dir = "{tmp_path}/data"\n'
     manifest = init_alone(config.parse(text.encode()))
