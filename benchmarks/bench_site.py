@@ -3,9 +3,9 @@
     python -m benchmarks.bench_site [--seconds 25] [--restores 20] [--full-room]
 
 Three boxes first, OR 1 with the devices of the budget: a monitor with eight waves, a ventilator, four pumps, a robot's
-pose. With --full-room the same three boxes are measured once more, with the robot's forces, BIS, oximeter and HL7
-gateway too, each line beside that of the budget's room. Then four boxes: witnessing is measured with and without the
-devices of the budget, and OR 1 is killed and restored.
+pose; beside it bare Python that moves the same bytes (``bare_room.py``). With --full-room the same three boxes are
+measured once more, with the robot's forces, BIS, oximeter and HL7 gateway too, each line beside that of the budget's
+room. Then four boxes: witnessing is measured with and without the devices of the budget, and OR 1 is killed and restored.
 """
 
 from __future__ import annotations
@@ -21,8 +21,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from benchmarks import machine, report, sender
-from benchmarks.machine import Machine, Probe, quantile
+from benchmarks import bare_room, machine, report, sender
+from benchmarks.machine import Probe, quantile
 from benchmarks.report import Line
 from benchmarks.site import MIB, OR_BOX, Box, MakeRoom, Site, budget_room, measure_usage, running, whole_room
 
@@ -34,10 +34,8 @@ _LOAD = "monitor with 8 waves, ventilator with 4, rack of 4 pumps, robot's pose 
 _WHOLE_ROOM = "that, the robot's forces at 100 Hz, BIS with EEG, oximeter, HL7 gateway with waves"
 
 
-def one_room(
-    folder: Path, seconds: float, limits: Machine, load: str = _LOAD, room: MakeRoom = budget_room
-) -> list[Line]:
-    """Three boxes, one with devices."""
+def one_room(folder: Path, seconds: float, load: str = _LOAD, room: MakeRoom = budget_room) -> list[Line]:
+    """Three boxes, one with devices; then bare Python that moves the same bytes."""
     with running(folder, 3, devices=True, room=room) as site:
         time.sleep(SETTLE_S)
         boxes = [site.boxes[OR_BOX], *(box for name, box in site.boxes.items() if name != OR_BOX)]
@@ -45,10 +43,10 @@ def one_room(
             usages = measure_usage(boxes, seconds)
         own = _statistics(boxes[0], seconds)
         trips = asyncio.run(sender.round_trips(site.probe_port, _CONNECTIONS, seconds))
-    crypto = (limits.sign_us * 2 + limits.verify_us * 6) * own["blocks_per_s"] / 1e6
+    bare = bare_room.measure(folder, seconds)
     tick_ms = 1_000 / TICKS_PER_S
     return [
-        Line("one OR of three boxes: CPU", usages[0].core * 100, "% of a core", 5, crypto * 100, "signatures", load),
+        Line("one OR of three boxes: CPU", usages[0].core * 100, "% of a core", 5, bare * 100, "bare Python", load),
         *(
             Line(f"of it: {name}", core * 100, "% of a core")
             for name, core in sorted(usages[0].by_thread.items(), key=lambda item: -item[1])
@@ -126,10 +124,8 @@ def _restored(site: Site, count: int) -> list[Line]:
 
 
 def _statistics(box: Box, seconds: float) -> dict[str, Any]:
-    """Of about the last ``seconds``; ``blocks_per_s`` since the start of the process."""
-    ticks = round(seconds * TICKS_PER_S)
-    found: dict[str, Any] = box.ask("statistics", newest=ticks)
-    found["blocks_per_s"] = found["blocks"] / max(1, box.ask("statistics")["tick_late"]["count"]) * TICKS_PER_S
+    """Of about the last ``seconds``."""
+    found: dict[str, Any] = box.ask("statistics", newest=round(seconds * TICKS_PER_S))
     return found
 
 
@@ -145,11 +141,11 @@ def main() -> int:
         limits = machine.measure(folder)
         (folder / "three").mkdir()
         (folder / "four").mkdir()
-        budgeted = one_room(folder / "three", options.seconds, limits)
+        budgeted = one_room(folder / "three", options.seconds)
         lines = [*limits.lines(), *budgeted]
         if options.full_room:
             (folder / "whole").mkdir()
-            whole = one_room(folder / "whole", options.seconds, limits, _WHOLE_ROOM, whole_room)
+            whole = one_room(folder / "whole", options.seconds, _WHOLE_ROOM, whole_room)
             lines += beside(budgeted, whole)
         lines += witnesses(folder / "four", options.seconds, options.restores)
     return report.finish(lines, options.json)
