@@ -5,7 +5,7 @@
 Three boxes first, OR 1 with the devices of the budget: a monitor with eight waves, a ventilator, four pumps, a robot's
 pose; beside it bare Python that moves the same bytes (``bare_room.py``). With --full-room the same three boxes are
 measured once more, with the robot's forces, BIS, oximeter and HL7 gateway too, each line beside that of the budget's
-room. Then four boxes: witnessing is measured with and without the devices of the budget, and OR 1 is killed and restored.
+room. Then four boxes: witnessing with and without the devices of the budget is measured, OR 1 is killed and restored.
 """
 
 from __future__ import annotations
