@@ -18,9 +18,9 @@ from agent.config import read
 from agent.control_client import ControlClient
 from ledger.errors import AgentUnreachable, OurFault
 
-_STOP_S = 8.0
-_ANSWER_S = 10.0
-_COMMAND_S = 30.0
+_STOP_S = 30.0
+_ANSWER_S = 60.0
+_COMMAND_S = 120.0
 _TAIL_LINES = 12
 
 

@@ -53,7 +53,7 @@ ROOM_SCENES: tuple[tuple[str, Scene], ...] = (
     (room_reboot.SCENE, room_reboot.play),
     (room_lost.SCENE, room_lost.play),
 )
-_SCENE_S = 45.0
+_SCENE_S = 180.0
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,7 +14,7 @@ from agent.demo.site import BOXES, PATIENT_BOX, DemoSite
 from agent.demo.view import View
 from agent.demo.watch import until
 
-_START_S = 30.0
+_START_S = 60.0
 _HL7_RATE = "2"
 
 

@@ -22,7 +22,7 @@ from tests.sim.world import STEP_NS, Process, Weather, World
 
 STORM_NS = 16 * S_NS
 CALM_NS = 6 * S_NS
-PATIENCE_NS = 120 * S_NS
+PATIENCE_NS = 4 * LIMITS.payload_retry_max_ns  # who refuses, or has nothing yet, is asked ever more seldom
 CHECK_NS = 2 * S_NS
 SECOND_WRITER_WAIT_NS = 12 * S_NS
 NONCE = bytes(16)

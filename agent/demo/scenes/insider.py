@@ -13,7 +13,7 @@ from agent.demo.watch import until
 
 SCENE = "insider"
 KEEPER = "or-3"
-_RESTART_S = 15.0
+_RESTART_S = 60.0
 
 
 async def play(stage: Stage) -> list[Claim]:

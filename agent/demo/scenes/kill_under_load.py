@@ -16,8 +16,8 @@ from agent.demo.watch import until
 SCENE = "kill-under-load"
 _RATE = 120
 _BEFORE, _AFTER = 200, 100
-_STREAM_S = 15.0
-_RESTART_S = 20.0
+_STREAM_S = 60.0
+_RESTART_S = 60.0
 
 
 async def play(stage: Stage) -> list[Claim]:

@@ -11,7 +11,7 @@ from agent.demo.stage import Stage
 from agent.demo.watch import until
 
 SCENE = "network-cut"
-_NOTICE_S = 15.0
+_NOTICE_S = 60.0
 _ALONE_S = 3.0
 _SILENT = "peer.silent"
 

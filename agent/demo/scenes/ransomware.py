@@ -16,7 +16,7 @@ from agent.demo.vitals import vitals
 from agent.demo.watch import until
 
 SCENE = "ransomware"
-_HELD_S = 10.0
+_HELD_S = 60.0
 _BUDGET_MS = 1_000.0
 _CHUNK_BYTES = 1 << 20
 

@@ -16,9 +16,9 @@ from ledger.record_json import utc_text
 
 SCENE = "room-cables"
 _PULLED = (BIS, VENTILATOR)
-_NOTICED_S = 15.0
+_NOTICED_S = 60.0
 _OUT_S = 2.0
-_BACK_S = 20.0
+_BACK_S = 60.0
 _OF_THE_DEVICE = frozenset({"silence", "sequence", "device_gap", "clock_jump"})
 """Gaps that tell of the device and its clock: a busy machine holds a simulated one up, and no cable does."""
 

@@ -25,7 +25,7 @@ from agent.demo.watch import until
 from ledger.errors import OurFault
 
 SCENE = "room-lost"
-_HELD_S = 15.0
+_HELD_S = 60.0
 _CLAIMED_MS, _BUDGET_MS = 1_000.0, 300.0
 _SHOWN = (MONITOR, VENTILATOR, PUMPS, BIS, ROBOT, IMAGING, HOSPITAL)
 

@@ -16,7 +16,7 @@ from ledger.record_json import utc_text
 
 SCENE = "room-reboot"
 _OFF_S = 1.0
-_BACK_S = 35.0
+_BACK_S = 60.0
 _ASSOCIATION_REQUEST: Final = 0x0D  # session CONNECT; IntelliVue Data Export Interface, association control
 
 

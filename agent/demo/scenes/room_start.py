@@ -13,7 +13,7 @@ from agent.demo.stage import Stage
 from agent.demo.watch import until
 
 SCENE = "room-start"
-_FIRST_VALUES_S = 30.0
+_FIRST_VALUES_S = 60.0
 
 
 async def play(stage: Stage) -> list[Claim]:

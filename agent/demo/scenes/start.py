@@ -11,7 +11,7 @@ from agent.demo.vitals import ABSENT, vitals
 from agent.demo.watch import until
 
 SCENE = "start"
-_FIRST_VALUES_S = 15.0
+_FIRST_VALUES_S = 60.0
 _LOOK_S = 3.0
 
 

@@ -16,8 +16,8 @@ from ledger.log import LogId
 
 SCENE = "two-histories"
 ROBBED, PEER, OTHER = "or-1", "or-3", PATIENT_BOX
-_ALERT_S = 10.0
-_GOES_ON_S = 15.0
+_ALERT_S = 60.0
+_GOES_ON_S = 60.0
 _GOES_ON_BLOCKS = 3
 
 
