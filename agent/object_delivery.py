@@ -12,13 +12,15 @@ import os
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import IO, Protocol
+from typing import IO, TYPE_CHECKING, Protocol
 
 from agent.clock import read_now
-from drivers.transports.dicom_file import FileHead, file_head
 from ledger.errors import OrledgerError, StoreFault, VerificationFailed
 from ledger.record_json import utc_text
 from ledger.records import Object
+
+if TYPE_CHECKING:
+    from drivers.transports.dicom_file import FileHead
 
 _JOURNAL_SCHEMA = "orledger.objects-delivered/1"
 
@@ -33,6 +35,8 @@ class Outgoing:
 
     def head(self) -> FileHead | None:
         """What it says it is as a DICOM file; None when it is none. Raises OrledgerError."""
+        from drivers.transports.dicom_file import file_head  # noqa: PLC0415 - a restore without DICOM starts without it
+
         return file_head(next(self.content(), b""))
 
     def data_set(self, at: int) -> Iterator[bytes]:

@@ -62,6 +62,8 @@ class DeliveryOptions:
 
     def ways(self, settings: Settings, folder: Path) -> list[Way]:
         """Where to; the journal lies in ``folder``. Raises OperatorFault, ConfigurationFault, StoreFault."""
+        if not self.is_asked:
+            return []  # DICOM's library takes longer to load than all else
         from agent.dicom_out import ToAe, parse_ae
         from agent.object_delivery import Journal
         from agent.object_files import ToFolder

@@ -154,6 +154,20 @@ def test_status_loads_neither_a_driver_nor_a_loop_nor_a_broker() -> None:
     assert loaded.isdisjoint({"asyncio", "amqtt", "cryptography", "drivers", "lmdb", "nacl", "paho", "rich", "serial"})
 
 
+def test_restoring_a_box_loads_dicom_only_where_objects_are_sent() -> None:
+    code = (
+        "import sys, agent.outgoing, agent.rebuild, agent.rebuild_target, agent.verifier, pathlib\n"
+        "from agent.cli.context import Settings\n"
+        "from agent.cli.delivery import DeliveryOptions\n"
+        "assert DeliveryOptions().ways(Settings(), pathlib.Path()) == []\n"
+        "print(*sorted({m.partition('.')[0] for m in sys.modules}))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    loaded = set(done.stdout.split())
+    assert "agent" in loaded
+    assert loaded.isdisjoint({"amqtt", "numpy", "paho", "pydicom", "pynetdicom", "rich"})
+
+
 REAL_COMMANDS = dict(importlib.import_module("agent.cli.main").COMMANDS)
 
 
