@@ -234,6 +234,8 @@ class StreamingDimse(DIMSEServiceProvider):
         incoming = self._open_data_set(self.assoc, command)
         self._opened = [each for each in self._opened if not each.is_over] + [incoming]
         self._storing = _Storing(request, context_id, incoming)
+        if self._ended:  # by another thread, which did not know of it yet
+            incoming.abandon("the association ended")
 
     def _receive_data_set(self, storing: _Storing, control: int, fragment: memoryview) -> None:
         if control & _COMMAND:

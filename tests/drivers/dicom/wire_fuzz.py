@@ -142,8 +142,8 @@ def run(inputs: int, seed: str, folder: Path) -> tuple[Counter[str], int]:
         before = len(provider.objects)
         assert recorded(provider.port, 77)
         provider.until(lambda: len(provider.objects) == before + 1)
-        assert not provider.intake._writing, "a writer was left open"
-        assert len(provider.files()) == len(provider.objects)
+        provider.until(lambda: not provider.intake._writing)
+        provider.until(lambda: len(provider.files()) == len(provider.objects))
     return ends, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - grown_from
 
 
