@@ -386,6 +386,7 @@ class Node:
             self.alerts.clear(_DISK_SLOW.id, _DISK_SLOW.subject, now.utc_ns)
             for closed in self.desk.tick(now):
                 self._closed(closed)
+            self.recorder.settle()
         self._ticked = True
         self.statistics.tick_work.add(time.perf_counter_ns() - began_ns)
 

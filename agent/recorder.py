@@ -38,7 +38,8 @@ class Recorder:
     """Decides at each tick whether to close a block, and closes it."""
 
     def __init__(self, member: Member, state: RoomState, quality: Callable[[], ClockQuality]) -> None:
-        self.state = state
+        self._state = state
+        self._unfolded: Mapping[str, Sequence[EncodedRecord]] = {}
         self.objects_named: Callable[[Sequence[bytes]], tuple[StoredObject, ...]] = _none
         self.labels_of: Callable[[Sequence[Object]], Sequence[LabelObject]] = _no_labels
         self.apart: Callable[[], AbstractContextManager[object]] = nullcontext
@@ -52,6 +53,20 @@ class Recorder:
         self._idle_due_ns = 0
         self._opened: Now | None = None
         self._closings: deque[int] = deque(maxlen=_CLOSINGS_KEPT)
+
+    @property
+    def state(self) -> RoomState:
+        """The room's state, up to the newest block."""
+        self.settle()
+        return self._state
+
+    def settle(self) -> None:
+        """Fold the newest block into the room's state: what nobody waits for, once the block has left."""
+        unfolded, self._unfolded = self._unfolded, {}
+        for feed, encoded in sorted(unfolded.items()):
+            for record, *_ in encoded:
+                if type(record) is not Keyframe:
+                    self._state.fold(feed, record)
 
     def closed_since(self, mono_ns: int) -> int:
         """How many blocks were closed from this moment on, as far as the newest ones tell."""
@@ -117,6 +132,7 @@ class Recorder:
         return Closed(self._close(now, batch, begins), batch.last_position, now)
 
     def _close(self, now: Now, batch: Batch, begins: bool) -> Block:
+        self.settle()
         groups = dict(batch.encoded)
         keyframe = begins or now.mono_ns >= self._keyframe_due_ns
         own, self._own_records = self._own_records, []
@@ -127,10 +143,7 @@ class Recorder:
             groups[LEDGER_FEED] = [encode_record(record) for record in own]
         notices, self._notices = tuple(self._notices[:_NOTICES]), self._notices[_NOTICES:]
         block = self._seal(now, groups, keyframe=keyframe, notices=notices)
-        for feed, encoded in sorted(groups.items()):
-            for record, *_ in encoded:
-                if type(record) is not Keyframe:
-                    self.state.fold(feed, record)
+        self._unfolded = groups
         return block
 
     def _seal(

@@ -90,6 +90,24 @@ def test_folding_the_blocks_gives_the_recorders_state() -> None:
     assert list(state.values()) == list(bench.recorder.state.values())
 
 
+def test_a_block_is_folded_into_the_state_once_it_has_left_or_when_somebody_asks() -> None:
+    bench = Bench()
+
+    def folded() -> list[str]:
+        return [str(value.value) for _, value in bench.recorder._state.values()]
+
+    bench.tick(heart_rate("60"))
+    assert folded() == []
+    bench.recorder.settle()
+    assert folded() == ["60"]
+    bench.tick(heart_rate("61"))
+    assert folded() == ["60"]
+    assert [str(value.value) for _, value in bench.recorder.state.values()] == ["61"]
+    bench.tick(heart_rate("62"))
+    bench.tick(step_ms=1_000)
+    assert folded() == ["62"]
+
+
 def test_a_step_of_utc_closes_a_block_with_a_notice_and_a_gap() -> None:
     bench = Bench()
     bench.tick()
