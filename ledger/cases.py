@@ -39,8 +39,9 @@ _TAKES_BACK: Final = frozenset({"ADT^A12", "ADT^A13"})
 """Cancels a transfer or a discharge: the case that it closed goes on under its id."""
 CALLED_OFF: Final = frozenset({"SIU^S15", "SIU^S16", "SIU^S17"})
 _APPOINTMENT: Final = "appointment"
+_SCHEDULED: Final = "scheduled"
 _OF_AN_APPOINTMENT: Final = (
-    _APPOINTMENT, "procedure", "procedure_code", "scheduled", "room", "surgeon", "anaesthetist",
+    _APPOINTMENT, "procedure", "procedure_code", _SCHEDULED, "room", "surgeon", "anaesthetist",
 )  # fmt: skip
 HERE: Final = "here"
 LEFT: Final = "left"
@@ -138,15 +139,14 @@ class Cases:
         """What a message tells of the open case: of another appointment of its patient nothing but whose it is; of its
         own, once that is called off, that it has none.
         """
-        facts = record.facts
-        told, own = (
-            facts.get(_APPOINTMENT, ""),
-            "" if self.current is None else self.current.facts.get(_APPOINTMENT, ""),
-        )
+        facts, told = record.facts, record.facts.get(_APPOINTMENT, "")
+        own = "" if self.current is None else self.current.facts.get(_APPOINTMENT, "")
         of_patient = {name: text for name, text in facts.items() if name not in _OF_AN_APPOINTMENT}
         if record.trigger in CALLED_OFF:
             return {**of_patient, **dict.fromkeys(_OF_AN_APPOINTMENT, "")} if told and told == own else of_patient
-        return of_patient if told and own and told != own else facts
+        if own and not told:  # when an order is to be done says nothing of the operation that was booked
+            return {name: text for name, text in facts.items() if name != _SCHEDULED}
+        return of_patient if own and told != own else facts
 
     def _remembered(self, facts: Mapping[str, str]) -> str:
         """The name under which a patient was announced: by the same ids, by another one of theirs, by one merged away;

@@ -123,6 +123,10 @@ def test_another_appointment_of_the_open_cases_patient_changes_nothing_of_the_ca
     moved = cases.judge(said("SIU^S13", ANNA, appointment="F1", scheduled="202611270800"))
     assert moved.facts is not None
     assert moved.facts["scheduled"] == "202611270800"
+    cases.changing(2, "hl7", "SIU^S13", moved.facts)
+    ordered = cases.judge(said("OMI^O23", ANNA, order="I1", ordered="Chest X-ray", scheduled="202612010900"))
+    assert ordered.facts is not None
+    assert (ordered.facts["ordered"], ordered.facts["scheduled"]) == ("Chest X-ray", "202611270800")
 
 
 @pytest.mark.parametrize("trigger", ["SIU^S15", "SIU^S16", "SIU^S17"])
