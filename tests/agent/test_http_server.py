@@ -14,11 +14,12 @@ from hypothesis import strategies as st
 
 from agent.http_server import HttpServer, Request, Response
 from ledger.errors import ConfigurationFault
-from ledger.limits import LIMITS, MS_NS
+from ledger.limits import LIMITS, MS_NS, S_NS, Limits
 from tests.agent.mesh_site import until
 
 GET = b"GET /page?x=1 HTTP/1.1\r\nHost: box\r\nAccept: text/plain\r\n\r\n"
 QUICK = replace(LIMITS, page_request_ns=200 * MS_NS, page_answer_ns=200 * MS_NS, page_connections=2)
+PATIENT = replace(LIMITS, page_request_ns=60 * S_NS, page_answer_ns=60 * S_NS)
 
 
 async def page(request: Request) -> Response:
@@ -34,9 +35,9 @@ async def endless(_request: Request) -> Response:
     raise AssertionError
 
 
-def serving(work: Callable[[HttpServer], Awaitable[None]]) -> None:
+def serving(work: Callable[[HttpServer], Awaitable[None]], limits: Limits = PATIENT) -> None:
     async def scenario() -> None:
-        server = HttpServer({"/page": page, "/broken": broken, "/endless": endless}, QUICK)
+        server = HttpServer({"/page": page, "/broken": broken, "/endless": endless}, limits)
         await server.start("127.0.0.1", 0)
         try:
             async with asyncio.timeout(60):
@@ -74,6 +75,12 @@ def test_a_page_is_answered_and_the_connection_closed() -> None:
     serving(work)
 
 
+async def until_served(server: HttpServer) -> None:
+    """On a busy machine a quick server may give up on whom it serves the next time."""
+    while not (await answer(server, GET)).startswith(b"HTTP/1.1 200"):
+        pass
+
+
 @pytest.mark.parametrize(
     ("sent", "status"),
     [
@@ -95,9 +102,9 @@ def test_what_cannot_be_answered_is_refused_in_words_and_in_time(sent: bytes, st
         refused = await answer(server, sent)
         assert refused.startswith(b"HTTP/1.1 %d " % status), refused
         assert refused.partition(b"\r\n\r\n")[2].endswith(b"\n")
-        assert (await answer(server, GET)).startswith(b"HTTP/1.1 200")
+        await until_served(server)
 
-    serving(work)
+    serving(work, QUICK if status in {408, 503} else PATIENT)
 
 
 def test_connections_beyond_the_bound_are_refused_and_the_others_end_in_time() -> None:
@@ -109,9 +116,9 @@ def test_connections_beyond_the_bound_are_refused_and_the_others_end_in_time() -
             assert (await reader.read()).startswith(b"HTTP/1.1 408")
             writer.close()
         await until(lambda: not server.connections)
-        assert (await answer(server, GET)).startswith(b"HTTP/1.1 200")
+        await until_served(server)
 
-    serving(work)
+    serving(work, QUICK)
 
 
 def test_one_that_never_reads_its_answer_is_cut_off() -> None:

@@ -39,6 +39,7 @@ HOST = "127.0.0.1"
 WITHIN_S = 60.0
 _POLL_S = 0.05
 _STOP_S = 60.0
+_ANSWER_S = 30.0
 _COMMAND_S = 120.0
 _TAIL_LINES = 60
 # Below the ports that the kernel gives to outgoing connections; each test process looks in a range of its own.
@@ -162,7 +163,7 @@ class Box(Process):
         self.config = config
         self.configuration = read(config)
         self.data = Path(self.configuration.box.data_dir)
-        self._client = ControlClient(self.configuration.box.control_socket)
+        self._client = ControlClient(self.configuration.box.control_socket, _ANSWER_S)
 
     def ask(self, command: str, **arguments: object) -> Any:
         """One answer of the running agent; raises AgentUnreachable."""

@@ -13,7 +13,7 @@ from tests.processes.site import Box, LabSite, free_port, hl7_feed, until
 from tests.processes.stores import assert_good, assert_same, hl7_numbers, lengths, until_same, without_payload
 
 _SOME = 200
-_LONG_BLOCKS = 300
+_LONG_BLOCKS = 160
 
 
 def _stop(box: Box) -> None:

@@ -24,7 +24,7 @@ from pydicom.uid import ExplicitVRLittleEndian
 from pynetdicom import AE, evt
 from pynetdicom.sop_class import CTImageStorage, StorageCommitmentPushModel, Verification  # type: ignore[attr-defined]
 
-from ledger.limits import LIMITS, MS_NS
+from ledger.limits import LIMITS, S_NS
 from tests.drivers.dicom.images import image
 from tests.drivers.dicom.modality import INSTANCE, request
 from tests.drivers.dicom.provider import Provider, Service
@@ -144,7 +144,7 @@ def run(inputs: int, seed: str, folder: Path) -> tuple[Counter[str], int]:
     """
     rng, ends = random.Random(seed), Counter[str]()
     limits = replace(
-        LIMITS, dicom_answer_ns=500 * MS_NS, dicom_idle_ns=500 * MS_NS, dicom_request_ns=500 * MS_NS,
+        LIMITS, dicom_answer_ns=3 * S_NS, dicom_idle_ns=3 * S_NS, dicom_request_ns=3 * S_NS,
         dicom_associations=1_024, dicom_connections=1_024,  # else most callers would only be turned away
     )  # fmt: skip
     with Provider(folder / "patient", commitments=Service(prompt=True)) as provider:

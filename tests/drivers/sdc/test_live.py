@@ -229,7 +229,9 @@ def test_a_device_that_dies_and_comes_back_elsewhere_is_found_by_its_name(
         async with recording(config, answer_s=1.5) as made:
             await made.until(lambda: last(made, "hr") is not None, "a value")
             workstation.kill(signal.SIGSTOP)
-            await made.until(lambda: any("Renew" in link.reason for link in made.of(Link)), "the frozen device's end")
+            await made.until(
+                lambda: any("no answer" in link.reason for link in made.of(Link)), "the frozen device's end"
+            )
             workstation.kill(signal.SIGCONT)
             await made.until(lambda: len(made.of(Identity)) >= 2, "the device again")
             made.records.clear()
@@ -244,8 +246,12 @@ def test_a_device_that_dies_and_comes_back_elsewhere_is_found_by_its_name(
     try:
         asyncio.run(session())
         assert moved[0].address != workstation.address
-        assert main(["probe", "sdc:127.0.0.1", "--seconds", "1.5", "--json"]) == 0
-        found = json.loads(capsys.readouterr().out)
+        for seconds in ("1.5", "20"):  # a busy machine answers late
+            code = main(["probe", "sdc:127.0.0.1", "--seconds", seconds, "--json"])
+            found = json.loads(capsys.readouterr().out)
+            if code == 0 and found["devices"]:
+                break
+        assert code == 0
         assert {"epr": f"urn:uuid:{EPR}", "addresses": [moved[0].address]} in found["devices"]
         assert set(moved[0].requests()) <= {"Get", "GetMdib", "Subscribe", "Renew", "Probe", "Resolve"}
     finally:

@@ -35,7 +35,7 @@ def test_what_is_endless_is_refused_and_soon() -> None:
     ):
         with pytest.raises(DeviceFault):
             parse(document)
-    assert time.process_time() - started_s < 5  # a hang is what is looked for, not a speed
+    assert time.process_time() - started_s < 60  # a hang is what is looked for, not a speed
 
 
 @pytest.mark.parametrize(
