@@ -17,7 +17,7 @@ from ledger.instant import Now
 from ledger.key_exchange import KeyExchange, Keys, KeyToKeep
 from ledger.limits import LIMITS
 from ledger.log import LogId
-from ledger.manifest import Manifest
+from ledger.manifest import Manifest, Role
 from ledger.messages import (
     Answer,
     Ask,
@@ -122,6 +122,7 @@ class Member:
             self.out, disk, self.witness.replicas, self.witness.promises.is_current, self.witness.on_other_header,
             self.witness.filled,
         )  # fmt: skip
+        self.payloads.keeps_payloads_of = self._keeps_payloads_of
         self.events: list[RestoreReply] = []
         self.on_object: Callable[[str, ObjectBody, bytes], None] = _no_objects
         self.gossip = Gossip(own_id, self.writer, self.witness, self.catchup, self.out)
@@ -346,7 +347,7 @@ class Member:
             case Get() as get:
                 asked = get if bulk else replace(get, reply_bytes=LIMITS.range_reply_bytes)
                 self.out.tell(sender, self.serve(asked), bulk=bulk)
-            case Wrap() as wrapped:
+            case Wrap() as wrapped if self.witness.keeps_payloads:
                 self.keys.on_wrap(sender, wrapped)
             case GetWrap() as get_wrap:
                 self.keys.on_get_wrap(sender, get_wrap)
@@ -432,6 +433,11 @@ class Member:
 
     def _group(self) -> set[str]:
         return {box.id for box in self.manifests.own.peers_of(self.own_id)}
+
+    def _keeps_payloads_of(self, peer: str, box: str) -> bool:
+        """A witness-only box has nobody's but its own."""
+        newest = self.manifests.newest
+        return peer == box or not newest.lists(peer) or newest.box(peer).role is Role.MEMBER
 
     def _want_named(self, sender: str) -> None:
         """An epoch's start names what it continues: whoever sent it holds that too."""

@@ -88,6 +88,7 @@ class PayloadCatchUp:
         self._is_current = is_current
         self._on_other_header = on_other_header
         self._on_filled = on_filled
+        self.keeps_payloads_of: Callable[[str, str], bool] = lambda _peer, _box: True
         self._peers: set[str] = set()
         self._asked: dict[int, _Asked] = {}
         self._refusals: dict[tuple[str, LogId], _Refusals] = {}
@@ -142,7 +143,7 @@ class PayloadCatchUp:
         logs.sort(key=lambda each: (each.log.fenced, each.log.counter, each.closed_ns), reverse=True)
         for replica in logs:
             best: tuple[int, int, str] | None = None
-            for peer in sorted(self._peers):
+            for peer in sorted(peer for peer in self._peers if self.keeps_payloads_of(peer, replica.log.box)):
                 refusals = self._refusals.get((peer, replica.log))
                 if refusals is not None:
                     refusals.expire(now_ns)
@@ -228,6 +229,7 @@ class PayloadCatchUp:
         everywhere = all(
             (refusals := self._refusals.get((peer, replica.log))) is not None and seq in refusals.denied
             for peer in peers
+            if self.keeps_payloads_of(peer, replica.log.box)
         )
         if everywhere and self._may_be_pruned(replica, header, now):
             replica.give_up(seq, seq + 1)

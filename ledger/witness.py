@@ -103,6 +103,8 @@ class Witness:
         self.promises.load(promises)
         self.keys_held = set(key_ids)
         for log, replica in self.replicas.items():
+            if not self.keeps_payloads:
+                replica.give_up(0, replica.size)  # none is missed here
             if replica.expired:
                 self.held.name([replica.newest_head()])
             first = self._reader.signed_header(log, 0)
@@ -238,7 +240,7 @@ class Witness:
         if message.root and not self._checkpoint_agrees(replica, header, message, root):
             return
         newest = Recent(frontier.size, root, leaf, message.checkpoint_signature, header.keyframe_seq)
-        replica.append(header, frontier, newest, has_payload=bool(message.payload) and self.keeps_payloads)
+        replica.append(header, frontier, newest, has_payload=bool(message.payload) or not self.keeps_payloads)
         if self.keeps_payloads and header.key_id not in self.keys_held:
             self._lacks_key(replica, header.key_id)
         payload = message.payload if self.keeps_payloads else b""

@@ -51,7 +51,11 @@ class Scenario:
         self.seed = seed
         self.changes_manifest = seed % 3 == 1
         boxes = rng_boxes[seed % len(rng_boxes)]
-        self.world = World(seed, boxes, spares=2 if self.changes_manifest else 0, watcher=self.truth)
+        has_witness = seed % 11 == 5 and boxes > 3 and not self.changes_manifest  # a role cannot be changed
+        self.witness_only = "or-3" if has_witness else ""
+        self.world = World(
+            seed, boxes, spares=2 if self.changes_manifest else 0, watcher=self.truth, witness_only=self.witness_only
+        )
         self.random = self.world.random
         self._note_manifests()
         self.liar: Liar | None = None
@@ -316,7 +320,7 @@ class Scenario:
         else:
             return
         givers = [process.disk for process in able if process.name in answers and process.name not in self.truth.liars]
-        if self.forgetful in answers:  # what it forgot it may hold as headers alone: another disk has the payload
+        if self.witness_only or self.forgetful in answers:  # who holds headers alone: another disk has the payload
             givers = [self.world.disks[name] for name in self._honest()]
         self.truth.check_restore(manifests[-1], box, answers, givers)
 
@@ -373,13 +377,17 @@ class Scenario:
             if self.truth.certified.get(log, 0) < size - 8:
                 return f"{process.label} wrote {size} blocks of {log}, {self.truth.certified.get(log, 0)} are certified"
             for peer in honest:
-                if peer is not process and peer.disk.whole(log) < size - 8:
-                    return f"{peer.label} holds {peer.disk.whole(log)} of {size} whole blocks of {log}"
+                if peer is not process and self._held(peer, log) < size - 8:
+                    return f"{peer.label} holds {self._held(peer, log)} of {size} whole blocks of {log}"
         return self._lacking_payload(honest)
+
+    def _held(self, peer: Process, log: LogId) -> int:
+        """Blocks that are held as whole as this peer keeps any."""
+        return peer.disk.length(log) if peer.name == self.witness_only else peer.disk.whole(log)
 
     def _lacking_payload(self, honest: list[Process]) -> str | None:
         """A payload that some honest box holds must come to every box that holds its header."""
-        for process in honest:
+        for process in [process for process in honest if process.name != self.witness_only]:
             for log, blocks in process.disk.logs.items():
                 for seq in range(process.disk.whole(log), len(blocks) - 8):
                     givers = [peer.label for peer in honest if peer.disk.has_payload(log, seq)]

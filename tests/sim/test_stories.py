@@ -7,7 +7,9 @@ from collections.abc import Iterator
 import pytest
 
 from ledger import writer
+from ledger.lacking import lacking
 from ledger.limits import S_NS
+from ledger.manifest import Role
 from ledger.manifests import Manifests
 from tests.sim.crypto import quick_signatures
 from tests.sim.scenario import short_gaps
@@ -126,3 +128,34 @@ def test_and_would_if_the_manifest_did_not_count_first(
     monkeypatch.setattr(writer.Writer, "_version_of", lambda _self, _log: 0)
     with pytest.raises(Broken, match="does not continue"):
         forgets_its_newest_manifest(before, after, reached)
+
+
+def test_a_witness_only_box_vouches_for_headers_and_restores_come_from_the_others() -> None:
+    world = Told(3, 1)
+    world.identities["or-4"].role = Role.WITNESS
+    world.pass_s(2)
+    world.adopt([BOX, "or-2", "or-3", "or-4"])
+    world.pass_s(6)
+    world.crash(world.the("or-3"))
+    log, before = world.the(BOX).member.writer.chain.log, world.the(BOX).member.writer.chain.size
+    world.pass_s(5)
+    assert world.truth.certified[log] > before, "or-2 and the witness-only box are enough"
+    witness = world.the("or-4")
+    held = witness.disk.logs[log]
+    assert len(held) > before
+    assert not any(payload for _, payload in held)
+    assert lacking(witness.member) == {}
+    assert world.faults.get("wrap.absent", 0) == 0
+    world.put_back("or-4", len(witness.disk.history) - 20)
+    world.boot("or-3")
+    world.pass_s(6)
+    again = world.the("or-4").member
+    assert again.voids.is_sure
+    assert not again.voids.void
+    assert lacking(again) == {}
+    assert len(world.the("or-4").disk.logs[log]) > len(held)
+    world.crash(world.the(BOX))
+    world.pass_s(2)
+    peers = [world.the(name) for name in ("or-2", "or-4")]
+    answers = {peer.name: peer.member.answer(bytes(16), BOX, world.now_of(peer)) for peer in peers}
+    world.truth.check_restore(world.manifests[-1], BOX, answers, [peer.disk for peer in peers])

@@ -99,7 +99,9 @@ class Watcher:
 class World:
     """Everything of one seed. ``boxes`` names who is enrolled at first; ``spares`` may be enrolled later."""
 
-    def __init__(self, seed: int, boxes: int, spares: int = 0, watcher: Watcher | None = None) -> None:
+    def __init__(
+        self, seed: int, boxes: int, spares: int = 0, watcher: Watcher | None = None, witness_only: str = ""
+    ) -> None:
         self.random = random.Random(seed)
         self.now_ns = 0
         self.story: list[str] = []
@@ -114,6 +116,8 @@ class World:
         self._event_number = 0
         names = [f"or-{number + 1}" for number in range(boxes + spares)]
         self.identities = {name: Identity(name, self._secrets()) for name in names}
+        if witness_only:
+            self.identities[witness_only].role = Role.WITNESS
         self._site_key = SigningKey(self.random.randbytes(32))
         self.manifests = [Manifest(SITE, 1, bytes(32), self._rows(names[:boxes]), None, 1, (self._site_key.public,), 1,
                                    None)]  # fmt: skip
