@@ -136,6 +136,10 @@ class Box:
         self.records += self.batch.groups.get("console", ())
         return [str(record.value) for record in self.records if isinstance(record, Numeric)]
 
+    def refused(self) -> list[str]:
+        """Why links did not come about."""
+        return [each.reason for each in self.records if isinstance(each, Link) and each.state == "refused"]
+
 
 def numeric(seq: int) -> dict[str, Any]:
     return {"type": "numeric", "seq": seq, "code": "MDCX_X_A", "value": seq, "unit": "mm"}
@@ -180,9 +184,8 @@ def test_who_is_cut_off_does_not_hold_up_the_others_and_a_message_too_large_is_r
             fast.say(*[{"type": "ping"}] * 1_000)
         other.say(HELLO, numeric(1))
         await until(lambda: box.values() == ["1"])
+        await until(lambda: box.values() == ["1"] and any("over 1,048,576 bytes" in told for told in box.refused()))
         await box.feed.stop()
-        refused = [link.reason for link in box.records if isinstance(link, Link) and link.state == "refused"]
-        assert any("over 1,048,576 bytes" in reason for reason in refused)
         fast.end()
         other.end()
 
