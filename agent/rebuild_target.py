@@ -22,7 +22,8 @@ from ledger.sealing import KEY_BYTES
 from ledger.store import Store
 
 _REBUILD = "rebuild"
-_COMMITS_UNDER_WAY = 2
+_COMMITS_UNDER_WAY = 6
+"""So many pieces wait for the disk at most. A disk syncs many in the time of one."""
 
 
 class Target:
@@ -47,6 +48,7 @@ class Target:
         self.store.commit([PutSelf(_REBUILD, box.encode())])
         self._committer = ThreadPoolExecutor(1, "rebuild-commit")
         self._under_way: deque[Future[None]] = deque()
+        self._waiting: deque[tuple[list[Op], Callable[[], None]]] = deque()
         self.replicas: dict[LogId, Replica] = {replica.log: replica for replica in load_replicas(self.store)}
 
     def take_manifests(self, manifests: Iterable[tuple[int, bytes]]) -> None:
@@ -64,15 +66,20 @@ class Target:
     def commit(self, ops: list[Op], durable: Callable[[], None] = lambda: None) -> None:
         """Keep these, on a thread of their own, which calls ``durable`` once they are; ``flush`` before reading.
 
-        At most two commits are under way. Raises StoreFault when one of them failed.
+        While one transaction is written the next gathers. Raises StoreFault when an earlier one failed.
         """
         while len(self._under_way) >= _COMMITS_UNDER_WAY:
             self._under_way.popleft().result()
-        self._under_way.append(self._committer.submit(self._commit, ops, durable))
+        self._waiting.append((ops, durable))
+        self._under_way.append(self._committer.submit(self._commit_waiting))
 
-    def _commit(self, ops: list[Op], durable: Callable[[], None]) -> None:
-        self.store.commit(ops)
-        durable()
+    def _commit_waiting(self) -> None:
+        """All that waits, in one transaction; what came with it finds nothing left to do."""
+        some = [self._waiting.popleft() for _ in range(len(self._waiting))]
+        if some:
+            self.store.commit([op for ops, _ in some for op in ops])
+            for _, durable in some:
+                durable()
 
     def flush(self) -> None:
         """Everything given is durable. Raises StoreFault when it cannot be."""
