@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable
 
 from ledger.errors import PeerFault
+from ledger.limits import LIMITS
 from ledger.log import LogId
 from ledger.messages import HeadReport
 from ledger.notices import Head
@@ -42,9 +44,16 @@ class HeldLogs:
                 self._wanted[head.log] = size
 
     def lacking(self) -> dict[LogId, int]:
-        """Logs of others that an epoch names further than they are held here, and how far."""
+        """Logs of others that an epoch names further than they are held here, and how far: of each box those named
+        last, for it can name what was never there.
+        """
         held = self.replicas
         self._wanted = {log: size for log, size in self._wanted.items() if log not in held or held[log].size < size}
+        newest: Counter[str] = Counter()
+        for log in reversed(list(self._wanted)):
+            newest[log.box] += 1
+            if newest[log.box] > LIMITS.wanted_logs_per_box:
+                del self._wanted[log]
         return self._wanted
 
     def unnamed(self, box: str) -> list[Head]:

@@ -262,11 +262,16 @@ class Witness:
         start = next((notice for notice in header.notices if isinstance(notice, Start)), None)
         if start is None:
             raise PeerFault("log.no-start", f"{header.log} does not begin with a start notice")
+        named = linked_heads(header)
+        if not header.log.fenced and (named or start.promises):
+            raise PeerFault("log.start", f"{header.log} is provisional, yet claims promises or names ends of others")
+        if any(head.log.box != header.log.box for head in named):
+            raise PeerFault("epoch.names", f"{header.log} names ends of other boxes' logs")
         if header.log.fenced:
             manifest, before = self._groups_of(header, start)
             check_start(header, start, manifest, before, self._version_of)
             self.promises.on_start(header.log, header.manifest_hash, signed_header)
-        self.held.name(linked_heads(header))
+        self.held.name(named)
         self.named += [start.parent, *start.tails] if start.parent is not None else list(start.tails)
         self.out.persist(OpenLog(replica.log, header.manifest_hash))
 

@@ -18,7 +18,7 @@ from ledger.limits import LIMITS, S_NS, Limits
 from ledger.log import LogId
 from ledger.manifest import sign_manifest
 from ledger.messages import BlockMessage, Body, Cosign, Fence, GetWrap, Nack, Promise, Range, Refuse, Stored
-from ledger.notices import Head
+from ledger.notices import Head, Start
 from ledger.ops import AppendBlock, PutDerived, PutPromise, PutProof
 from ledger.promises import PromiseState
 from ledger.replica import RECENT_LEAVES
@@ -34,6 +34,7 @@ from tests.ledger.peers import (
     log_of,
     promise_wire,
     signed,
+    start_of,
 )
 from tests.ledger_strategies import KEYS, SITE
 
@@ -377,6 +378,36 @@ def test_a_first_block_needs_a_start_and_a_fenced_one_its_promises() -> None:
     unfenced = Recording(log_of(2), replace(bare.start, promises=()))
     refused(peer, unfenced.grow(1)[0], "epoch.unfenced")
     assert peer.witness.promises.states == {}
+
+
+def test_a_start_names_ends_of_its_own_box_alone_and_a_provisional_one_none() -> None:
+    peer, own, foreign = PeerUnderTest(), Head(log_of(3), 2, bytes(32), bytes(32)), Head(
+        log_of(3, box="or-3"), 2, bytes(32), bytes(32)
+    )  # fmt: skip
+    for named in (own, foreign):
+        provisional = Recording(log_of(4, fenced=False), Start(bytes(16), (), None, (named,)))
+        refused(peer, provisional.grow(1)[0], "log.start")
+    fenced = Recording(log_of(5), replace(start_of(log_of(5)), tails=(own, foreign)))
+    refused(peer, fenced.grow(1)[0], "epoch.names")
+    assert peer.witness.held.lacking() == {}
+    assert peer.out.take_ops()[0] == []
+    assert only(Cosign, peer.take(*Recording(log_of(6), replace(start_of(log_of(6)), tails=(own,))).grow(1))).size == 1
+    assert peer.witness.held.lacking() == {own.log: 2}
+
+
+def test_a_box_that_names_ends_without_end_has_only_the_newest_few_of_them_looked_for() -> None:
+    peer, every = PeerUnderTest(), []
+    for number in range(5):
+        counters = range(1 + 30 * number, 31 + 30 * number)
+        ends = tuple(Head(log_of(counter, fenced=False), 2, bytes(32), bytes(32)) for counter in counters)
+        log = log_of(200 + number)
+        peer.take(*Recording(log, replace(start_of(log), tails=ends)).grow(1))
+        every += [end.log for end in ends]
+    wanted = list(peer.witness.held.lacking())
+    assert wanted == every[-LIMITS.wanted_logs_per_box :]
+    others = log_of(1, box="or-3")
+    peer.witness.held.name([Head(others, 2, bytes(32), bytes(32))])
+    assert others in peer.witness.held.lacking()
 
 
 def test_a_box_whose_clock_is_ahead_is_named_and_its_block_taken() -> None:
