@@ -77,6 +77,18 @@ def fault_text(envelope: Envelope) -> str:
     return " ".join(words) or "fault"
 
 
+def sender_fault(subcode: str, reason: str) -> bytes:
+    """A SOAP 1.2 fault (Part 1, 5.4) for whoever sent what is not taken. ``subcode``: of WS-Addressing, local name."""
+    return (
+        f'<?xml version="1.0" encoding="UTF-8"?>\n<s12:Envelope xmlns:s12="{_SOAP}" xmlns:wsa="{_ADDRESSING}">'
+        f"<s12:Header><wsa:Action>{_ADDRESSING}/fault</wsa:Action></s12:Header>"
+        "<s12:Body><s12:Fault><s12:Code><s12:Value>s12:Sender</s12:Value>"
+        f"<s12:Subcode><s12:Value>wsa:{subcode}</s12:Value></s12:Subcode></s12:Code>"
+        f'<s12:Reason><s12:Text xml:lang="en">{escape(reason)}</s12:Text></s12:Reason>'
+        "</s12:Fault></s12:Body></s12:Envelope>"
+    ).encode()
+
+
 def endpoint_of(element: Element | None) -> Endpoint | None:
     """A WS-Addressing endpoint reference; None if it has no address, or parameters that are no short texts."""
     address = element.text_of("Address") if element is not None else ""

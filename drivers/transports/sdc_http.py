@@ -11,10 +11,12 @@ from typing import Any
 
 import h11
 
+from drivers.sdc.soap import sender_fault
 from drivers.transports.addresses import tune
 from drivers.transports.sdc_config import SdcTls
 from ledger.limits import Limits
 
+_NO_SUCH_SUBSCRIPTION = sender_fault("DestinationUnreachable", "no subscription of this recorder has this address")
 _CODINGS = frozenset({b"", b"identity", b"gzip", b"x-gzip"})
 
 
@@ -230,9 +232,12 @@ class NotifyConnection(_Connection):
         """A report is whole: hand it over and say so."""
         if message.method == b"POST":
             known = self._notified(message.target, message.whole(self._limits.sdc_message_bytes))
-            self._answer(202 if known else 404)
+            if known:
+                self._answer(202)
+            else:  # the code of a fault that the sender causes (SOAP 1.2 Part 2, 7.5.2.2)
+                self._answer(400, _NO_SUCH_SUBSCRIPTION, ("Content-Type", "application/soap+xml"))
         else:
-            self._answer(405)
+            self._answer(405, b"", ("Allow", "POST"))
         if self.http.our_state is h11.DONE and self.http.their_state is h11.DONE:
             self.http.start_next_cycle()
         elif self.transport is not None:
@@ -245,6 +250,7 @@ class NotifyConnection(_Connection):
         if self.transport is not None:
             self.transport.close()
 
-    def _answer(self, status: int) -> None:
-        response: Any = h11.Response(status_code=status, headers=[("Content-Length", "0")])
-        self.write(response, h11.EndOfMessage())
+    def _answer(self, status: int, body: bytes = b"", *headers: tuple[str, str]) -> None:
+        lengths = ("Content-Length", str(len(body)))
+        response: Any = h11.Response(status_code=status, headers=[lengths, *headers])
+        self.write(response, h11.Data(data=body), h11.EndOfMessage())

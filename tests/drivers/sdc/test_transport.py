@@ -11,6 +11,7 @@ from collections.abc import Awaitable, Callable
 import pytest
 
 from drivers.contract import Message, Now
+from drivers.sdc import soap
 from drivers.sdc.frame import Deframer, Frame, encode
 from drivers.transports.sdc_config import SdcLinkConfig
 from drivers.transports.sdc_link import SdcTransport
@@ -224,6 +225,7 @@ def report(path: str, body: bytes, more: str = "") -> bytes:
 
 def test_reports_are_taken_at_once_and_nothing_else_is() -> None:
     answers: dict[str, bytes] = {}
+    wholes: dict[str, bytes] = {}
 
     async def talk(transport: SdcTransport, log: Log, url: str) -> None:
         path = "/" + log.notify.rpartition("/")[2]
@@ -238,13 +240,18 @@ def test_reports_are_taken_at_once_and_nothing_else_is() -> None:
             "bomb": report(path, BOMB[:9_000], "Content-Encoding: gzip\r\n"),
             "a get": f"GET {path} HTTP/1.1\r\nHost: x\r\n\r\n".encode(),
         }.items():
-            answers[name] = (await said(log.notify, data))[:12]
+            wholes[name] = await said(log.notify, data)
+            answers[name] = wholes[name][:12]
         await log.until(lambda: len(log.frames) >= 3)
 
     log = with_device(idle, talk)
     assert answers["report"] == answers["zipped"] == b"HTTP/1.1 202"
-    assert answers["no token"] == answers["other token"] == b"HTTP/1.1 404"
+    for unknown in ("no token", "other token"):
+        assert answers[unknown] == b"HTTP/1.1 400"
+        fault = soap.read(wholes[unknown].partition(b"\r\n\r\n")[2])
+        assert soap.fault_text(fault) == "Sender DestinationUnreachable"
     assert answers["a get"] == b"HTTP/1.1 405"
+    assert b"Allow: POST" in wholes["a get"]
     for refused in ("noise", "too long", "bomb"):
         assert answers[refused] in {b"HTTP/1.1 400", b"", b"cut"}
     assert [frame.body for frame in log.frames if frame.kind == "NOTIFY"] == [b"<a/>", b"<b/>"]
