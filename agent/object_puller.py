@@ -78,7 +78,7 @@ class ObjectPuller:
         self._count_faults(pull)
 
     def _ask(self, row: ObjectRow, pull: Pull, asked: _Asked) -> None:
-        window = 1 if self._member.payloads.lacking else self._limits.object_pieces_outstanding
+        window = 1 if self._member.fetching.payloads.lacking else self._limits.object_pieces_outstanding
         for question in pull.questions(self._now().mono_ns, window):
             fetching = self._exchange.fetch(question.peer, row.stored.sha256, question.first, question.end)
             asked[asyncio.get_running_loop().create_task(fetching)] = question

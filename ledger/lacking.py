@@ -30,7 +30,7 @@ def lacking(member: Member) -> dict[str, Lacking]:
     witness, found = member.witness, dict[str, Lacking]()
     named = witness.held.lacking()
     sizes = {log: replica.size for log, replica in witness.replicas.items()}
-    for log, count in member.catchup.lacking(sizes).items():
+    for log, count in member.fetching.catchup.lacking(sizes).items():
         replica = witness.replicas.get(log)
         is_begun = replica is not None and replica.size > 0
         if log in witness.refused or (replica is not None and replica.frozen) or (log in named and not is_begun):

@@ -8,16 +8,18 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from typing import Protocol
 
-from ledger.catchup import RANGE_BLOCKS, CatchUp, serve_range
+from ledger.catchup import serve_range
 from ledger.chain import Block, Chain, Draft
 from ledger.envelopes import Envelopes
 from ledger.errors import PeerFault
+from ledger.fetching import Fetching
 from ledger.gossip import Gossip
 from ledger.instant import Now
 from ledger.key_exchange import KeyExchange, Keys, KeyToKeep
 from ledger.limits import LIMITS
 from ledger.log import LogId
-from ledger.manifest import Manifest, Role
+from ledger.lost_memory import LostMemory
+from ledger.manifest import Manifest
 from ledger.messages import (
     Answer,
     Ask,
@@ -48,7 +50,7 @@ from ledger.messages import (
 from ledger.notices import TailFound
 from ledger.ops import Op, PutSelf
 from ledger.outbox import Outbox, Tell, Warn
-from ledger.payload_catchup import PAYLOAD_REQUESTS_FROM, PayloadCatchUp
+from ledger.payload_catchup import PAYLOAD_REQUESTS_FROM
 from ledger.quota import QUOTA
 from ledger.replica import LogReader, Replica
 from ledger.sealing import BoxKey
@@ -113,19 +115,15 @@ class Member:
         self.voids = Voids(own_id, self.manifests, disk, self.out, random)
         self.witness.promises.may_vouch = self.voids.may_vouch
         self.witness.is_own_incarnation = self.writer.has_drawn
-        self.witness.on_own_found = self._on_own_found
         self.writer.manifest_of = self._manifest_of
         self.writer.manifest_before = self.manifests.before_own
         self.writer.loose_ends = lambda: self.witness.held.unnamed(own_id)
-        self.catchup = CatchUp(self.out)
-        self.payloads = PayloadCatchUp(
-            self.out, disk, self.witness.replicas, self.witness.promises.is_current, self.witness.on_other_header,
-            self.witness.filled,
-        )  # fmt: skip
-        self.payloads.keeps_payloads_of = self._keeps_payloads_of
+        self.fetching = Fetching(own_id, self.witness, disk, self.out)
+        self._lost_memory = LostMemory(self.voids, self.witness, self.fetching.catchup)
+        self.witness.on_own_found = self._lost_memory.on_own_found
         self.events: list[RestoreReply] = []
         self.on_object: Callable[[str, ObjectBody, bytes], None] = _no_objects
-        self.gossip = Gossip(own_id, self.writer, self.witness, self.catchup, self.out)
+        self.gossip = Gossip(own_id, self.writer, self.witness, self.fetching.catchup, self.out)
         self.keys = KeyExchange(
             own_id, secrets.receiving, self.manifests, keys, self.out, self.witness.replicas.get,
             lambda key_id: key_id in self.witness.keys_held,
@@ -171,60 +169,28 @@ class Member:
         before = self.writer.chain
         self.writer.step(now.mono_ns)
         self._note_chain(before)
-        self.voids.step(self._peers_up, now.mono_ns)
-        self._mend(now)
+        self._lost_memory.step(self._peers_up, now)
         for giver, head in self.writer.lacking():
-            self.catchup.learn(giver, head.log, head.size)
+            self.fetching.catchup.learn(giver, head.log, head.size)
         if now.mono_ns >= self._next_heads_ns:
             self._next_heads_ns = now.mono_ns + LIMITS.heads_every_ns
             self.gossip.tell_heads(now)
             self._persist_derived()
             self._tell_found_tails()
-            self._ask_again(now)
-        self._catch_up(now)
-
-    def _ask_again(self, now: Now) -> None:
-        """Nobody tells the heads of closed logs: what an epoch names is asked of everybody until it is here."""
-        peers = sorted(self._peers_up)
-        for log, size in self.witness.held.lacking().items():
-            for peer in peers:
-                self.catchup.learn(peer, log, size)
-        self.witness.key_requests.step(peers, now.mono_ns)
-
-    def _catch_up(self, now: Now) -> None:
-        waits = self.witness.backlog >= LIMITS.catchup_backlog_blocks
-        self.catchup.step(self.witness.replicas, now.mono_ns, self.witness.refused, paused=waits)
-        if self.witness.may_fetch_payloads:
-            most = 1 if self.catchup.is_gaining(now.mono_ns) else LIMITS.ranges_outstanding
-            self.payloads.step(now.mono_ns, most)
+            self.fetching.ask_again(self._peers_up, now)
+        self.fetching.step(now)
 
     def _note_chain(self, before: Chain) -> None:
         """The writer may have begun another log: the one before is held like any other from here on."""
         if self.writer.chain is not before and before.size:
             self.witness.adopt(before.replica, self.writer.names())
 
-    def _mend(self, now: Now) -> None:
-        """Our word stops to count when memory was lost, and counts again where we have caught up."""
-        self._take_loss()
-        for box in self.voids.take_mended():
-            self.witness.promises.set_void(box, void=False)
-            self.witness.vouch_again(now)
-
-    def _take_loss(self) -> None:
-        for box in self.voids.take_loss():
-            self.witness.promises.set_void(box, void=True)
-
-    def _on_own_found(self, log: LogId, size: int) -> None:
-        """A block of a log of ours that our disk does not hold is about to be taken."""
-        self.voids.found(log, size)
-        self._take_loss()
-
     def _tell_found_tails(self) -> None:
         """An end of an own older log that the epoch's start did not name, once no peer is known to hold more of it."""
         if self.writer.state not in (State.FENCED, State.LONE):
             return
         for head in self.witness.held.unnamed(self.own_id):
-            if head.size > self._tails_told.get(head.log, 0) and self.catchup.most(head.log) <= head.size:
+            if head.size > self._tails_told.get(head.log, 0) and self.fetching.catchup.most(head.log) <= head.size:
                 self._tails_told[head.log] = head.size
                 self.writer.notice(TailFound(head))
 
@@ -243,9 +209,8 @@ class Member:
         self._peers_up.add(peer)
         self.voids.ask(peer)
         self.writer.peer_up(peer)
-        self.payloads.peer_up(peer)
+        self.fetching.peer_up(peer)
         self.witness.forks.peer_up(peer)
-        self.witness.key_requests.again()
         chain = self.writer.chain
         self.keys.give(peer, chain.log, chain.data_key.key_id)
 
@@ -253,8 +218,7 @@ class Member:
         """A peer cannot be spoken to."""
         self._peers_up.discard(peer)
         self.writer.peer_down(peer)
-        self.catchup.forget(peer)
-        self.payloads.peer_down(peer)
+        self.fetching.peer_down(peer)
 
     def enter_case(self, case_id: bytes | None) -> None:
         """What this box records from here on is of this case; None: of no case. It goes on in the next log."""
@@ -275,7 +239,7 @@ class Member:
         self.out.committed(position)
         self.witness.committed(position, now)
         self.writer.committed(position)
-        self._catch_up(now)
+        self.fetching.step(now)
 
     def pruned(self, log: LogId, end: int) -> None:
         """Retention takes the payloads of a log before block ``end``: they are not to be fetched again."""
@@ -354,9 +318,7 @@ class Member:
             case Ask(nonce, box):
                 self.gossip.on_ask(sender, nonce, box, now)
             case Answer() as answer:
-                if self.voids.on_answer(sender, answer, self.writer.written):
-                    self._on_fresh_heads(sender, answer, now)
-                else:
+                if not self._lost_memory.on_answer(sender, answer, self.writer.written, now):
                     self.events.append(RestoreReply(sender, answer))
             case ManifestOffer(signed_manifest):
                 self.offer_manifest(signed_manifest)
@@ -383,15 +345,6 @@ class Member:
             "take this box out of the room, or enrol it again",
         ))  # fmt: skip
 
-    def _on_fresh_heads(self, sender: str, answer: Answer, now: Now) -> None:
-        for report in answer.reports:
-            mine = report.head.log in self.writer.written
-            if report.head.log.box == answer.box and not mine and not report.expired:
-                self.catchup.learn(sender, report.head.log, report.head.size)
-        self._mend(now)
-        if self.voids.is_sure:
-            self.witness.vouch_again(now)
-
     def _on_reply_to_writer(self, sender: str, message: Signed, now_ns: int) -> None:
         match message.body:
             case Promise() as promise:
@@ -406,10 +359,7 @@ class Member:
 
     def _on_plain(self, sender: str, message: PlainBody, now: Now) -> None:
         if isinstance(message, BlockMessage):
-            replica = self.witness.on_block(sender, message, now)
-            if replica.waiting:
-                self.catchup.learn(sender, replica.log, max(replica.waiting) + 1)
-            self._want_named(sender)
+            self.fetching.on_live_block(sender, self.witness.on_block(sender, message, now))
         elif isinstance(message, Cosign):
             self.writer.on_cosign(message)
         elif isinstance(message, ObjectPiece):
@@ -417,33 +367,11 @@ class Member:
         elif message.request_id >= RESTORE_REQUESTS_FROM:
             self.events.append(RestoreReply(sender, message))
         elif message.request_id >= PAYLOAD_REQUESTS_FROM:
-            try:
-                self.payloads.on_range(sender, message, self._group(), now)
-            finally:
-                self._catch_up(now)
+            self.fetching.on_payloads(sender, message, now)
         elif message.log == self.writer.chain.log:
             raise PeerFault("range.own-live", f"{sender} sent blocks of the log that this box itself is writing")
         else:
-            self.catchup.answered(message)
-            if len(message.blocks) > RANGE_BLOCKS:
-                raise PeerFault("range.oversize", f"{sender} sent {len(message.blocks):,} blocks, as nobody asks for")
-            self.witness.on_range(sender, message)
-            self._want_named(sender)
-            self._catch_up(now)
-
-    def _group(self) -> set[str]:
-        return {box.id for box in self.manifests.own.peers_of(self.own_id)}
-
-    def _keeps_payloads_of(self, peer: str, box: str) -> bool:
-        """A witness-only box has nobody's but its own."""
-        newest = self.manifests.newest
-        return peer == box or not newest.lists(peer) or newest.box(peer).role is Role.MEMBER
-
-    def _want_named(self, sender: str) -> None:
-        """An epoch's start names what it continues: whoever sent it holds that too."""
-        for head in self.witness.named:
-            self.catchup.learn(sender, head.log, head.size)
-        self.witness.named.clear()
+            self.fetching.on_blocks(sender, message, now)
 
     def serve(self, get: Get) -> Range:
         """Blocks that are held here, for a peer or for this box's own restore."""

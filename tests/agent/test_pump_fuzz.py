@@ -181,7 +181,7 @@ def test_nothing_a_mad_box_says_stops_the_others(tmp_path: Path, seed: int) -> N
                 before = box.member.writer.chain.size
                 await group.tick(3, value)
                 assert box.member.writer.vouching.size_at(Level.COPIED) > before
-            assert victim.member.catchup.outstanding <= LIMITS.ranges_outstanding
+            assert victim.member.fetching.catchup.outstanding <= LIMITS.ranges_outstanding
             assert len(victim.keyring.key_ids()) < 100
 
     asyncio.run(scenario())

@@ -95,9 +95,12 @@ class Truth(Watcher):
             if len(replica.waiting) > LIMITS.out_of_order_blocks:
                 raise Broken(f"{process.label} keeps {len(replica.waiting)} early blocks of {replica.log}")
         remembered = LIMITS.catchup_logs_per_peer * LIMITS.boxes
-        if member.catchup.outstanding > LIMITS.ranges_outstanding or member.catchup.claims > remembered:
+        if (
+            member.fetching.catchup.outstanding > LIMITS.ranges_outstanding
+            or member.fetching.catchup.claims > remembered
+        ):
             raise Broken(f"{process.label} asks for more at a time than it may")
-        if member.payloads.outstanding > LIMITS.ranges_outstanding:
+        if member.fetching.payloads.outstanding > LIMITS.ranges_outstanding:
             raise Broken(f"{process.label} asks for more payloads at a time than it may")
 
     # ---- certificates ------------------------------------------------------------------------------------------
