@@ -14,7 +14,8 @@ from agent.pump import Pump
 from ledger.errors import NoPeer, OrledgerError
 from ledger.limits import LIMITS, S_NS, Limits
 from ledger.member import Member
-from ledger.messages import AskHoldings, GetObject, Holding, ObjectBody, ObjectPiece, SignedBody, encode_plain
+from ledger.message_codec import encode_plain
+from ledger.messages import AskHoldings, GetObject, Holding, ObjectBody, ObjectPiece, SignedBody
 from ledger.objects.exchange import Exchange
 from ledger.objects.folder import ObjectFolder
 

@@ -11,7 +11,8 @@ from agent.reading import Reader
 from ledger.audit.findings import MEND, Finding, Severity
 from ledger.block import Header, decode_signed_header
 from ledger.errors import NoPeer, OperatorFault, OrledgerError, PeerFault, StoreFault, VerificationFailed
-from ledger.messages import Holding, Signed, decode_message
+from ledger.message_codec import decode_message
+from ledger.messages import Holding, Signed
 from ledger.notices import StoredObject
 from ledger.objects import ObjectFile, ObjectFolder, open_content, prove, read_header
 from ledger.ops import ObjectState

@@ -24,7 +24,8 @@ from ledger.keyring import Keyring
 from ledger.limits import LIMITS
 from ledger.log import LogId
 from ledger.member import RESTORE_REQUESTS_FROM, Member, WireMessage
-from ledger.messages import BlockMessage, Fence, Get, Heads, Range, Signed, Wrap, decode_message
+from ledger.message_codec import decode_message
+from ledger.messages import BlockMessage, Fence, Get, Heads, Range, Signed, Wrap
 from ledger.ops import Op
 from ledger.outbox import EVERYBODY
 from ledger.quorum import Level

@@ -11,7 +11,8 @@ from ledger.canonical import Fields, unpack
 from ledger.errors import NoPeer, OrledgerError, PeerFault
 from ledger.limits import LIMITS
 from ledger.log import LogId
-from ledger.messages import HeadReport, Range, decode_message
+from ledger.message_codec import decode_message
+from ledger.messages import HeadReport, Range
 from ledger.rebuild_shares import Blocks
 from ledger.store import Store
 

@@ -28,7 +28,8 @@ from ledger.limits import LIMITS
 from ledger.log import LogId
 from ledger.manifest import Box, Manifest, Role
 from ledger.member import Member, Secrets
-from ledger.messages import BlockMessage, decode_message, encode_plain
+from ledger.message_codec import decode_message, encode_plain
+from ledger.messages import BlockMessage
 from ledger.payload import encode_payload
 from ledger.sealing import KEY_BYTES, BoxKey, DataKey
 from ledger.signing import SEED_BYTES, SigningKey

@@ -6,7 +6,8 @@ from ledger.errors import PeerFault
 from ledger.instant import Now
 from ledger.limits import LIMITS
 from ledger.manifests import Manifests
-from ledger.messages import ManifestOffer, Signed, SignedBody, encode_signed
+from ledger.message_codec import encode_signed
+from ledger.messages import ManifestOffer, Signed, SignedBody
 from ledger.outbox import Outbox
 from ledger.signing import SigningKey
 

@@ -20,6 +20,7 @@ from ledger.limits import LIMITS
 from ledger.log import LogId
 from ledger.lost_memory import LostMemory
 from ledger.manifest import Manifest
+from ledger.message_codec import decode_message, encode_plain
 from ledger.messages import (
     Answer,
     Ask,
@@ -44,8 +45,6 @@ from ledger.messages import (
     SignedBody,
     Stored,
     Wrap,
-    decode_message,
-    encode_plain,
 )
 from ledger.notices import TailFound
 from ledger.ops import Op, PutSelf

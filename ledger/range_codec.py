@@ -1,6 +1,6 @@
 """The fields of a RANGE ⇄ canonical msgpack, in C: they carry whole logs, block by block.
 
-What is accepted here ``ledger.messages`` accepts by the slower way too, with the same values; what is not, rare or
+What is accepted here ``ledger.message_codec`` accepts by the slower way too, with the same values; what is not, rare or
 false, it judges there.
 """
 

@@ -8,7 +8,8 @@ from ledger.block import Header
 from ledger.errors import PeerFault
 from ledger.log import LogId
 from ledger.manifest import Manifest
-from ledger.messages import Promise, Signed, decode_message
+from ledger.message_codec import decode_message
+from ledger.messages import Promise, Signed
 from ledger.notices import Head, Start
 from ledger.replica import Replica
 

@@ -19,18 +19,8 @@ from ledger.key_exchange import RECOVERY
 from ledger.limits import LIMITS
 from ledger.log import INCARNATION_BYTES, LogId
 from ledger.manifest import Manifest, Role
-from ledger.messages import (
-    NONCE_BYTES,
-    Cosign,
-    Fence,
-    Nack,
-    Promise,
-    Refuse,
-    Signed,
-    Stored,
-    Wrap,
-    decode_message,
-)
+from ledger.message_codec import decode_message
+from ledger.messages import NONCE_BYTES, Cosign, Fence, Nack, Promise, Refuse, Signed, Stored, Wrap
 from ledger.notices import CaseBoundary, Head, ManifestChange, Notice, Start
 from ledger.ops import AppendBlock, OpenLog, PutSelf
 from ledger.outbox import EVERYBODY, Outbox, Warn

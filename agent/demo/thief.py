@@ -24,7 +24,8 @@ from ledger.checkpoint import Checkpoint, sign_checkpoint
 from ledger.errors import NoPeer, StoreFault
 from ledger.log import LogId
 from ledger.manifest import Manifest
-from ledger.messages import BlockMessage, encode_plain
+from ledger.message_codec import encode_plain
+from ledger.messages import BlockMessage
 from ledger.payload import encode_payload
 from ledger.sealing import TAG_BYTES
 from ledger.tree import Frontier, leaf_hash

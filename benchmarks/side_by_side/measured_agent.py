@@ -20,7 +20,8 @@ from agent.intake import Intake
 from agent.pump import Pump
 from agent.recorder import Closed
 from benchmarks.side_by_side.work import now_ns
-from ledger.messages import Signed, Stored, decode_message
+from ledger.message_codec import decode_message
+from ledger.messages import Signed, Stored
 from ledger.quorum import Level
 
 CLOSED, DURABLE, COPIED, WITNESSED = "closed", "durable", "copied", "witnessed"

@@ -12,7 +12,8 @@ from ledger.errors import PeerFault
 from ledger.evidence import proof_hash, read_proof
 from ledger.log import LogId
 from ledger.manifest import Manifest, SignedManifest
-from ledger.messages import Fence, Signed, decode_message
+from ledger.message_codec import decode_message
+from ledger.messages import Fence, Signed
 from ledger.promises import PromiseState
 from ledger.tree import HASH_BYTES, Frontier, leaf_hash
 

@@ -16,7 +16,8 @@ from ledger.audit import Options, audit_store
 from ledger.errors import BadInput, NoPeer, VerificationFailed
 from ledger.log import LogId
 from ledger.member import RestoreReply
-from ledger.messages import Get, Signed, decode_message
+from ledger.message_codec import decode_message
+from ledger.messages import Get, Signed
 from ledger.ops import DropBlocks, ReplaceBlock
 from ledger.store import Store, StoredBlock
 from tests.ledger.audited import recording_cluster, write_store

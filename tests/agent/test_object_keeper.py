@@ -11,7 +11,8 @@ from typing import Any
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ledger.messages import AskHoldings, GetObject, Holding, ObjectPiece, Signed, decode_message, encode_plain
+from ledger.message_codec import decode_message, encode_plain
+from ledger.messages import AskHoldings, GetObject, Holding, ObjectPiece, Signed
 from ledger.objects.format import SEALED_CHUNK_BYTES
 from ledger.ops import ObjectState, PrunePayloads
 from ledger.quorum import Level

@@ -9,7 +9,8 @@ import pytest
 from agent.disk import StoreDisk, load_manifest, load_replicas
 from ledger.block import decode_signed_header, sign_header
 from ledger.limits import LIMITS
-from ledger.messages import Ask, Fence, Range, encode_plain
+from ledger.message_codec import encode_plain
+from ledger.messages import Ask, Fence, Range
 from ledger.outbox import Outbox
 from ledger.quorum import Level
 from ledger.records import Numeric

@@ -19,6 +19,7 @@ from ledger.checkpoint import Checkpoint, sign_checkpoint
 from ledger.errors import OrledgerError
 from ledger.limits import LIMITS
 from ledger.log import LogId
+from ledger.message_codec import encode_plain
 from ledger.messages import (
     MESSAGE_DOMAIN,
     Ask,
@@ -32,7 +33,6 @@ from ledger.messages import (
     SignedBody,
     Stored,
     Want,
-    encode_plain,
 )
 from ledger.quorum import Level
 from ledger.records import Numeric

@@ -14,7 +14,8 @@ from ledger.errors import NoPeer
 from ledger.limits import LIMITS
 from ledger.log import LogId
 from ledger.member import RESTORE_REQUESTS_FROM, WireMessage
-from ledger.messages import Get, Range, Signed, Want, decode_message, encode_plain
+from ledger.message_codec import decode_message, encode_plain
+from ledger.messages import Get, Range, Signed, Want
 from tests.agent.pumped import PumpedBox, PumpedGroup
 
 LOG, OTHER = (LogId("or-3", counter, bytes(16), fenced=True) for counter in (1, 2))

@@ -10,7 +10,8 @@ from ledger.checkpoint import Checkpoint, sign_checkpoint
 from ledger.instant import Now
 from ledger.log import LogId
 from ledger.manifest import Manifest
-from ledger.messages import BlockMessage, Body, Fence, Promise, Signed, SignedBody, decode_message, encode_signed
+from ledger.message_codec import decode_message, encode_signed
+from ledger.messages import BlockMessage, Body, Fence, Promise, Signed, SignedBody
 from ledger.notices import Head, Notice, Start
 from ledger.outbox import Outbox
 from ledger.sealing import DataKey

@@ -18,18 +18,8 @@ from ledger.evidence import equivocation_proof
 from ledger.lacking import Lacking, lacking
 from ledger.limits import LIMITS, S_NS
 from ledger.log import LogId
-from ledger.messages import (
-    BlockMessage,
-    Cosign,
-    Fence,
-    HeadReport,
-    Nack,
-    Range,
-    Wrap,
-    decode_message,
-    encode_plain,
-    encode_signed,
-)
+from ledger.message_codec import decode_message, encode_plain, encode_signed
+from ledger.messages import BlockMessage, Cosign, Fence, HeadReport, Nack, Range, Wrap
 from ledger.ops import AppendBlock
 from ledger.quorum import Level
 from ledger.recovery import Fetch, Restored, choose

@@ -8,23 +8,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ledger import messages
+from ledger import message_codec
 from ledger.canonical import pack, unpack
 from ledger.errors import PeerFault
 from ledger.limits import LIMITS
 from ledger.log import LogId
-from ledger.messages import (
-    MESSAGE_DOMAIN,
-    Get,
-    PlainBody,
-    Signed,
-    SignedBody,
-    Stored,
-    Want,
-    decode_message,
-    encode_plain,
-    encode_signed,
-)
+from ledger.message_codec import decode_message, encode_plain, encode_signed
+from ledger.messages import MESSAGE_DOMAIN, Get, PlainBody, Signed, SignedBody, Stored, Want
 from ledger.signing import SIGNATURE_BYTES, SigningKey
 from tests.ledger_strategies import (
     hashes,
@@ -73,7 +63,7 @@ def test_what_is_no_block_is_refused_in_a_range(block: object) -> None:
 
 
 def test_the_strategies_know_every_kind() -> None:
-    assert {row[0] for row in messages._TABLE.values()} == {*signed_by_type, *plain_by_type}
+    assert {row[0] for row in message_codec._TABLE.values()} == {*signed_by_type, *plain_by_type}
 
 
 @settings(max_examples=200)

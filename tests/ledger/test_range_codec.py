@@ -6,11 +6,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ledger import messages
+from ledger import message_codec
 from ledger.canonical import Fields, pack, unpack
 from ledger.errors import PeerFault
 from ledger.limits import LIMITS
-from ledger.messages import Range, decode_message, encode_plain
+from ledger.message_codec import decode_message, encode_plain
+from ledger.messages import Range
 from ledger.range_codec import decode_range
 from tests.ledger_strategies import plain_by_type
 
@@ -24,11 +25,11 @@ def fields_of(message: Range) -> list[object]:
 
 def agree(wire: bytes) -> None:
     try:
-        told = messages._decode_range(Fields(unpack(wire[1:], LIMITS.message_bytes, "message"), 5, "message"))
+        told = message_codec._decode_range(Fields(unpack(wire[1:], LIMITS.message_bytes, "message"), 5, "message"))
     except PeerFault:
         assert decode_range(wire[1:]) is None
         return
-    assert messages._usual_range(wire) == told == decode_message(wire)
+    assert message_codec._usual_range(wire) == told == decode_message(wire)
 
 
 @given(ranges)

@@ -10,7 +10,8 @@ import pytest
 from ledger.block import Header, decode_signed_header
 from ledger.errors import PeerFault
 from ledger.log import LogId
-from ledger.messages import Promise, Stored, encode_plain, encode_signed
+from ledger.message_codec import encode_plain, encode_signed
+from ledger.messages import Promise, Stored
 from ledger.notices import Head, Start
 from ledger.start import check_start, heads_for_promise, highest_fenced, linked_logs
 from tests.ledger.peers import MANIFEST, Recording, log_of, promise_wire

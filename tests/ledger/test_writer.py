@@ -12,7 +12,8 @@ from ledger.chain import Block
 from ledger.evidence import equivocation_proof
 from ledger.limits import LIMITS, S_NS
 from ledger.log import LogId
-from ledger.messages import Body, Fence, Nack, Promise, Refuse, Stored, Wrap, encode_signed
+from ledger.message_codec import encode_signed
+from ledger.messages import Body, Fence, Nack, Promise, Refuse, Stored, Wrap
 from ledger.notices import Head, Start
 from ledger.ops import OpenLog, PutSelf
 from ledger.outbox import Outbox, Warn

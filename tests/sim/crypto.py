@@ -15,7 +15,7 @@ import pytest
 from nacl.exceptions import BadSignatureError
 
 from ledger import member, signing
-from ledger.messages import decode_message
+from ledger.message_codec import decode_message
 
 
 class HashedSignatures:

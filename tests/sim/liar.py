@@ -7,17 +7,8 @@ from dataclasses import replace
 from ledger.block import decode_signed_header, sign_header
 from ledger.checkpoint import Checkpoint, cosign
 from ledger.member import Member, WireMessage
-from ledger.messages import (
-    Answer,
-    BlockMessage,
-    Cosign,
-    Heads,
-    Promise,
-    Range,
-    Signed,
-    decode_message,
-    encode_plain,
-)
+from ledger.message_codec import decode_message, encode_plain
+from ledger.messages import Answer, BlockMessage, Cosign, Heads, Promise, Range, Signed
 from ledger.notices import Head
 from tests.sim.world import Process, World
 

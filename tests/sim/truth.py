@@ -15,7 +15,8 @@ from ledger.limits import LIMITS
 from ledger.log import LogId
 from ledger.manifest import Manifest, Role
 from ledger.member import WireMessage
-from ledger.messages import Answer, Cosign, decode_message
+from ledger.message_codec import decode_message
+from ledger.messages import Answer, Cosign
 from ledger.notices import Head, Start
 from ledger.recovery import choose, choose_tails
 from ledger.sealing import DataKey

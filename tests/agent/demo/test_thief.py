@@ -10,7 +10,7 @@ from ledger.block import decode_signed_header, header_signature_is_valid, payloa
 from ledger.checkpoint import Checkpoint, checkpoint_signature_is_valid
 from ledger.errors import StoreFault
 from ledger.log import LogId
-from ledger.messages import decode_message, encode_plain
+from ledger.message_codec import decode_message, encode_plain
 from ledger.recovery import open_payload
 from ledger.tree import leaf_hash, root_of
 from tests.agent.store_fixture import make_box_folder

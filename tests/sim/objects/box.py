@@ -9,15 +9,8 @@ from agent.object_intake import IncomingObject, ObjectIntake
 from ledger.errors import NoPeer, OrledgerError, StoreFault
 from ledger.limits import MS_NS, Limits
 from ledger.member import WireMessage
-from ledger.messages import (
-    AskHoldings,
-    GetObject,
-    Holding,
-    ObjectBody,
-    ObjectPiece,
-    SignedBody,
-    encode_plain,
-)
+from ledger.message_codec import encode_plain
+from ledger.messages import AskHoldings, GetObject, Holding, ObjectBody, ObjectPiece, SignedBody
 from ledger.notices import StoredObjects
 from ledger.objects import SealedObject
 from ledger.objects.exchange import Exchange

@@ -13,7 +13,8 @@ import pytest
 from ledger.chain import Block
 from ledger.limits import MS_NS, S_NS
 from ledger.member import WireMessage
-from ledger.messages import AskHoldings, Holding, ObjectPiece, decode_message, encode_plain
+from ledger.message_codec import decode_message, encode_plain
+from ledger.messages import AskHoldings, Holding, ObjectPiece
 from ledger.notices import StoredObjects
 from ledger.objects import SealedObject
 from ledger.ops import ObjectState

@@ -10,7 +10,8 @@ from dataclasses import dataclass
 from ledger.block import decode_signed_header
 from ledger.errors import OrledgerError
 from ledger.member import WireMessage
-from ledger.messages import Holding, Signed, decode_message
+from ledger.message_codec import decode_message
+from ledger.messages import Holding, Signed
 from ledger.notices import StoredObjects
 from ledger.objects import SealedObject, open_content, read_header
 from ledger.objects.exchange import Denied
