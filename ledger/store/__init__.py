@@ -4,7 +4,8 @@ One transaction for everything that waits, synced before ``commit`` returns. Onl
 ``self`` and ``proof`` are needed to believe a log; ``t``, ``tip``, ``cp`` and ``kf`` are derived and may lag.
 """
 
-from ledger.store.reads import Beginning, Dropped, StoreUsage
+from ledger.store.lookups import Dropped
+from ledger.store.reads import Beginning, StoreUsage
 from ledger.store.rows import StoredBlock
 from ledger.store.store import CommitReport, Store
 

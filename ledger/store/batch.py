@@ -33,8 +33,8 @@ from ledger.ops import (
     PutTomb,
     ReplaceBlock,
 )
+from ledger.store.lookups import DROPPED_PREFIX, SELF_PREFIX, Dropped, dropped_of, find_lid, length_of, numbered_rows
 from ledger.store.objects import ObjectRows
-from ledger.store.reads import DROPPED_PREFIX, SELF_PREFIX, Dropped, dropped_of, find_lid, length_of, numbered_rows
 from ledger.store.rows import (
     MOST_SEQ,
     StoredBlock,

@@ -23,7 +23,8 @@ from ledger.log import LogId
 from ledger.notices import StoredObject, StoredObjects
 from ledger.ops import ObjectState
 from ledger.plain_header import plain_header
-from ledger.store.reads import ReadTransaction, StoreReads, log_row
+from ledger.store.lookups import ReadTransaction, log_row
+from ledger.store.reads import StoreReads
 from ledger.store.rows import MOST_SEQ, Table, corrupt, frame_row, lid_key, lid_of, open_row
 
 _PLACE = struct.Struct(">IQ")

@@ -11,15 +11,24 @@ from contextlib import ExitStack
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
-from typing import Any, TypeAlias, TypeVar
+from typing import Any, TypeVar
 
 import lmdb
 
-from ledger.canonical import Fields, unpack
 from ledger.errors import StoreFault
 from ledger.limits import LIMITS
 from ledger.log import LogId
 from ledger.store.disk import faults, used_bytes
+from ledger.store.lookups import (
+    SELF_PREFIX,
+    Dropped,
+    ReadTransaction,
+    dropped_of,
+    find_lid,
+    length_of,
+    log_row,
+    numbered_rows,
+)
 from ledger.store.rows import (
     BLOCK_TABLE_PREFIX,
     FORMAT,
@@ -32,23 +41,16 @@ from ledger.store.rows import (
     held_of,
     lid_key,
     lid_of,
-    log_index_key,
     open_row,
     sized_key,
     split_block_key,
-    split_sized_key,
     unpack_block,
     unpack_pair,
 )
-from ledger.tree import Frontier
 
-META_BYTES = 1 << 22
 _ROWS_AT_ONCE = 16
 FORMAT_KEY = b"format"
-SELF_PREFIX = b"self/"
-DROPPED_PREFIX = b"dropped/"
 
-ReadTransaction: TypeAlias = "lmdb.Transaction[bytes]"
 T = TypeVar("T")
 
 
@@ -65,14 +67,6 @@ class StoreUsage:
     def room_bytes(self) -> int:
         """What can still be written: the file never shrinks, but what was freed inside it is used again."""
         return self.disk_free_bytes + max(0, self.file_bytes - self.live_bytes)
-
-
-@dataclass(frozen=True, slots=True)
-class Dropped:
-    """Blocks before ``end`` were removed on order; ``frontier`` is the tree's there, None if one could not be read."""
-
-    end: int
-    frontier: Frontier | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -384,53 +378,3 @@ def _in_line(rows: list[tuple[Any, Any]], lid: int, first: int, where: str) -> l
             text = f"{where}: block {first + at} is not held: dropped at its retention, or lost"
             raise StoreFault("store.missing", text, "fetch it from a peer")
     return rows
-
-
-def dropped_of(txn: ReadTransaction, table: Any, lid: int) -> Dropped | None:
-    """What was noted of the dropped blocks of log ``lid``."""
-    key = DROPPED_PREFIX + lid_key(lid)
-    row = txn.get(key, db=table)
-    if row is None:
-        return None
-    take = Fields(unpack(open_row(Table.SELF, key, row), META_BYTES, "dropped row"), 2, "dropped row")
-    end, frontier = take.uint(), take.blob(META_BYTES)
-    return Dropped(end, Frontier.decode(frontier) if frontier else None)
-
-
-def log_row(value: bytes) -> tuple[LogId, bytes]:
-    """(log, meta) of a ``logs`` row."""
-    take = Fields(unpack(value, META_BYTES, "log row"), 2, "log row")
-    return LogId.from_fields(take.optional(), "log row"), take.blob(META_BYTES)
-
-
-def find_lid(txn: ReadTransaction, table: Any, log: LogId) -> int | None:
-    """The local number of a log, or None: also when another log has its incarnation, as a liar may tell of one."""
-    key = log_index_key(log.box, log.incarnation)
-    row = txn.get(key, db=table)
-    if row is None:
-        return None
-    take = Fields(unpack(open_row(Table.LOG_INDEX, key, row), META_BYTES, "log index"), 3, "log index")
-    lid, counter, fenced = take.uint(), take.uint(), take.boolean()
-    return lid if (counter, fenced) == (log.counter, log.fenced) else None
-
-
-def length_of(txn: ReadTransaction, table: Any, lid: int) -> int:
-    """One more than the last seq of log ``lid`` in its box's block table."""
-    with txn.cursor(db=table) as cursor:
-        found = cursor.prev() if cursor.set_range(block_key(lid + 1, 0)) else cursor.last()
-        key_lid, seq = split_block_key(cursor.key()) if found else (lid, -1)
-    return seq + 1 if key_lid == lid else 0
-
-
-def numbered_rows(
-    txn: ReadTransaction, handle: Any, table: Table, lid: int, first: int = 0
-) -> Iterator[tuple[int, bytes]]:
-    """(number, value) of a log's rows in ``t``, ``cp`` or ``kf`` from number ``first`` on, in order."""
-    with txn.cursor(db=handle) as cursor:
-        more = cursor.set_range(sized_key(lid, first))
-        while more:
-            key_lid, number = split_sized_key(cursor.key())
-            if key_lid != lid:
-                return
-            yield number, open_row(table, cursor.key(), cursor.value())
-            more = cursor.next()
