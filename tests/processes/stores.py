@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
 
@@ -76,6 +76,19 @@ def until_same(site: LabSite) -> None:
     for writer in site.boxes.values():
         for holder in site.boxes.values():
             until_holds(holder, writer)
+        until_given_back(writer, site.boxes.values())
+
+
+def until_given_back(writer: Box, holders: Iterable[Box]) -> None:
+    """Until ``writer`` has of its own logs what others have: a block may leave just before its box is killed."""
+    for holder in holders:
+        until(f"{holder.id} gave back all of {writer.id}", lambda holder=holder: not _ahead(holder, writer),  # type: ignore[misc]
+              why_not=lambda holder=holder: _ahead(holder, writer))  # type: ignore[misc]  # fmt: skip
+
+
+def _ahead(holder: Box, writer: Box) -> list[str]:
+    held, own = lengths(holder, writer.id), lengths(writer, writer.id)
+    return [f"{log}: {own.get(log, 0)} of {length}" for log, length in held.items() if own.get(log, 0) < length]
 
 
 def assert_same(site: LabSite) -> None:

@@ -20,6 +20,7 @@ from tests.processes.stores import (
     assert_vouched_is_held,
     chains,
     hl7_numbers,
+    until_given_back,
     until_holds,
     vouched,
 )
@@ -55,6 +56,7 @@ def test_nothing_acknowledged_is_lost_by_kill_9(tmp_path: Path, kills: int) -> N
         for peer in ("or-2", "or-3"):
             until_holds(site[peer], site["or-1"])
             promised.append(vouched(site[peer], "or-1"))
+        until_given_back(site["or-1"], site.boxes.values())
         site.stop()
 
         acknowledged = sender.acknowledged
