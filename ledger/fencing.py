@@ -44,6 +44,8 @@ class Attempt:
             return
         if signed.sender in self.givers:
             return
+        if any(head.log.box != self.box for head in (*promise.fenced, *promise.provisional)):
+            return  # nobody would take an epoch that names them
         until_ns = now_ns + LIMITS.promise_headers_ns
         self.givers[signed.sender] = _Giver(signed.wire, promise, until_ns)
         if self.lacking(promise, reader):

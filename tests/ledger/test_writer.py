@@ -289,6 +289,23 @@ def test_honest_promises_suffice_beside_one_that_lies() -> None:
     assert under.start().parent is None
 
 
+def test_a_promise_that_reports_ends_of_another_box_counts_for_nothing() -> None:
+    under, others = WriterUnderTest(), Recording(log_of(5, box="or-3"))
+    blocks = others.grow(2)
+    under.disk.logs[others.chain.log] = [(block.signed_header, block.payload) for block in blocks]
+    under.up()
+    asked = under.fence()
+    under.promise(asked, "or-2", fenced=(others.chain.head(),))
+    under.promise(asked, "or-3")
+    under.step()
+    assert under.is_in(State.FENCING)
+    under.promise(asked, "or-4")
+    under.step()
+    start = under.start()
+    assert (start.parent, len(start.promises)) == (None, 2)
+    assert all(tail.log.box == "or-1" for tail in start.tails)
+
+
 def test_the_parent_is_the_highest_epoch_not_the_longest_log() -> None:
     past = OwnPast(6, (head(5, 200), head(6, 3)))
     under = WriterUnderTest(past)
