@@ -243,10 +243,11 @@ class Writer:
 
     def _groups(self) -> tuple[Manifest, ...]:
         """The manifests whose groups must promise: the one in force and, if it is another, that of our highest head."""
-        before: Manifest | None = self._bound
-        if not self.chain.log.fenced:
-            best = self._highest_head()
-            before = self.manifest_of(best.log) if best is not None else self.manifest_before()
+        best, before = self._highest_head(), self._bound if self.chain.log.fenced else None
+        if best is not None and (before is None or self._version_of(best.log) > before.version):
+            before = self.manifest_of(best.log)
+        elif before is None:
+            before = self.manifest_before()
         return (self.manifest,) if before is None or before.hash == self.manifest.hash else (self.manifest, before)
 
     def adopt_manifest(self, manifest: Manifest) -> None:

@@ -120,6 +120,36 @@ def test_epochs_under_a_forgotten_manifest_contradict_nothing(
     forgets_its_newest_manifest(before, after, reached)
 
 
+def test_a_box_that_forgot_two_manifests_is_vouched_for_again_without_a_restart() -> None:
+    """Its epoch under the first one is followed by one under the third, which continues what it recorded under the
+    second: that one's group must promise, too.
+    """
+    world = Told(1, 3)
+    world.pass_s(4)
+    image = len(world.disks[BOX].history)
+    world.adopt([BOX, "or-2", "or-3", "or-4"])
+    world.pass_s(8)
+    of_the_second = world.the(BOX).member.writer.chain
+    world.isolate(BOX)
+    world.put_back(BOX, image - 2)
+    while world.the(BOX).member.writer.chain.log.counter <= of_the_second.log.counter:
+        world.restart(BOX)
+        world.pass_s(3)
+    world.adopt([BOX, "or-2", "or-3"])
+    process = world.the(BOX)
+    for signed in world.signed_manifests[1:]:
+        process.member.offer_manifest(signed)
+    world.pump(process)
+    assert process.member.manifests.newest.version == 3
+    world.isolate()
+    world.pass_s(40)
+    assert world.the(BOX) is process
+    log = process.member.writer.chain.log
+    assert log.fenced
+    assert process.member.writer.chain.manifest_hash == world.manifests[2].hash
+    assert world.truth.certified.get(log, 0) > 5, "it is vouched for again"
+
+
 @pytest.mark.parametrize(("before", "after", "reached"), STORIES)
 def test_and_would_if_the_manifest_did_not_count_first(
     before: list[str], after: list[str], reached: list[str], monkeypatch: pytest.MonkeyPatch
