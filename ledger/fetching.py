@@ -34,7 +34,7 @@ class Fetching:
     def peer_up(self, peer: str) -> None:
         """A peer can be asked."""
         self.payloads.peer_up(peer)
-        self._witness.key_requests.again()
+        self._witness.cosigner.key_requests.again()
 
     def peer_down(self, peer: str) -> None:
         """A peer cannot be asked."""
@@ -55,7 +55,7 @@ class Fetching:
         for log, size in self._witness.held.lacking().items():
             for peer in peers:
                 self.catchup.learn(peer, log, size)
-        self._witness.key_requests.step(peers, now.mono_ns)
+        self._witness.cosigner.key_requests.step(peers, now.mono_ns)
 
     def on_live_block(self, sender: str, replica: Replica) -> None:
         """``sender`` gave a live block of this log: what lies before it, and what its start names, can be had there."""

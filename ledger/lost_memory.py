@@ -43,7 +43,7 @@ class LostMemory:
                 self._catchup.learn(sender, report.head.log, report.head.size)
         self._mend(now)
         if self._voids.is_sure:
-            self._witness.vouch_again(now)
+            self._witness.cosigner.vouch_again(now)
         return True
 
     def _mend(self, now: Now) -> None:
@@ -51,7 +51,7 @@ class LostMemory:
         self._take_loss()
         for box in self._voids.take_mended():
             self._witness.promises.set_void(box, void=False)
-            self._witness.vouch_again(now)
+            self._witness.cosigner.vouch_again(now)
 
     def _take_loss(self) -> None:
         for box in self._voids.take_loss():

@@ -125,7 +125,7 @@ class Member:
         self.gossip = Gossip(own_id, self.writer, self.witness, self.fetching.catchup, self.out)
         self.keys = KeyExchange(
             own_id, secrets.receiving, self.manifests, keys, self.out, self.witness.replicas.get,
-            lambda key_id: key_id in self.witness.keys_held,
+            lambda key_id: key_id in self.witness.cosigner.keys_held,
         )  # fmt: skip
         self._envelopes = Envelopes(own_id, secrets.signing, self.manifests, self.out)
         self._disk = disk
@@ -199,7 +199,7 @@ class Member:
             self.out.persist(chain.replica.derived(self.writer.vouching.certificate()))
         for replica in self.witness.replicas.values():
             if replica.dirty:
-                self.out.persist(replica.derived(self.witness.certificate(replica)))
+                self.out.persist(replica.derived(self.witness.cosigner.certificate(replica)))
         if self.witness.quota.dirty:
             self.out.persist(PutSelf(QUOTA, self.witness.quota.encode()))
 
@@ -259,7 +259,7 @@ class Member:
 
     def key_kept(self, key_id: bytes, now: Now) -> None:
         """A data key is durable in the keyring."""
-        self.witness.on_key(key_id, now)
+        self.witness.cosigner.on_key(key_id, now)
 
     def take_warnings(self) -> list[Warn]:
         """What a person should know."""

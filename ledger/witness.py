@@ -1,7 +1,6 @@
-"""The peer's side of replication: what to accept, keep, promise and cosign of the other boxes' logs.
+"""The peer's side of replication: what to accept and keep of the other boxes' logs, for the ``Cosigner`` to vouch for.
 
-Bytes and ``now`` in; durable operations and sayings out (``Outbox``). A cosignature says "durably stored here": it is
-made only after the commit of what it covers (docs/architecture.md, "Replication").
+Bytes and ``now`` in; durable operations and sayings out (``Outbox``).
 """
 
 from __future__ import annotations
@@ -11,26 +10,16 @@ from collections.abc import Callable, Iterable
 
 from ledger.backlog import Appended, Backlog
 from ledger.block import Header, decode_signed_header, header_signature_is_valid, payload_hash
-from ledger.certificate import Certificate
-from ledger.checkpoint import Checkpoint, cosign
+from ledger.cosigner import Cosigner
 from ledger.errors import PeerFault
 from ledger.forks import Forks
 from ledger.held_logs import HeldLogs
 from ledger.instant import Now
-from ledger.key_requests import KeyRequests
 from ledger.limits import LIMITS, S_NS
 from ledger.log import LogId
 from ledger.manifest import Manifest, Role
 from ledger.manifests import Manifests
-from ledger.messages import (
-    BlockMessage,
-    Cosign,
-    GetWrap,
-    HeadReport,
-    Nack,
-    Range,
-    Stored,
-)  # fmt: skip
+from ledger.messages import BlockMessage, HeadReport, Nack, Range
 from ledger.notices import Head, Start
 from ledger.ops import AppendBlock, OpenLog
 from ledger.outbox import Outbox, Warn
@@ -55,23 +44,22 @@ class Witness:
         self.replicas = self.held.replicas
         self.promises = Promises(self.manifests, self.held, out)
         self.forks = Forks(self.manifests, out)
+        self.cosigner = Cosigner(
+            own_id, key, self.manifests, self.replicas, self.promises, out, keeps_payloads=self.keeps_payloads
+        )
         self._ahead: set[str] = set()
-        self.keys_held: set[bytes] = set()
-        self.key_requests = KeyRequests(out)
         self.named: list[Head] = []
         self.is_own_incarnation: Callable[[bytes], bool] = lambda _incarnation: False
         self.on_own_found: Callable[[LogId, int], None] = lambda _log, _size: None
         self.out = out
-        self._key = key
         self._reader = reader
         self._backlog = Backlog()
-        self._committed = 0
         self._filling = 0
 
     def filled(self, replica: Replica, position: int) -> None:
         """Blocks held before are given their payloads by the operations up to ``position``."""
         self._filling = max(self._filling, position)
-        self._backlog.add(Appended(max(position, self._committed), replica, replica.size, b""))
+        self._backlog.add(Appended(max(position, self.cosigner.committed), replica, replica.size, b""))
 
     def on_other_header(self, sender: str, signed_header: bytes) -> None:
         """A block that is held here was sent with another header: proof, if its box signed both. Raises PeerFault."""
@@ -83,7 +71,8 @@ class Witness:
     @property
     def may_fetch_payloads(self) -> bool:
         """False while blocks wait for the disk, or the payloads fetched last do."""
-        return self.keeps_payloads and self._filling <= self._committed and self.backlog < LIMITS.payload_backlog_blocks
+        fits = self.backlog < LIMITS.payload_backlog_blocks
+        return self.keeps_payloads and self._filling <= self.cosigner.committed and fits
 
     @property
     def backlog(self) -> int:
@@ -101,7 +90,7 @@ class Witness:
         """Take over what the disk holds."""
         self.replicas.update({replica.log: replica for replica in replicas})
         self.promises.load(promises)
-        self.keys_held = set(key_ids)
+        self.cosigner.load(key_ids)
         for log, replica in self.replicas.items():
             if not self.keeps_payloads:
                 replica.give_up(0, replica.size)  # none is missed here
@@ -112,13 +101,7 @@ class Witness:
                 header = decode_signed_header(first)
                 self.held.name(linked_heads(header))
                 if self.keeps_payloads and not replica.expired and replica.pruned_end < replica.size:
-                    for key_id in sorted({header.key_id, *replica.cases.key_ids} - self.keys_held):
-                        self.key_requests.lacks(replica, key_id)
-
-    def _lacks_key(self, replica: Replica, key_id: bytes) -> None:
-        """The log's box is asked at once; everybody, now and then, by ``key_requests``."""
-        if self.key_requests.lacks(replica, key_id):
-            self.out.tell(replica.log.box, GetWrap(replica.log, key_id))
+                    self.cosigner.need_keys(replica, {header.key_id, *replica.cases.key_ids})
 
     def adopt(self, replica: Replica, named: Iterable[Head]) -> None:
         """This box's own log is closed and held like any other from here on. ``named``: by the log that follows it."""
@@ -241,8 +224,8 @@ class Witness:
             return
         newest = Recent(frontier.size, root, leaf, message.checkpoint_signature, header.keyframe_seq)
         replica.append(header, frontier, newest, has_payload=bool(message.payload) or not self.keeps_payloads)
-        if self.keeps_payloads and header.key_id not in self.keys_held:
-            self._lacks_key(replica, header.key_id)
+        if self.keeps_payloads:
+            self.cosigner.need_key(replica, header.key_id)
         payload = message.payload if self.keeps_payloads else b""
         position = self.out.persist(AppendBlock(replica.log, header.seq, message.signed_header, payload))
         for row in replica.cases.note(header):
@@ -297,7 +280,7 @@ class Witness:
         elif known is not None and not self._has_second_root(
             replica, header.seq + 1, message.root, message.checkpoint_signature
         ):
-            self._cosign(replica, sender)
+            self.cosigner.tell_cosignature(replica, sender)
 
     def on_report(self, report: HeadReport) -> None:
         """What another box holds of a log that is held here too: two roots its writer signed are two histories."""
@@ -317,7 +300,7 @@ class Witness:
         replica = self.replicas.get(log)
         if replica is not None and not replica.frozen and self.forks.proves(replica, evidence):
             self.forks.take(replica, evidence)
-            self.out.persist(replica.derived(self.certificate(replica)))
+            self.out.persist(replica.derived(self.cosigner.certificate(replica)))
 
     def show_proof(self, peer: str, log: LogId) -> None:
         """``peer`` tells of a log that is frozen here: it may not know why yet."""
@@ -347,7 +330,7 @@ class Witness:
         if replica.frozen:
             return
         self.forks.freeze(replica, seq, self._header_at(replica, seq), second_header, second_root)
-        self.out.persist(replica.derived(self.certificate(replica)))
+        self.out.persist(replica.derived(self.cosigner.certificate(replica)))
 
     def _header_at(self, replica: Replica, seq: int) -> bytes:
         for appended in self._backlog:
@@ -367,74 +350,15 @@ class Witness:
         else:
             self._ahead.discard(box)
 
-    # ---- vouching ----------------------------------------------------------------------------------------------
-
     def committed(self, position: int, now: Now) -> None:
         """Operations up to ``position`` are durable: vouch for what they hold."""
         grown: dict[LogId, Replica] = {}
-        self._committed = max(self._committed, position)
+        self.cosigner.committed = max(self.cosigner.committed, position)
         for appended in self._backlog.durable(position):
             appended.replica.durable_size = appended.size
             grown[appended.replica.log] = appended.replica
         for replica in grown.values():
-            self._vouch(replica, now)
-
-    def on_key(self, key_id: bytes, now: Now) -> None:
-        """A data key is held, checked and durable: logs that waited for it can be vouched for."""
-        self.keys_held.add(key_id)
-        for replica in self.replicas.values():
-            if key_id in replica.missing_keys:
-                replica.missing_keys.discard(key_id)
-                if replica.durable_size and not replica.missing_keys:
-                    self._vouch(replica, now)
-
-    def _vouch(self, replica: Replica, now: Now) -> None:
-        log = replica.log
-        if log.box == self.own_id or replica.frozen:
-            return
-        current = self.promises.is_current(log)
-        held = self._durably_whole(replica)
-        if not current or held < replica.durable_size or replica.missing_keys or not self.promises.may_vouch(log.box):
-            if held:
-                self.out.tell(log.box, Stored(log, held))
-            if log.fenced and not current:
-                self.out.tell(log.box, Nack(log, "epoch.old", self.promises.of(log.box).evidence))
-            return
-        head = replica.head_at(replica.durable_size)
-        if head is None or head.size <= replica.cosigned_size:
-            return
-        replica.cosigned_s = now.utc_ns // S_NS
-        checkpoint = Checkpoint(log.origin(self.manifests.site), head.size, head.root)
-        replica.cosignature = cosign(self._key, checkpoint, replica.cosigned_s)
-        replica.cosigned_size = head.size
-        self._cosign(replica, log.box)
-
-    def _durably_whole(self, replica: Replica) -> int:
-        """How much is held with every payload: our word covers no block without. A witness-only box keeps none."""
-        if not self.keeps_payloads:
-            return replica.durable_size
-        return replica.whole_size if replica.filled_at <= self._committed else 0
-
-    def _cosign(self, replica: Replica, to: str) -> None:
-        head = replica.head_at(replica.cosigned_size)
-        if head is not None and replica.cosigned_size:
-            self.out.tell(to, Cosign(self.own_id, replica.log, head.size, head.root, replica.cosigned_s,
-                                     replica.cosignature))  # fmt: skip
-
-    def certificate(self, replica: Replica) -> Certificate | None:
-        """The newest checkpoint that this box cosigned, with the writer's signature, for the store."""
-        known = replica.recent_at(replica.cosigned_size)
-        if known is None or not known.checkpoint_signature:
-            return None
-        word = ((self.own_id, replica.cosigned_s, replica.cosignature),)
-        return Certificate(known.size, known.root, known.checkpoint_signature, word)
-
-    def vouch_again(self, now: Now) -> None:
-        """Our word has begun to count: give it for what is held and for what was asked meanwhile."""
-        self.promises.answer_waiting()
-        for replica in self.replicas.values():
-            if replica.durable_size > replica.cosigned_size and self.promises.is_current(replica.log):
-                self._vouch(replica, now)
+            self.cosigner.vouch(replica, now)
 
 
 def _check_payload(header: Header, payload: bytes) -> None:

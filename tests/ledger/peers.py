@@ -95,7 +95,7 @@ class PeerUnderTest:
         self.disk = disk or MemoryDisk()
         self.out = Outbox()
         self.witness = Witness("or-2", KEYS["or-2"], manifest, self.disk, self.out)
-        self.witness.keys_held.add(DATA_KEY.key_id)
+        self.witness.cosigner.keys_held.add(DATA_KEY.key_id)
 
     def commit(self) -> list[Body]:
         """Make durable all that was asked for; what may be said then."""

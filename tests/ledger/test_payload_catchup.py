@@ -423,7 +423,7 @@ class Machine(RuleBasedStateMachine):
         again = Lacking(self.recording, 0)
         again.disk.logs, again.disk.promises = self.peer.disk.logs, self.peer.disk.promises
         replicas = [rebuild(LOG, self.peer.disk.logs[LOG])]
-        keys = list(self.peer.witness.keys_held)
+        keys = list(self.peer.witness.cosigner.keys_held)
         again.witness.load(replicas, self.peer.disk.promises, keys)
         again.now = self.peer.now
         self.peer, self.open = again, []

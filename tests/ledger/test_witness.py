@@ -162,24 +162,24 @@ def test_an_epoch_under_an_older_manifest_than_was_promised_is_kept_and_not_vouc
 
 def test_without_the_data_key_nothing_is_cosigned_until_it_comes() -> None:
     peer, recording = PeerUnderTest(), Recording(log_of(1))
-    peer.witness.keys_held.clear()
+    peer.witness.cosigner.keys_held.clear()
     said = peer.take(*recording.grow(2))
     assert only(Stored, said).size == 2
     assert GetWrap(recording.chain.log, DATA_KEY.key_id) in said
     assert not any(isinstance(body, Cosign) for body in said)
-    peer.witness.on_key(bytes(32), NOW)
+    peer.witness.cosigner.on_key(bytes(32), NOW)
     assert peer.said() == []
-    peer.witness.on_key(DATA_KEY.key_id, NOW)
+    peer.witness.cosigner.on_key(DATA_KEY.key_id, NOW)
     assert only(Cosign, peer.said()).size == 2
 
 
 def test_a_key_that_comes_before_the_commit_does_not_hurry_it() -> None:
     peer, recording = PeerUnderTest(), Recording(log_of(1))
-    peer.witness.keys_held.clear()
+    peer.witness.cosigner.keys_held.clear()
     for message in recording.grow(2):
         peer.witness.on_block("or-1", message, NOW)
     peer.said()
-    peer.witness.on_key(DATA_KEY.key_id, NOW)
+    peer.witness.cosigner.on_key(DATA_KEY.key_id, NOW)
     assert peer.said() == []
     assert only(Cosign, peer.commit()).size == 2
 
@@ -650,16 +650,16 @@ def test_what_an_epoch_names_is_lacking_until_it_is_held_to_that_end_also_after_
 def test_a_key_not_held_is_asked_of_everybody_until_it_comes_also_after_a_restart() -> None:
     peer, recording = PeerUnderTest(), Recording(log_of(1))
     wanted = GetWrap(recording.chain.log, DATA_KEY.key_id)
-    peer.witness.keys_held.clear()
+    peer.witness.cosigner.keys_held.clear()
     assert peer.take(*recording.grow(2)).count(wanted) == 1, "its box is asked once, whatever comes under the key"
     again = restarted(peer)
     for one in (peer, again):
         for now_s in (0, 1):
-            one.witness.key_requests.step(["or-1", "or-3"], now_s * S_NS)
+            one.witness.cosigner.key_requests.step(["or-1", "or-3"], now_s * S_NS)
             assert [(tell.to, tell.body) for tell in one.out.take_tells()] == [("or-1", wanted), ("or-3", wanted)]
-        one.witness.on_key(DATA_KEY.key_id, NOW)
+        one.witness.cosigner.on_key(DATA_KEY.key_id, NOW)
         one.said()
-        one.witness.key_requests.step(["or-1", "or-3"], 3_600 * S_NS)
+        one.witness.cosigner.key_requests.step(["or-1", "or-3"], 3_600 * S_NS)
         assert one.said() == []
 
 
@@ -691,9 +691,9 @@ def test_reports_are_of_durable_heads_with_our_cosignature() -> None:
 def test_a_certificate_holds_the_writers_word_and_ours() -> None:
     peer, recording = PeerUnderTest(), Recording(log_of(1))
     replica = peer.witness.on_block("or-1", recording.grow(1)[0], NOW)
-    assert peer.witness.certificate(replica) is None
+    assert peer.witness.cosigner.certificate(replica) is None
     peer.commit()
-    certificate = peer.witness.certificate(replica)
+    certificate = peer.witness.cosigner.certificate(replica)
     assert certificate is not None
     assert (certificate.size, certificate.log_signature) == (1, recording.blocks[0].checkpoint_signature)
     assert b"or-2" in certificate.note(MANIFEST, recording.chain.log)

@@ -9,6 +9,7 @@ import pytest
 
 from ledger import start, writer
 from ledger.block import Header
+from ledger.cosigner import Cosigner
 from ledger.fencing import Attempt
 from ledger.instant import Now
 from ledger.log import LogId
@@ -71,14 +72,14 @@ def cosign_before_persisting(patch: pytest.MonkeyPatch) -> None:
     def eager(self: Witness, sender: str, replica: Replica, header: Header, message: BlockMessage) -> None:
         accept(self, sender, replica, header, message)
         replica.durable_size = replica.size
-        self._vouch(replica, _SOME_TIME)
+        self.cosigner.vouch(replica, _SOME_TIME)
 
     patch.setattr(Witness, "_accept", eager)
 
 
 def cosign_without_the_payloads(patch: pytest.MonkeyPatch) -> None:
     """A header is enough to vouch for a block."""
-    patch.setattr(Witness, "_durably_whole", lambda _self, replica: replica.durable_size)
+    patch.setattr(Cosigner, "_durably_whole", lambda _self, replica: replica.durable_size)
 
 
 def cosign_provisional_blocks(patch: pytest.MonkeyPatch) -> None:
@@ -124,7 +125,7 @@ def one_key_for_all_cases(patch: pytest.MonkeyPatch) -> None:
 
 def cosign_without_the_keys(patch: pytest.MonkeyPatch) -> None:
     """A block is vouched for whose payload nobody here could open."""
-    patch.setattr(Witness, "_lacks_key", lambda _self, _replica, _key_id: None)
+    patch.setattr(Cosigner, "need_key", lambda _self, _replica, _key_id: None)
 
 
 MUTANTS: tuple[Mutant, ...] = (
