@@ -10,7 +10,7 @@ import logging
 import os
 import secrets
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 from agent.alerts import Alerts
@@ -18,7 +18,7 @@ from agent.box_files import BoxFolder, BoxIdentity, load_box, open_keyring
 from agent.case_config import case_rules
 from agent.case_desk import CaseDesk
 from agent.catching_up import CatchingUp
-from agent.clock import StallDetector, read_now, read_pair, read_quality, tick_phase_ns
+from agent.clock import read_now, read_quality
 from agent.commands import handlers
 from agent.commitment_desk import CommitmentDesk
 from agent.config import Configuration
@@ -34,7 +34,6 @@ from agent.disk import (
     resumed_case,
 )
 from agent.drill import Drills
-from agent.early_close import EarlyClose
 from agent.failover import Failover
 from agent.feed import Feed, loop_schedule
 from agent.feed_build import build_feed
@@ -56,9 +55,10 @@ from agent.restorer import Restorer
 from agent.sd_notify import Notifier
 from agent.self_check import SelfCheck
 from agent.statistics import Statistics
+from agent.ticker import Ticker
 from drivers import registry
 from ledger.cases import Cases
-from ledger.errors import ConfigurationFault, OrledgerError, OurFault
+from ledger.errors import ConfigurationFault, OrledgerError
 from ledger.instant import Now
 from ledger.lacking import lacking
 from ledger.limits import LIMITS, S_NS
@@ -67,14 +67,11 @@ from ledger.manifest import Manifest
 from ledger.member import Member
 from ledger.notices import Notice
 from ledger.objects import ObjectFolder
-from ledger.outbox import Warn
 from ledger.quota import QUOTA
 from ledger.records import CaseChange, Record
 from ledger.store import Store
 
 _LOG = logging.getLogger(__name__)
-_CHORES_EVERY_TICKS = 2
-"""Waking up costs more than most of the chores: they come five times a second."""
 _BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
 
 
@@ -124,6 +121,9 @@ class Node:
         self.pump = Pump(
             self.member, self.store, self.keyring, self.intake, self.alerts, self.statistics, read_now, self._failed
         )
+        self.ticker = Ticker(
+            self.member, self.recorder, self.desk, self.intake, self.pump, self.alerts, self.statistics, self._failed
+        )
         self.restorer = Restorer(self.member, self.keyring, self.pump, read_now)
         self.relay = Relay(self.member, self.pump)
         self.mender = Mender(self.member, self.store, self.pump, self.restorer.lock)
@@ -143,12 +143,6 @@ class Node:
         self.page = Page(self)
         self._control = ControlServer(box.control_socket, handlers(self))
         self._stop: asyncio.Event | None = None
-        self._failure: OrledgerError | None = None
-        self._ticked = False
-        self._early = EarlyClose()
-        self._early_timer: asyncio.TimerHandle | None = None
-        self.intake.on_waited_for = self._close_early
-        self._stalls = StallDetector()
         self._garbage = Garbage()
 
     def _open_objects(self, folder: BoxFolder) -> tuple[ObjectIntake, ObjectKeeper, CommitmentDesk]:
@@ -205,8 +199,8 @@ class Node:
         finally:
             self._notifier.stopping()
             await self._close_down()
-        if self._failure is not None:
-            raise self._failure
+        if self.ticker.fault is not None:
+            raise self.ticker.fault
         return 0
 
     async def _wait_for_room(self, stop: asyncio.Event) -> None:
@@ -229,8 +223,7 @@ class Node:
             feed.start()
         self._tell_feeds(None if self.desk.cases.current is None else self.desk.cases.current.facts)
         self.recording = True
-        ticking = loop.create_task(self._tick_forever())
-        ticking.add_done_callback(self._ticking_ended)
+        self.ticker.start(stop, self._between_ticks)
         try:
             if not control_runs:
                 await self._control.start()
@@ -244,10 +237,7 @@ class Node:
             self._notifier.ready(f"recording as {self.configuration.box.id}")
             await stop.wait()
         finally:
-            ticking.cancel()
-            if self._early_timer is not None:
-                self._early_timer.cancel()
-            await asyncio.gather(ticking, return_exceptions=True)
+            await self.ticker.stop()
 
     @property
     def manifest(self) -> Manifest:
@@ -266,7 +256,7 @@ class Node:
 
     def _live_key(self) -> Live | None:
         chain = self.member.writer.chain
-        return (chain.log, chain.data_key) if self.recording and self._failure is None else None
+        return (chain.log, chain.data_key) if self.recording and self.ticker.fault is None else None
 
     def now(self) -> Now:
         """This moment."""
@@ -274,35 +264,15 @@ class Node:
 
     def record(self, notice: Notice) -> int:
         """Put this on the chain now; the seq of the block that holds it. Raises the fault that ended the recording."""
-        return self._close_now(lambda: self.recorder.notice(notice))
+        return self.ticker.close_now(lambda: self.recorder.notice(notice))
 
     def record_own(self, record: Record) -> int:
         """As ``record``, for a record in the ledger's own name."""
-        return self._close_now(lambda: self.recorder.own_record(record))
-
-    def _close_now(self, add: Callable[[], None]) -> int:
-        if self._failure is not None:
-            raise self._failure
-        add()
-        closed = self.recorder.tick(read_pair(), self.intake.nothing())
-        if closed is None:
-            raise OurFault("node.no-block", "what was to be recorded closed no block")
-        self._closed(closed)
-        return closed.block.seq
+        return self.ticker.close_now(lambda: self.recorder.own_record(record))
 
     def write(self, blocks: Iterable[Closed]) -> int:
         """Close these blocks now; the seq of the last one. Raises the fault that ended the recording."""
-        if self._failure is not None:
-            raise self._failure
-        seq = 0
-        for closed in blocks:
-            self._closed(closed)
-            seq = closed.block.seq
-        return seq
-
-    def _closed(self, closed: Closed) -> None:
-        self.pump.closed(closed)
-        self._early.closed(closed.closed.mono_ns)
+        return self.ticker.write(blocks)
 
     def stop(self) -> None:
         """Ask for a clean stop."""
@@ -318,8 +288,8 @@ class Node:
         await self.housekeeping.stop()
         await self.commitments.stop()
         await self.object_keeper.stop()
-        if self._failure is None and self.recording:
-            self._tick(time.perf_counter_ns())
+        if self.ticker.fault is None and self.recording:
+            self.ticker.tick(time.perf_counter_ns())
             await self.pump.drain()
         await self.page.stop()
         await self._control.stop()
@@ -331,85 +301,8 @@ class Node:
     def _failed(self, error: OrledgerError) -> None:
         """Nothing more may be signed: say why and end; the service manager starts a new log."""
         _LOG.critical("stopping: %s", error)
-        self._failure = error
+        self.ticker.fault = error
         self.stop()
-
-    def _ticking_ended(self, task: asyncio.Task[None]) -> None:
-        if not task.cancelled() and (fault := task.exception()) is not None:
-            self._tick_failed(fault)
-
-    def _tick_failed(self, fault: BaseException) -> None:
-        _LOG.critical("the tick failed", exc_info=fault)
-        known = fault if isinstance(fault, OrledgerError) else None
-        self._failed(known or OurFault("node.tick", f"the tick failed: {fault!r}", "report this"))
-
-    # ---- tick --------------------------------------------------------------------------------------------------
-
-    async def _tick_forever(self) -> None:
-        loop = asyncio.get_running_loop()
-        tick_s, boxes = LIMITS.tick_ns / S_NS, [box.id for box in self.manifest.boxes]
-        phase_s = tick_phase_ns(boxes, self.member.own_id) / S_NS
-        pause_s = tick_s / len(boxes) / 2  # before the next box ticks
-        ticks = 0
-
-        def next_due() -> float:
-            return loop.time() + tick_s - (time.time() - phase_s) % tick_s
-
-        due = next_due()
-        while True:
-            await asyncio.sleep(due - loop.time())
-            began = time.perf_counter_ns()
-            self.statistics.tick_late.add(int((loop.time() - due) * S_NS))
-            self._tick(began)
-            self._early.ticked(read_now().mono_ns + int((due + tick_s - loop.time()) * S_NS))
-            self.pump.tick_due(int((due + tick_s) * S_NS))
-            ticks += 1
-            if ticks % _CHORES_EVERY_TICKS == 0:
-                await asyncio.sleep(due + pause_s - loop.time())
-                self._between_ticks()
-            due += tick_s
-            if due < loop.time():
-                due = next_due()
-
-    def _tick(self, began_ns: int) -> None:
-        """Close a block, if there is anything to record; all else can wait until it has left."""
-        if self._failure is not None:  # nothing may be signed after it
-            return
-        now = read_pair()
-        stalled = self._stalls.observe(now)
-        if stalled is not None:
-            _LOG.warning("stood still for %.1f s", (stalled.until_ns - stalled.since_ns) / S_NS)
-            self.recorder.own_record(stalled)
-        if self.pump.overloaded():
-            self.alerts.take(_DISK_SLOW, now.utc_ns)
-        else:
-            self.alerts.clear(_DISK_SLOW.id, _DISK_SLOW.subject, now.utc_ns)
-            for closed in self.desk.tick(now):
-                self._closed(closed)
-            self.recorder.settle()
-        self._ticked = True
-        self.statistics.tick_work.add(time.perf_counter_ns() - began_ns)
-
-    def _close_early(self, for_object: bool) -> None:
-        """A sender waits: close a block as soon as that makes sense, if the tick is not as good.
-
-        While the disk has a block to write, the senders of objects that come meanwhile share the next one.
-        """
-        if for_object and self.pump.has_undurable:
-            self._early.is_put_off = True
-            return
-        now_ns = read_now().mono_ns
-        due_ns = self._early.wanted(now_ns, for_object=for_object)
-        if due_ns is not None and self.recording:
-            self._early_timer = asyncio.get_running_loop().call_later((due_ns - now_ns) / S_NS, self._tick_early)
-
-    def _tick_early(self) -> None:
-        if self._stop is None or self._stop.is_set():  # the last block closes when the feeds have ended
-            return
-        try:
-            self._tick(time.perf_counter_ns())
-        except Exception as fault:  # noqa: BLE001 - as at the tick itself: nothing may be signed after it
-            self._tick_failed(fault)
 
     def _between_ticks(self) -> None:
         """Fences, gossip, catch-up, failover and Python's own chores: when no block of this tick is on its way."""
@@ -425,18 +318,8 @@ class Node:
     def _block_durable(self) -> None:
         if self.statistics.first_record_ns is None:
             self.statistics.first_record_ns = read_now().mono_ns - self.started_ns
-        if self._ticked:
-            self._ticked = False
+        if self.ticker.block_durable():
             self._notifier.watchdog()
-        if self._early.is_put_off:
-            self._early.is_put_off = False
-            self.intake.waited_for()
-
-
-_DISK_SLOW = Warn(
-    "disk.slow", "critical", "disk", "ledger", "the disk does not keep up; records wait in memory",
-    "check the disk's health: smartctl -a",
-)  # fmt: skip
 
 
 def _boot_id() -> bytes:

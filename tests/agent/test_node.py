@@ -104,14 +104,14 @@ def test_a_block_closes_before_its_tick_when_a_sender_waits(site: config.Configu
     early: list[int] = []
 
     async def scenario(node: Node) -> None:
-        tick_early = node._tick_early
+        tick_early = node.ticker.tick_early
 
         def counted() -> None:
             before = node.member.writer.chain.size
             tick_early()
             early.append(node.member.writer.chain.size - before)
 
-        node._tick_early = counted  # type: ignore[method-assign]
+        node.ticker.tick_early = counted  # type: ignore[method-assign]
         for number in range(12):
             assert "|CA|" in await send(site, f"m{number}", str(60 + number))
 
@@ -231,8 +231,8 @@ def test_nothing_is_signed_after_a_fault_that_ends_the_recording(site: config.Co
         except StoreFault as fault:
             refused.append(fault.id)
         node.recorder.notice(Drill("or-1", verified=True))
-        node._tick_early()
-        node._tick(0)
+        node.ticker.tick_early()
+        node.ticker.tick(0)
         sizes.append(node.member.writer.chain.size)
 
     with pytest.raises(StoreFault):
@@ -249,7 +249,7 @@ def test_no_block_closes_early_once_the_box_is_told_to_stop(site: config.Configu
         node.recorder.notice(Drill("or-1", verified=True))
         node.stop()
         sizes.append(node.member.writer.chain.size)
-        node._tick_early()
+        node.ticker.tick_early()
         sizes.append(node.member.writer.chain.size)
 
     assert run_node(site, scenario) == 0
