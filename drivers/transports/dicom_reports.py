@@ -112,6 +112,7 @@ class _CallingSocket(BoundedSocket):
         """As in the base class."""
         super().connect(primitive)
         if self.socket is not None and self._is_connected:
+            self.socket.settimeout(self.assoc.network_timeout)
             self.watch()
 
 

@@ -225,6 +225,7 @@ class RecorderServer(ThreadedAssociationServer):
 
     def _begin(self, request: Any, client_address: Any) -> None:
         if self._tls is None:
+            request.settimeout(self.ae.network_timeout)  # a peer gone in the middle of a PDU holds no place for ever
             super().finish_request(request, client_address)
             return
         request.settimeout(self._handshake_s)

@@ -241,11 +241,18 @@ def test_without_an_answer_there_is_neither_success_nor_failure(tmp_path: Path) 
 
 
 def test_a_cut_in_the_middle_leaves_nothing_but_a_gap(provider: Provider) -> None:
+    server = provider.listener._server
+    assert server is not None
+    assert server.socket is not None
+    server.socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 65_536)  # what the system holds is not all of it
     association = sender(provider.port)
+    line = association.dul.socket.socket
+    assert line is not None
+    line.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 65_536)
 
     def hang_up() -> None:
         provider.until(lambda: len(provider.files()) == 1)
-        association.dul.socket.socket.shutdown(socket.SHUT_RDWR)
+        line.shutdown(socket.SHUT_RDWR)
 
     cut = threading.Thread(target=hang_up)
     provider.listener.set_reading(False)
@@ -299,6 +306,15 @@ def test_a_command_without_end_is_ended(provider: Provider) -> None:
             break
     provider.until(lambda: len(provider.told.downs) == 1)
     assert "a DICOM message of over" in provider.told.downs[0]
+
+
+def test_a_sender_that_falls_silent_inside_a_pdu_does_not_keep_its_place(tmp_path: Path) -> None:
+    limits = replace(LIMITS, dicom_associations=1, dicom_idle_ns=500 * MS_NS)
+    with Provider(tmp_path, limits=limits) as provider:
+        silent = sender(provider.port)
+        silent.dul.socket.socket.sendall(struct.pack(">BBI", 4, 0, 1_000) + b"its cable was pulled")
+        provider.until(lambda: sender(provider.port).is_established)
+        silent.abort()
 
 
 def test_damaged_conversations_harm_nobody_else(tmp_path: Path) -> None:
