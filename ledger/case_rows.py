@@ -5,7 +5,7 @@ Notices and header fields only: readable without a data key, and without a patie
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
 
 from ledger.block import Header
@@ -65,6 +65,13 @@ class CaseRows:
         """Take over what the store holds."""
         self.rows.update(rows)
         self.key_ids.update(row.key_id for row in self.rows.values())
+
+    def are_changed_by(self, headers: Sequence[Header | PlainHeader]) -> bool:
+        """Whether ``note`` may find anything in headers without notices."""
+        if not {header.key_id for header in headers} <= self.key_ids:
+            return True
+        told = {header.case_id for header in headers}
+        return any(row.opened_ns is None and case_id in told for case_id, row in self.rows.items())
 
     def note(self, header: Header | PlainHeader) -> list[PutCase]:
         """Take the next header in; the rows that are new or changed by it."""

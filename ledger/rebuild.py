@@ -185,7 +185,7 @@ class LogBuilder:
         ops: list[Op] = [OpenLog(log, replica.manifest_hash)] if first == 0 else []
         with_notices = [header for header in headers if isinstance(header, Header) and header.notices]
         ops.append(AppendRun(log, first, blocks, frozenset(header.seq for header in with_notices)))
-        if with_notices or not {header.key_id for header in headers} <= replica.cases.key_ids:
+        if with_notices or replica.cases.are_changed_by(headers):
             for header in headers:
                 ops += replica.cases.note(header)
         self.signatures += 1

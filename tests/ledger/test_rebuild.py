@@ -244,6 +244,30 @@ def test_pieces_become_a_log_with_its_tip_keyframes_and_certificate() -> None:
     assert resumed.keyframe_seq == 35
 
 
+def test_the_newest_word_on_a_case_that_is_only_announced_is_known_whatever_pieces_it_came_in() -> None:
+    chain, case_id, key = (
+        Chain(SITE, LOG, KEYS[BOX], DataKey(bytes(32)), MANIFEST.hash),
+        bytes([7]) * 16,
+        DataKey(b"k" * 32),
+    )
+    blocks = []
+    for seq in range(12):
+        chain.enter(*((case_id, key) if seq in (3, 8) else (None, DataKey(bytes(32)))))
+        blocks.append(chain.close_block(
+            Draft(
+                payload=encode_payload({}), codec=CODEC_ZSTD, has_keyframe=seq == 0, opened_ns=seq, closed_ns=seq + 1,
+                boot_ns=seq, clock=ClockQuality(ClockState.SYNCHRONISED, 1),
+                notices=(Start(bytes(16), (), None, ()),) if seq == 0 else (),
+            )
+        ))  # fmt: skip
+    assert chain.replica.cases.rows[case_id].told_seq == 8
+    for size in (12, 6, 1):
+        builder = _builder()
+        for first in range(0, 12, size):
+            builder.take(first, _pairs(blocks[first : first + size]))
+        assert builder.replica.cases.rows == chain.replica.cases.rows
+
+
 def _broken(blocks: Blocks, at: int, kind: str) -> list[tuple[bytes, bytes]]:
     found = list(blocks)
     header, payload = found[at]
