@@ -63,4 +63,7 @@ class Backlog:
             self._blocks_of[box] >= LIMITS.commit_queue_blocks_per_box
             or self._bytes_of[box] >= LIMITS.commit_queue_bytes_per_box
         ):
-            raise PeerFault("block.flood", f"{box} records more than this disk takes of one box", f"look at {box}")
+            raise PeerFault(
+                "block.flood", f"{box} records more than this disk takes of one box: what is refused is fetched later",
+                f"check this box's disk, then look at {box}",
+            )  # fmt: skip

@@ -11,15 +11,17 @@ from hypothesis import strategies as st
 
 from ledger import backlog
 from ledger.block import decode_signed_header, header_signature_is_valid
+from ledger.catchup import RANGE_BLOCKS, CatchUp
 from ledger.checkpoint import Checkpoint, checkpoint_signature_is_valid, cosignature_is_valid
 from ledger.errors import PeerFault
 from ledger.evidence import equivocation_proof, read_proof
 from ledger.limits import LIMITS, S_NS, Limits
 from ledger.log import LogId
 from ledger.manifest import sign_manifest
-from ledger.messages import BlockMessage, Body, Cosign, Fence, GetWrap, Nack, Promise, Range, Refuse, Stored
+from ledger.messages import BlockMessage, Body, Cosign, Fence, Get, GetWrap, Nack, Promise, Range, Refuse, Stored
 from ledger.notices import Head, Start
 from ledger.ops import AppendBlock, PutDerived, PutPromise, PutProof
+from ledger.outbox import Outbox
 from ledger.promises import PromiseState
 from ledger.replica import RECENT_LEAVES
 from tests.ledger.cluster import rebuild
@@ -290,6 +292,30 @@ def test_one_boxs_blocks_never_fill_the_queue_for_the_disk(what: str) -> None:
         assert only(Cosign, peer.take(flood[taken])).size == taken + 1
     peer.take(*flood[taken + 1 :])
     assert peer.witness.backlog_bytes == 0
+
+
+def test_what_is_asked_for_finds_room_however_long_the_disk_takes() -> None:
+    """As ``Member`` asks: of several logs of one box at once, until too much waits."""
+    peer, catchup = PeerUnderTest(), CatchUp(Outbox())
+    recordings = {log.chain.log: log for log in (Recording(log_of(number, fenced=False)) for number in range(1, 4))}
+    for log, recording in recordings.items():
+        recording.grow(250)
+        catchup.learn("or-3", log, recording.chain.size)
+    out = catchup._out
+    while True:
+        catchup.step(peer.witness.replicas, 0, paused=peer.witness.backlog >= LIMITS.catchup_backlog_blocks)
+        asked = [tell.body for tell in out.take_tells() if isinstance(tell.body, Get)]
+        if not asked:
+            break
+        for get in asked:
+            blocks = recordings[get.log].blocks[get.first : get.end]
+            pairs = tuple((block.signed_header, b"") for block in blocks)
+            answer = Range(get.request_id, get.log, get.first, b"", pairs)
+            catchup.answered(answer)
+            peer.witness.on_range("or-3", answer)  # raises when it is refused
+    asked_at_once = LIMITS.ranges_outstanding * RANGE_BLOCKS
+    most = LIMITS.catchup_backlog_blocks + asked_at_once + LIMITS.out_of_order_blocks
+    assert LIMITS.catchup_backlog_blocks <= peer.witness.backlog <= most <= LIMITS.commit_queue_blocks_per_box
 
 
 def test_a_range_fills_the_gap_and_what_waited_follows() -> None:
