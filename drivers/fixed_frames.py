@@ -68,6 +68,16 @@ class FixedFrames:
         return found
 
     @property
+    def is_locked(self) -> bool:
+        """Whether frames followed each other up to what came last."""
+        return self._locked
+
+    @property
+    def waiting_bytes(self) -> int:
+        """How many bytes wait for those that follow."""
+        return len(self._buffer)
+
+    @property
     def holds_a_frame(self) -> bool:
         """Whether a whole frame waits for the byte after it; on a line that fell silent, ``release`` gives it out."""
         size = self._frame_bytes
@@ -105,7 +115,10 @@ class FixedFrames:
 
 
 class FirstOf(Generic[Form]):
-    """Frames of the one form that comes first of several; ``form`` is None until it is known. Bounded as they are."""
+    """Frames of the one form that comes first of several; ``form`` is None until it is known. Bounded as they are.
+
+    Once that form's frames no longer follow each other, another's may: the device was exchanged, or set anew.
+    """
 
     __slots__ = ("_candidates", "_first", "form")
 
@@ -116,17 +129,26 @@ class FirstOf(Generic[Form]):
         self.form: Form | None = self._first if len(candidates) == 1 else None
 
     def feed(self, data: bytes) -> list[bytes | Skipped]:
-        """Take bytes; return the frames they complete and what was skipped before them, in order."""
-        if self.form is not None:
+        """Take bytes; return the frames they complete, all of one form, and what was skipped before them, in order."""
+        if len(self._candidates) == 1 or self._frames.is_locked:
             return self._frames.feed(data)
         skipped: list[bytes | Skipped] = []
+        told = self._frames
+        told_first = sorted(self._candidates.items(), key=lambda each: each[1] is not told)
         for at in range(len(data)):
-            for form, candidate in self._candidates.items():
+            for form, candidate in told_first:
                 found = candidate.feed(data[at : at + 1])
-                if any(isinstance(item, bytes) for item in found):
-                    self.form, self._candidates = form, {form: candidate}
+                if candidate.is_locked:
+                    self.form = form
+                    if candidate is not told:
+                        frames = [item for item in found if isinstance(item, bytes)]
+                        lost = told.abandon() - sum(map(len, frames)) - candidate.waiting_bytes
+                        found = [Skipped(lost), *frames] if lost > 0 else [*frames]
+                    for other in self._candidates.values():
+                        if other is not candidate:
+                            other.abandon()
                     return [*skipped, *found, *candidate.feed(data[at + 1 :])]
-                if form == self._first:
+                if candidate is told:
                     skipped += found
         return skipped
 

@@ -78,6 +78,7 @@ class _Session:
     frames: FirstOf[DataFormat]
     byte_at: Now | None = None
     packet: list[Frame] = field(default_factory=list)
+    packet_format: DataFormat = 2
     index: int = 0
     begun_index: int = 0
     last: Now | None = None
@@ -202,6 +203,7 @@ class Nonin(ByteDevice):
             self._flush_wave(session, now)
         if not session.packet:
             session.begun_index = session.index
+            session.packet_format = session.frames.form or 2
         session.packet.append(frame)
         session.index += 1
         session.last = now
@@ -233,7 +235,7 @@ class Nonin(ByteDevice):
             return
         session.packet = []
         session.flushed_index = session.begun_index + len(frames)
-        centre = _CENTRE[session.frames.form or 2]
+        centre = _CENTRE[session.packet_format]
         unheard = all(frame.status & Status.SENSOR_DISCONNECTED for frame in frames)
         self.emit(
             Wave(
@@ -283,9 +285,9 @@ class Nonin(ByteDevice):
     def _identify(self, session: _Session, packet: Packet, now: Now) -> None:
         known = session.identified
         software = "" if packet.revision is None else f"revision {packet.revision}"
-        if known is not None and known.software == software:
-            return
         protocol = f"serial data format {session.frames.form}"
+        if known is not None and (known.software, known.protocol) == (software, protocol):
+            return
         session.identified = Identity(
             at_ns=now.utc_ns, make="Nonin", model="oximeter on OEM III", software=software, protocol=protocol
         )

@@ -11,6 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from drivers.contract import Emit, Now
+from drivers.fixed_frames import Skipped
 from drivers.nonin import Nonin, NoninConfig
 from drivers.nonin.driver import recognise
 from drivers.nonin.finder import finder
@@ -127,6 +128,26 @@ def test_frames_of_formats_without_a_checksum_are_recognised_only_in_numbers() -
         heard = recognise(frame * 12)
         assert heard is not None
         assert heard.device.endswith("format 1" if frame is FORMAT_1 else "format 8")
+
+
+@pytest.mark.parametrize("size", [1, 5, 7, 20])
+def test_an_oximeter_of_another_format_at_the_same_cable_is_read_too(size: int) -> None:
+    records = hear(OF_A_9560 + FORMAT_8 * 20 + format_7(3), seconds=size / 375, size=size)
+    told = [record.protocol for record in records if isinstance(record, Identity)]
+    assert told == [f"serial data format {each}" for each in (2, 8, 7)]
+    waves = [record for record in records if isinstance(record, Wave)]
+    assert [wave.offset for wave in waves if len(wave.samples) == 50] == [0.0, 32_768.0, 32_768.0]
+
+
+@given(st.lists(st.sampled_from([b"\x01\x02\x81", OF_A_9560, format_7(1), FORMAT_1 * 9, FORMAT_8 * 9]), max_size=8))
+def test_every_byte_is_accounted_for_whatever_forms_come(parts: list[bytes]) -> None:
+    frames, told = finder(None), 0
+    for part in parts:
+        for at in range(0, len(part), 4):
+            told += sum(
+                item.lost_bytes if isinstance(item, Skipped) else len(item) for item in frames.feed(part[at : at + 4])
+            )
+    assert told + frames.abandon() == sum(map(len, parts))
 
 
 @given(st.lists(st.integers(1, 7), min_size=1, max_size=60))
