@@ -252,9 +252,8 @@ class Member:
 
     def take_keys(self) -> list[KeyToKeep]:
         """Data keys to put into the keyring before anything else happens."""
-        for log, key, wraps in self.writer.new_keys:
-            self.keys.to_keep.append(KeyToKeep(log, key, wraps))
-        self.writer.new_keys.clear()
+        self.keys.to_keep += self.writer.data_keys.made
+        self.writer.data_keys.made.clear()
         return self.keys.take()
 
     def key_kept(self, key_id: bytes, now: Now) -> None:

@@ -1,4 +1,4 @@
-"""Did our own key sign another history of the live log? Judged by a peer's proof and by what was written here."""
+"""What others show that our own key signed: a FENCE or START of an epoch, or another history of the live log."""
 
 from __future__ import annotations
 
@@ -7,9 +7,26 @@ from ledger.chain import Chain
 from ledger.checkpoint import Checkpoint, checkpoint_signature_is_valid
 from ledger.errors import PeerFault
 from ledger.evidence import read_proof
+from ledger.manifest import Box
+from ledger.message_codec import decode_message
+from ledger.messages import Fence, Signed
 from ledger.replica import LogReader
 from ledger.tree import HASH_BYTES, leaf_hash
 from ledger.vouching import Vouching
+
+
+def evidenced_counter(evidence: bytes, own: Box) -> int | None:
+    """The epoch counter in a FENCE or START that our own key signed; None when it proves nothing."""
+    try:
+        if header_signature_is_valid(evidence, own.signing_public):
+            log = decode_signed_header(evidence).log
+            return log.counter if log.fenced and log.box == own.id else None
+        signed = decode_message(evidence)
+    except PeerFault:
+        return None
+    if not isinstance(signed, Signed) or not isinstance(signed.body, Fence) or signed.sender != own.id:
+        return None
+    return signed.body.counter if signed.is_signed_by(own.signing_public) else None
 
 
 def is_second_history(evidence: bytes, chain: Chain, vouching: Vouching, reader: LogReader, public: bytes) -> bool:

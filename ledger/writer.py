@@ -11,23 +11,19 @@ from collections import deque
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 
-from ledger.block import decode_signed_header, header_signature_is_valid
 from ledger.chain import Block, Chain, Draft
-from ledger.errors import PeerFault
+from ledger.data_keys import DataKeys
 from ledger.fencing import Attempt
-from ledger.key_exchange import RECOVERY
 from ledger.limits import LIMITS
 from ledger.log import INCARNATION_BYTES, LogId
-from ledger.manifest import Manifest, Role
-from ledger.message_codec import decode_message
-from ledger.messages import NONCE_BYTES, Cosign, Fence, Nack, Promise, Refuse, Signed, Stored, Wrap
+from ledger.manifest import Manifest
+from ledger.messages import NONCE_BYTES, Cosign, Fence, Nack, Promise, Refuse, Signed, Stored
 from ledger.notices import CaseBoundary, Head, ManifestChange, Notice, Start
 from ledger.ops import AppendBlock, OpenLog, PutSelf
 from ledger.outbox import EVERYBODY, Outbox, Warn
-from ledger.own_history import is_second_history
+from ledger.own_history import evidenced_counter, is_second_history
 from ledger.quorum import Level
 from ledger.replica import LogReader, Replica
-from ledger.sealing import DataKey, wrap
 from ledger.signing import SigningKey
 from ledger.start import highest_fenced, promised_in
 from ledger.vouching import Vouching
@@ -67,9 +63,8 @@ class Writer:
         self.quorum = manifest.quorum_of(own_id)
         self.state = State.PROVISIONAL
         self.out = out
-        self.new_keys: list[tuple[LogId, DataKey, dict[str, bytes]]] = []
+        self.data_keys = DataKeys(own_id, random, out)
         self.case_id: bytes | None = None
-        self._case_keys: dict[bytes | None, DataKey] = {}
         self.chain: Chain
         self.vouching: Vouching
         self.written: set[LogId] = set()
@@ -118,8 +113,8 @@ class Writer:
     def _open(self, incarnation: bytes, *, fenced: bool, start: Start, counter: int | None = None) -> None:
         log = LogId(self.own_id, self._counter if counter is None else counter, incarnation, fenced)
         self.out.persist(OpenLog(log, self.manifest.hash))
-        self._case_keys = {self.case_id: self._new_key(log)}
-        self.chain = Chain(self.manifest.site, log, self._key, self._case_keys[self.case_id], self.manifest.hash)
+        data_key = self.data_keys.of_case(self.case_id, log, self.manifest)
+        self.chain = Chain(self.manifest.site, log, self._key, data_key, self.manifest.hash)
         self.chain.case_id = self.case_id
         self.vouching = Vouching(self.manifest, log, self.quorum)
         self._start = start
@@ -128,33 +123,14 @@ class Writer:
         self.written.add(log)
         self._tail_holders = {tail.log: {} for tail in start.tails}
 
-    def _new_key(self, log: LogId) -> DataKey:
-        """A random key for one case in this log: to be kept here durably, and wrapped to every box, before its first
-        block.
-        """
-        data_key, incarnation = DataKey(self._random(32)), log.incarnation
-        wraps = {box.id: wrap(data_key, self.own_id, incarnation, box.receiving_public)
-                 for box in (self.manifest.box(self.own_id), *self.manifest.peers_of(self.own_id))
-                 if box.role is Role.MEMBER or box.id == self.own_id}  # fmt: skip
-        if self.manifest.recovery_public is not None:
-            wraps[RECOVERY] = wrap(data_key, self.own_id, incarnation, self.manifest.recovery_public)
-        self.new_keys.append((log, data_key, wraps))
-        self.out.tell(EVERYBODY, Wrap(log, data_key.key_id, tuple(sorted(wraps.items()))))
-        return data_key
-
     def resume_case(self, case_id: bytes | None) -> None:
         """Before ``start``: the case that was open when the process before this one ended goes on."""
         self.case_id = case_id
 
     def enter_case(self, case_id: bytes | None) -> None:
-        """What is recorded from here on, in this log and the next, is of this case; None: of no case.
-
-        One key per (case, incarnation): a case that is entered again in the same log has its key already.
-        """
+        """What is recorded from here on, in this log and the next, is of this case; None: of no case."""
         self.case_id = case_id
-        if case_id not in self._case_keys:
-            self._case_keys[case_id] = self._new_key(self.chain.log)
-        self.chain.enter(case_id, self._case_keys[case_id])
+        self.chain.enter(case_id, self.data_keys.of_case(case_id, self.chain.log, self.manifest))
 
     def close_block(self, draft: Draft) -> Block:
         """Close the next block of the live log; its append is asked for and the block may be sent at once."""
@@ -329,7 +305,7 @@ class Writer:
 
     def on_refuse(self, refuse: Refuse, now_ns: int) -> None:
         """A peer promised a newer epoch. Without evidence signed by our own key it is ignored."""
-        counter = self._evidenced_counter(refuse.evidence)
+        counter = evidenced_counter(refuse.evidence, self.manifest.box(self.own_id))
         if self._attempt is None or counter is None or counter < self._attempt.counter:
             return
         self.state = self._back_to
@@ -341,11 +317,11 @@ class Writer:
         """A peer no longer takes this log: a later fence of our key is our own lost attempt, or a second writer; proof
         of a block that is not ours is a second history.
         """
-        public = self.manifest.box(self.own_id).signing_public
-        if is_second_history(nack.evidence, self.chain, self.vouching, self._reader, public):
+        own = self.manifest.box(self.own_id)
+        if is_second_history(nack.evidence, self.chain, self.vouching, self._reader, own.signing_public):
             self._on_second_history(now_ns)
             return
-        counter = self._evidenced_counter(nack.evidence)
+        counter = evidenced_counter(nack.evidence, own)
         if nack.log != self.chain.log or counter is None or counter <= self.chain.log.counter:
             return
         own_attempt = counter <= self._counter
@@ -379,20 +355,6 @@ class Writer:
             "treat this box's key as stolen: enrol a replacement box",
         ))  # fmt: skip
         self._leave(now_ns)
-
-    def _evidenced_counter(self, evidence: bytes) -> int | None:
-        """The epoch counter in a FENCE or START that our own key signed; None when it proves nothing."""
-        public = self.manifest.box(self.own_id).signing_public
-        try:
-            if header_signature_is_valid(evidence, public):
-                log = decode_signed_header(evidence).log
-                return log.counter if log.fenced and log.box == self.own_id else None
-            signed = decode_message(evidence)
-        except PeerFault:
-            return None
-        if not isinstance(signed, Signed) or not isinstance(signed.body, Fence) or signed.sender != self.own_id:
-            return None
-        return signed.body.counter if signed.is_signed_by(public) else None
 
     # ---- vouching ----------------------------------------------------------------------------------------------
 

@@ -54,7 +54,7 @@ class Room:
         found = []
         for each in closed:
             header = decode_signed_header(each.block.signed_header)
-            (key,) = [key for key in self.box.member.writer._case_keys.values() if key.key_id == header.key_id]
+            (key,) = [key for key in self.box.member.writer.data_keys._of_case.values() if key.key_id == header.key_id]
             plain = key.open_payload(each.block.payload, header.log.incarnation, header.seq, header.associated_data())
             found.append((header, decode_payload(plain, header.codec)))
         self.blocks += found

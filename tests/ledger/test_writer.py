@@ -133,18 +133,18 @@ def test_alone_it_opens_a_fenced_epoch_that_continues_its_disk() -> None:
 def test_the_data_key_goes_wrapped_to_every_box_of_the_group() -> None:
     under = WriterUnderTest()
     (sent,) = [body for body in under.commit() if isinstance(body, Wrap)]
-    log, key, wraps = under.writer.new_keys[0]
-    assert (sent.log, sent.key_id, dict(sent.wraps)) == (log, key.key_id, wraps)
-    assert set(wraps) == {"or-1", "or-2", "or-3", "or-4"}
-    for name, wrapped in wraps.items():
-        assert unwrap(wrapped, "or-1", log.incarnation, key.key_id, BOX_KEYS[name]) == key
+    made = under.writer.data_keys.made[0]
+    assert (sent.log, sent.key_id, dict(sent.wraps)) == (made.log, made.key.key_id, made.wraps)
+    assert set(made.wraps) == {"or-1", "or-2", "or-3", "or-4"}
+    for name, wrapped in made.wraps.items():
+        assert unwrap(wrapped, "or-1", made.log.incarnation, made.key.key_id, BOX_KEYS[name]) == made.key
 
 
 def test_no_two_logs_share_a_data_key_or_an_incarnation() -> None:
     under = WriterUnderTest().fenced()
-    (_, first, _), (_, second, _) = under.writer.new_keys
-    assert first.key_id != second.key_id
-    assert under.writer.chain.log.incarnation != under.writer.new_keys[0][0].incarnation
+    first, second = under.writer.data_keys.made
+    assert first.key.key_id != second.key.key_id
+    assert under.writer.chain.log.incarnation != first.log.incarnation
 
 
 # ---- fencing ----------------------------------------------------------------------------------------------------
