@@ -7,13 +7,11 @@ the driver fails replaces it without harm to any other feed.
 
 from __future__ import annotations
 
-import asyncio
 import logging
 import traceback
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
 
 from agent.feed_recorder import FeedRecorder
 from agent.feed_status import FeedState, FeedStatus
@@ -21,6 +19,7 @@ from agent.held_sends import HeldSends
 from agent.intake import Intake, RecordTooLarge
 from agent.losses import Loss, LossCause
 from agent.silence import SilenceWatch, Span, span
+from agent.wake_timer import Schedule, WakeTimer
 from drivers.contract import Close, Driver, Emit, Message, Now, Send
 from drivers.transports.links import Clock, LinkTransport, PacedTransport
 from ledger.errors import OrledgerError, OurFault
@@ -32,22 +31,6 @@ NO_LINK = LinkId(0)
 """In records about the feed as a whole; transports number their links from 1."""
 _SETTLE_ROUNDS = 16
 _MOST_DEVICES = 64
-SHORTEST_TIMER_NS = 1_000_000
-
-
-class Timer(Protocol):
-    """A call that can still be taken back."""
-
-    def cancel(self) -> None: ...
-
-
-Schedule = Callable[[int, Callable[[], None]], Timer]
-"""Calls a function after so many nanoseconds; ``agent.feed.loop_schedule`` for the asyncio loop."""
-
-
-def loop_schedule(loop: asyncio.AbstractEventLoop) -> Schedule:
-    """Timers of a running loop."""
-    return lambda delay_ns, call: loop.call_later(delay_ns / S_NS, call)
 
 
 @dataclass(slots=True)
@@ -85,7 +68,6 @@ class Feed:
         self._read_waiting = transport.read_waiting if isinstance(transport, PacedTransport) else _nothing
         self._intake = intake
         self._now = now
-        self._schedule = schedule
         self._may_record_object = may_record_object
         self._recorder = FeedRecorder(name, intake, now, keep_raw=keep_raw and not self._spec.keeps_raw, limits=limits)
         self._counters = self._recorder.counters
@@ -97,9 +79,7 @@ class Feed:
         self._refused_peers: set[tuple[str, str]] = set()
         self._down_since: Now | None = None
         self._driver_deadline_ns: int | None = None
-        self._timer: Timer | None = None
-        self._armed_ns: int | None = None
-        self._stopped = False
+        self._wake = WakeTimer(schedule, now, self._due)
         self._reading = True
         self._failed = False
         self._devices: dict[str, str] = {}
@@ -125,9 +105,7 @@ class Feed:
         self._record_silence(self._silence.rest(at), at)
         self.flush()
         self._intake.unregister(self.name)
-        self._stopped = True
-        if self._timer is not None:
-            self._timer.cancel()
+        self._wake.stop()
 
     def status(self) -> FeedStatus:
         """For the page; reads the clock."""
@@ -387,18 +365,9 @@ class Feed:
     # ---- time
 
     def _arm(self) -> None:
-        times = (self._driver_deadline_ns, self._held.deadline_ns(), self._silence.deadline_ns())
-        due_ns = min([time for time in times if time is not None], default=None)
-        if due_ns is None or self._stopped or (self._armed_ns is not None and self._armed_ns <= due_ns):
-            return  # an early timer finds nothing due and is set anew
-        if self._timer is not None:
-            self._timer.cancel()
-        self._armed_ns = due_ns
-        # a deadline that a driver leaves in the past must not spin the loop
-        self._timer = self._schedule(max(SHORTEST_TIMER_NS, due_ns - self._now().mono_ns), self._due)
+        self._wake.arm(self._driver_deadline_ns, self._held.deadline_ns(), self._silence.deadline_ns())
 
     def _due(self) -> None:
-        self._timer = self._armed_ns = None
         self._read_waiting()  # nothing is silent or late whose bytes are here
         now = self._now()
         for link in self._held.overdue(now.mono_ns):

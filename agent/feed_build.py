@@ -7,10 +7,11 @@ from typing import cast
 
 import msgspec
 
-from agent.feed import Feed, Schedule
+from agent.feed import Feed
 from agent.feed_config import FeedSetup, TransportConfig
 from agent.intake import Intake
 from agent.object_intake import ObjectIntake
+from agent.wake_timer import Schedule
 from drivers.contract import Driver
 from drivers.transports.addresses import TcpConfig, UdpConfig
 from drivers.transports.commitment_service import CommitmentService

@@ -35,7 +35,7 @@ from agent.disk import (
 )
 from agent.drill import Drills
 from agent.failover import Failover
-from agent.feed import Feed, loop_schedule
+from agent.feed import Feed
 from agent.feed_build import build_feed
 from agent.feed_config import feed_setups
 from agent.garbage import Garbage
@@ -56,6 +56,7 @@ from agent.sd_notify import Notifier
 from agent.self_check import SelfCheck
 from agent.statistics import Statistics
 from agent.ticker import Ticker
+from agent.wake_timer import loop_schedule
 from drivers import registry
 from ledger.cases import Cases
 from ledger.errors import ConfigurationFault, OrledgerError

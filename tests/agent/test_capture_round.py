@@ -12,8 +12,9 @@ import pytest
 
 from agent.box_files import BoxFolder, create_box, open_keyring
 from agent.cli.main import main
-from agent.feed import SHORTEST_TIMER_NS, Feed
+from agent.feed import Feed
 from agent.intake import Intake
+from agent.wake_timer import SHORTEST_TIMER_NS
 from drivers.capture import CaptureHeader, CaptureItem, lines_of
 from drivers.capture_file import open_capture
 from drivers.contract import Now

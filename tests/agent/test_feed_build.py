@@ -15,10 +15,10 @@ from pathlib import Path
 import msgspec
 
 from agent.clock import read_now
-from agent.feed import loop_schedule
 from agent.feed_build import build_feed
 from agent.feed_config import FeedSetup, TransportConfig
 from agent.intake import Intake
+from agent.wake_timer import loop_schedule
 from drivers.transports.addresses import TcpConfig, UdpConfig
 from drivers.transports.mllp_listener import MllpConfig
 from drivers.transports.serial_port import SerialConfig, SerialLine

@@ -17,8 +17,9 @@ import paho.mqtt.client as paho
 import pytest
 from paho.mqtt.enums import CallbackAPIVersion
 
-from agent.feed import Feed, loop_schedule
+from agent.feed import Feed
 from agent.intake import Intake
+from agent.wake_timer import loop_schedule
 from drivers.contract import Now
 from drivers.push import Push, PushConfig
 from drivers.transports.mqtt_topic import MqttConfig, MqttTopic

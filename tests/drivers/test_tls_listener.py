@@ -18,8 +18,9 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
-from agent.feed import Feed, loop_schedule
+from agent.feed import Feed
 from agent.intake import Intake
+from agent.wake_timer import loop_schedule
 from drivers.contract import Now
 from drivers.push import Push, PushConfig
 from drivers.transports.mllp_listener import MllpConfig

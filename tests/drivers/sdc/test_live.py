@@ -19,8 +19,9 @@ from typing import Any
 import pytest
 
 from agent.cli.main import main
-from agent.feed import Feed, loop_schedule
+from agent.feed import Feed
 from agent.intake import Intake
+from agent.wake_timer import loop_schedule
 from drivers.contract import Now
 from drivers.sdc import Sdc, SdcConfig
 from drivers.transports.sdc_config import SdcLinkConfig, SdcTlsFiles
