@@ -15,6 +15,7 @@ from pathlib import Path
 import pytest
 
 from agent.broker import EmbeddedBroker
+from agent.broker_mqtt import MeshBroker
 from agent.tls import TlsIdentity, client_context, create_identity
 from ledger.errors import ConfigurationFault, OurFault, PeerFault
 from ledger.limits import LIMITS
@@ -408,6 +409,27 @@ def test_stop_is_quick_while_a_client_reads_nothing(bench: Bench) -> None:
         owner.ping()
         bench.stop()
     assert not bench.embedded._connections
+
+
+def test_a_broker_that_cannot_end_in_order_closes_its_connections_all_the_same(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ended = MeshBroker.shutdown
+    brokers: list[MeshBroker] = []
+
+    async def fails(self: MeshBroker) -> None:
+        brokers.append(self)
+        raise RuntimeError("a bug")
+
+    with bench.box("or-2") as two, monkeypatch.context() as patch:
+        two.ping()
+        patch.setattr(MeshBroker, "shutdown", fails)
+        bench.stop()
+        assert two.closed()
+    bench.loop.do(lambda: ended(brokers[0]))
+    bench.start()
+    with bench.box("or-2") as two:
+        two.ping()
 
 
 def test_sockets_have_the_options_that_keep_latency_low(bench: Bench) -> None:
