@@ -21,7 +21,7 @@ from drivers.line_device import LineDevice, LineSession
 from drivers.shown_values import ShownValues
 from ledger.errors import DeviceFault
 from ledger.limits import S_NS
-from ledger.records import DeviceTime, Event, Identity, Numeric, Quality
+from ledger.records import DeviceTime, Event, Identity, LinkId, Numeric, Quality
 
 _LONGEST_LINE_BYTES: Final = 512
 _ENDS: Final = b"\r\n\x03"
@@ -129,18 +129,25 @@ class Cdi500(LineDevice):
         self._temperature_mode = Conditions()
         self._temperature: Condition | None = None
         self._matches = 0
+        self._paced_at: Now | None = None
         self._silence.follow(self._shown, self._conditions, self._temperature_mode)
+
+    def opened(self, link: LinkId, peer: str, now: Now) -> None:
+        """The port is open."""
+        super().opened(link, peer, now)
+        self._matches, self._paced_at = 0, None
 
     def read(self, session: LineSession, line: bytes, now: Now) -> None:
         """One line. Raises DeviceFault when it is none of the monitor's."""
         match parse_line(line):
             case AnalytePacket() as packet:
-                unchecked = self._unchecked(packet)
-                self._wait(session, now)
+                unchecked = self._unchecked(session, packet, now)
+                if packet.cause not in _CAUSES:
+                    self._wait(now)
                 self._identified(session, now)
                 self._take_packet(packet, unchecked, now)
             case TextLine() as text:
-                self._wait(session, now)
+                self._wait(now)
                 self._identified(session, now)
                 self._take_text(text, now)
             case TemperatureLine() as temperature:
@@ -151,25 +158,31 @@ class Cdi500(LineDevice):
             case OtherPacket() | TitleLine():
                 pass  # nothing of the patient's
 
-    def _unchecked(self, packet: AnalytePacket) -> Quality:
+    def _unchecked(self, session: LineSession, packet: AnalytePacket, now: Now) -> Quality:
         """How sure a packet is. Raises DeviceFault for one that is damaged.
 
         The check value is published for the CDI 550: an older monitor may make it in another way. It counts once it was
-        right three times on end.
+        right three times on end, until nothing could be read for so long that this may be another monitor.
         """
+        heard_at = session.heard_at
+        is_same = heard_at is not None and now.mono_ns - heard_at.mono_ns < self._silence.longest_ns
         if packet.checked:
             self._matches += 1
-        elif self._matches >= _MATCHES_TO_TRUST:
+        elif self._matches >= _MATCHES_TO_TRUST and is_same:
             raise DeviceFault("cdi500.line", "check value")
         else:
             self._matches = 0
         return Quality.GOOD if self._matches >= _MATCHES_TO_TRUST else Quality.UNCHECKED
 
-    def _wait(self, session: LineSession, now: Now) -> None:
-        """The interval is set at the monitor, from six seconds to minutes: silence is what is longer than it was."""
-        if session.heard_at is not None:
-            longest_ns = (now.mono_ns - session.heard_at.mono_ns) * 5 // 2
+    def _wait(self, now: Now) -> None:
+        """The interval is set at the monitor, from six seconds to minutes: silence is what is longer than it was.
+
+        Of what the monitor sends at each; titles and what a key brings come between.
+        """
+        if self._paced_at is not None:
+            longest_ns = (now.mono_ns - self._paced_at.mono_ns) * 5 // 2
             self._silence.longest_ns = min(max(longest_ns, _SHORTEST_SILENCE_NS), _LONGEST_SILENCE_NS)
+        self._paced_at = now
 
     def _identified(self, session: LineSession, now: Now) -> None:
         self.identified(session, Identity(at_ns=now.utc_ns, make="Terumo", model="CDI 500"))

@@ -159,6 +159,14 @@ def test_a_packet_is_sure_once_the_check_value_was_right_three_times_and_damage_
     assert {r.quality for r in bench.line(values_packet(VALUES, 4), 25) if isinstance(r, Numeric)} == {Quality.GOOD}
 
 
+def test_another_monitor_that_makes_its_check_value_in_another_way_is_read_after_a_while() -> None:
+    bench = Bench()
+    for n in range(4):
+        bench.line(values_packet(VALUES, n), 6 * n)
+    told = [bench.line(line_of(VALUES), 60 + 6 * n) for n in range(3)]
+    assert [{r.quality for r in records if isinstance(r, Numeric)} for records in told] == [{Quality.UNCHECKED}] * 3
+
+
 def test_packets_need_no_end_of_line() -> None:
     bench = Bench()
     bench.driver.receive(LINK, values_packet(VALUES) + values_packet(VALUES, 0x21), now(1))
@@ -240,3 +248,15 @@ def test_values_of_a_monitor_that_prints_every_two_minutes_hold_until_the_next()
     bench.driver.wake(now(421))
     withdrawn = [a.record for a in bench.driver.drain() if isinstance(a, Emit) and isinstance(a.record, Numeric)]
     assert {record.value for record in withdrawn} == {None}
+
+
+@pytest.mark.parametrize("between", [values_packet(VALUES, command="A1"), b"37C Temp Data"], ids=["mark", "mode"])
+def test_what_comes_between_says_nothing_of_the_interval(between: bytes) -> None:
+    bench = Bench()
+    line = values_packet(VALUES) if between.startswith(b"\x02") else TEXT.encode("ascii")
+    bench.line(line, 0)
+    bench.line(line, 120)
+    bench.line(between, 237)
+    bench.line(line, 240)
+    bench.driver.wake(now(359))
+    assert bench.driver.drain() == []
