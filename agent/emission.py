@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import Callable, Collection
 from pathlib import Path
 
@@ -12,10 +13,11 @@ from agent.config import Configuration
 from agent.restore_document import restore_document
 from agent.restorer import RestoreReport
 from agent.status_builder import utc_text
-from ledger.errors import OrledgerError, StoreFault
+from ledger.errors import OrledgerError, OurFault, StoreFault
 from ledger.instant import Now
 from ledger.keyring import write_durably
 
+_LOG = logging.getLogger(__name__)
 ENDED_SCHEMA = "orledger.restore-ended/1"
 
 
@@ -62,6 +64,9 @@ class Emission:
         for kind, result in zip(work, results, strict=True):
             if isinstance(result, OrledgerError):
                 faults[kind] = result
+            elif isinstance(result, Exception):
+                _LOG.error("handing the state of %s to %s", box, kind, exc_info=result)
+                faults[kind] = OurFault("restore.console", f"the way to {kind} failed: {result!r}", "report this")
             elif isinstance(result, BaseException):
                 raise result
         self.undelivered[box] = frozenset(faults)

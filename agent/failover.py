@@ -163,6 +163,8 @@ class Failover:
         seq = node.record(report.notice())
         delivery = self._deliveries[report.box] = _Delivery(report, seq, node.now().mono_ns)
         faults = await self._emission.hand_over(report, node.now(), seq)
+        if await self._is_over(delivery):
+            return
         text = f"{report.box} fell silent; its last state, block {report.restored.head.seq:,}, went to the console"
         next_step = f"check {report.box}; the values are not live"
         node.alerts.take(Warn("standby.emitting", "critical", "peer", report.box, text, next_step), node.now().utc_ns)
@@ -172,7 +174,17 @@ class Failover:
         """Once more to whoever did not take it, until he does: a console that refused may have been starting."""
         if self._deliveries.get(delivery.report.box) is delivery and not delivery.is_over:
             faults = await self._emission.hand_over(delivery.report, self._node.now(), delivery.recorded_in, again=True)
-            self._tell(delivery, faults)
+            if not await self._is_over(delivery):
+                self._tell(delivery, faults)
+
+    async def _is_over(self, delivery: _Delivery) -> bool:
+        """True when it was withdrawn while it was handed over: what came to a console after that goes too."""
+        current = self._deliveries.get(delivery.report.box)
+        if current is delivery and not delivery.is_over:
+            return False
+        if current is None or current is delivery:
+            await self._take_back(delivery.report.box)
+        return True
 
     def _tell(self, delivery: _Delivery, faults: Sequence[OrledgerError]) -> None:
         node, box = self._node, delivery.report.box

@@ -11,7 +11,9 @@ from agent import config
 from agent.clock import read_now
 from agent.failover import Failover
 from agent.node import Node
+from agent.restorer import RestoreReport
 from ledger.block import decode_signed_header
+from ledger.errors import OrledgerError
 from ledger.instant import Now
 from ledger.limits import LIMITS, MS_NS, S_NS
 from ledger.notices import Notice, RestorePerformed
@@ -134,6 +136,55 @@ def test_a_restore_that_fails_whatever_the_reason_is_told_of_and_made_again(tmp_
             assert ("standby.failed", "or-2") not in watching.alert_ids()
 
     asyncio.run(scenario())
+
+
+def test_a_console_that_fails_by_a_bug_of_ours_is_told_of_and_gets_the_state_later(tmp_path: Path) -> None:
+    async def scenario() -> None:
+        async with PumpedGroup(3, tmp_path) as group:
+            watching = Watching(group.boxes["or-1"], "or-2", tmp_path)
+            await group.tick(10, heart_rate())
+            group.boxes["or-2"].dead = True
+            watching.ahead_ns = LIMITS.silence_ns
+            for box in group.boxes.values():
+                box.member.gossip.heard_mono_ns.pop("or-2", None)
+            with pytest.MonkeyPatch.context() as patch:
+                patch.setattr(watching.failover._emission, "_to_file", bug)
+                await watching.step()
+            assert {("standby.undelivered", "or-2"), ("standby.emitting", "or-2")} <= watching.alert_ids()
+            watching.ahead_ns += LIMITS.console_pause_max_ns
+            await watching.step()
+            assert "NOT LIVE" in watching.state_file.read_text()
+            assert ("standby.undelivered", "or-2") not in watching.alert_ids()
+
+    asyncio.run(scenario())
+
+
+def test_a_box_that_is_heard_again_while_its_state_is_handed_over_leaves_nothing_behind(tmp_path: Path) -> None:
+    async def scenario() -> None:
+        async with PumpedGroup(3, tmp_path) as group:
+            watching = Watching(group.boxes["or-1"], "or-2", tmp_path)
+            await group.tick(10, heart_rate())
+            group.boxes["or-2"].dead = True
+            watching.ahead_ns = LIMITS.silence_ns
+            for box in group.boxes.values():
+                box.member.gossip.heard_mono_ns.pop("or-2", None)
+            hand_over = watching.failover._emission.hand_over
+
+            async def late(report: RestoreReport, now: Now, recorded_in: int, **more: bool) -> list[OrledgerError]:
+                await watching.failover._withdraw("or-2")
+                return await hand_over(report, now, recorded_in, **more)
+
+            with pytest.MonkeyPatch.context() as patch:
+                patch.setattr(watching.failover._emission, "hand_over", late)
+                await watching.step()
+            assert "NOT LIVE" not in watching.state_file.read_text()
+            assert ("standby.emitting", "or-2") not in watching.alert_ids()
+
+    asyncio.run(scenario())
+
+
+def bug(*_given: object) -> NoReturn:
+    raise KeyError("a bug")
 
 
 async def broken(_box: str) -> NoReturn:
