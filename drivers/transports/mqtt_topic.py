@@ -35,6 +35,7 @@ from ledger.records import LinkId
 _NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 _LOOK_S: Final = 1.0
 _RETRY_S: Final = 0.2
+_SUBSCRIBE_AGAIN_S: Final = 30.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,7 +102,7 @@ class MqttTopic:
         self._events: LinkEvents | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
         self._where = address_text(config.host, config.port)
-        self._connected = False
+        self._connected = self._subscribed = False
         self._link_of: dict[str, LinkId] = {}
         self._client_of: dict[LinkId, str] = {}
         self._unanswered: dict[LinkId, deque[_Unanswered]] = {}
@@ -115,14 +116,15 @@ class MqttTopic:
             self._broker.tls_set_context(context)
         self._broker.max_queued_messages_set(limits.held_sends)
         self._broker.on_connect = self._on_connect
+        self._broker.on_subscribe = self._on_subscribe
         self._broker.on_disconnect = self._on_disconnect
         self._broker.on_message = self._on_message
         self._broker.on_socket_open = _no_delay
 
     @property
     def reachable(self) -> bool:
-        """Whether the broker is."""
-        return self._connected
+        """Whether the broker is, and gives what clients say."""
+        return self._connected and self._subscribed
 
     def start(self, events: LinkEvents) -> None:
         """Connect, for ever."""
@@ -185,8 +187,18 @@ class MqttTopic:
         if reason and self._events is not None:
             self._events.on_refused(self._where, reason, self._now())
 
+    def _is_subscribed(self, reason: str) -> None:
+        self._subscribed = not reason
+        if reason and self._events is not None and self._loop is not None:
+            self._events.on_refused(self._where, reason, self._now())
+            self._loop.call_later(_SUBSCRIBE_AGAIN_S, self._subscribe)
+
+    def _subscribe(self) -> None:
+        if self._connected and self._events is not None:
+            self._broker.subscribe(f"{self._config.topic}/+/in", qos=1)
+
     def _is_down(self, reason: str) -> None:
-        self._connected = False
+        self._connected = self._subscribed = False
         self._unanswered.clear()  # the broker gives them again
         for link in list(self._client_of):
             self._down(link, reason)
@@ -259,6 +271,10 @@ class MqttTopic:
             return
         client.subscribe(f"{self._config.topic}/+/in", qos=1)
         self._call(self._is_up, "")
+
+    def _on_subscribe(self, _client: paho.Client, _data: Any, _mid: int, codes: Any, _properties: Any) -> None:
+        refusal = next((code for code in codes if code.is_failure), None)
+        self._call(self._is_subscribed, "" if refusal is None else f"the broker refuses the subscription: {refusal}")
 
     def _on_disconnect(self, _client: paho.Client, _data: Any, _flags: Any, code: Any, _properties: Any) -> None:
         self._call(self._is_down, f"the broker is lost: {code}")

@@ -16,6 +16,8 @@ from typing import Any
 import paho.mqtt.client as paho
 import pytest
 from paho.mqtt.enums import CallbackAPIVersion
+from paho.mqtt.packettypes import PacketTypes
+from paho.mqtt.reasoncodes import ReasonCode
 
 from agent.feed import Feed
 from agent.intake import Intake
@@ -189,6 +191,20 @@ def test_who_is_cut_off_does_not_hold_up_the_others_and_a_message_too_large_is_r
         await box.feed.stop()
         fast.end()
         other.end()
+
+    asyncio.run(play())
+
+
+def test_a_broker_that_does_not_let_the_box_hear_is_told(broker: tuple[int, subprocess.Popen[bytes]]) -> None:
+    async def play() -> None:
+        box = Box(MqttConfig("127.0.0.1", broker[0], "or-3/push"))
+        await until(lambda: box.transport.reachable)
+        refusal = ReasonCode(PacketTypes.SUBACK, identifier=0x80)
+        box.transport._on_subscribe(box.transport._broker, None, 2, [refusal], None)
+        await until(lambda: not box.transport.reachable)
+        box.values()
+        assert box.refused()[-1] == "the broker refuses the subscription: Unspecified error"
+        await box.feed.stop()
 
     asyncio.run(play())
 
