@@ -267,7 +267,7 @@ class Writer:
         if not attempt.is_enough(counted):
             return False
         heads = [head for _, promise in counted.values() for head in (*promise.fenced, *promise.provisional)]
-        for head in (*heads, *self.loose_ends()):
+        for head in (*self.loose_ends(), *heads):  # of one size our own: its root was computed here
             known = self._heads.get(head.log)
             if head.log != self.chain.log and (known is None or known.size < head.size):
                 self._heads[head.log] = head

@@ -306,6 +306,20 @@ def test_a_promise_that_reports_ends_of_another_box_counts_for_nothing() -> None
     assert all(tail.log.box == "or-1" for tail in start.tails)
 
 
+def test_what_an_epoch_says_of_ends_that_are_held_here_is_our_own_word_not_a_givers() -> None:
+    under, old = WriterUnderTest(), Recording(log_of(5))
+    old.grow(3)
+    true = old.chain.head()
+    under.disk.logs[old.chain.log] = [(block.signed_header, block.payload) for block in old.blocks]
+    under.writer.loose_ends = lambda: [true]
+    under.up()
+    asked = under.fence()
+    under.promise(asked, "or-2", fenced=(replace(true, root=bytes(32)),))
+    under.promise(asked, "or-3", fenced=(true,))
+    under.step()
+    assert under.start().parent == true
+
+
 def test_the_parent_is_the_highest_epoch_not_the_longest_log() -> None:
     past = OwnPast(6, (head(5, 200), head(6, 3)))
     under = WriterUnderTest(past)
