@@ -309,12 +309,10 @@ def test_a_command_without_end_is_ended(provider: Provider) -> None:
 
 
 def test_a_sender_that_falls_silent_inside_a_pdu_does_not_keep_its_place(tmp_path: Path) -> None:
-    limits = replace(LIMITS, dicom_associations=1, dicom_idle_ns=500 * MS_NS)
-    with Provider(tmp_path, limits=limits) as provider:
-        silent = sender(provider.port)
-        silent.dul.socket.socket.sendall(struct.pack(">BBI", 4, 0, 1_000) + b"its cable was pulled")
+    limits = replace(LIMITS, dicom_connections=1, dicom_idle_ns=500 * MS_NS, dicom_request_ns=500 * MS_NS)
+    with Provider(tmp_path, limits=limits) as provider, socket.create_connection(("127.0.0.1", provider.port)) as line:
+        line.sendall(struct.pack(">BBI", 1, 0, 1_000) + b"its cable was pulled")
         provider.until(lambda: sender(provider.port).is_established)
-        silent.abort()
 
 
 def test_damaged_conversations_harm_nobody_else(tmp_path: Path) -> None:
