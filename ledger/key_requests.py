@@ -17,7 +17,9 @@ from ledger.replica import Replica
 
 
 class _Request(NamedTuple):
-    """``number`` keeps requests that are due together in the order in which their keys were found to be lacking."""
+    """``number`` falls: of requests that are due together the key comes first that was found to be lacking last. It is
+    likely to be of what is recorded now, and nobody vouches for that without it.
+    """
 
     due_ns: int
     number: int
@@ -39,7 +41,7 @@ class KeyRequests:
         if key_id in replica.missing_keys:
             return False
         replica.missing_keys.add(key_id)
-        self._number += 1
+        self._number -= 1
         heapq.heappush(self._requests, _Request(0, self._number, replica, key_id))
         return True
 
