@@ -26,6 +26,10 @@ from ledger.limits import S_NS
 from ledger.records import DeviceTime, EventKind, Identity, LinkId, Numeric, Quality, Setting, Silence
 
 _LONGEST_LINE_BYTES: Final = 256
+_PRINTED_WITHIN_NS: Final = S_NS
+_LIVE_IN_A_ROW: Final = 3
+"""A trend is printed as fast as the line carries it; so many lines that each come later than that are live."""
+
 _SAT, _RATE, _AMPLITUDE = "MDC_PULS_OXIM_SAT_O2", "MDC_PULS_OXIM_PULS_RATE", "MDCX_NELLCOR_PA"
 _HEADER: Final = re.compile(
     rb"(?P<model>N[A-Z]{0,2}-?\d{3}\w?) +VERSION +(?P<version>[\d.]{1,20}) +CRC:? *(?P<crc>\w{1,8}) +"
@@ -189,6 +193,7 @@ class Nellcor(LineDevice):
         self._settings: dict[str, Decimal | str] = {}
         self._shapes = ShapeGuard()
         self._trend = False
+        self._trend_at_ns = self._slow_lines = 0
 
     def opened(self, link: LinkId, peer: str, now: Now) -> None:
         """The port is open."""
@@ -205,7 +210,7 @@ class Nellcor(LineDevice):
         told = parse_line(line)
         if isinstance(told, NellcorTrend | NellcorHeader):
             self._trend = isinstance(told, NellcorTrend) and told.printing
-        if self._trend:
+        if self._trend and not self._is_live_again(told, now):
             raise DeviceFault("nellcor.trend", "the trend is printed: nothing of it is live")
         if isinstance(told, NellcorHeader):
             self._header(session, told, now)
@@ -213,6 +218,14 @@ class Nellcor(LineDevice):
             self._modes(told, now)
         elif isinstance(told, NellcorLine):
             self._values(session, told, now)
+
+    def _is_live_again(self, told: object, now: Now) -> bool:
+        """Whether the end of the trend went by unheard."""
+        is_slow = isinstance(told, NellcorLine) and now.mono_ns - self._trend_at_ns >= _PRINTED_WITHIN_NS
+        self._slow_lines = self._slow_lines + 1 if is_slow else 0
+        self._trend_at_ns = now.mono_ns
+        self._trend = self._slow_lines < _LIVE_IN_A_ROW
+        return not self._trend
 
     def _header(self, session: LineSession, told: NellcorHeader, now: Now) -> None:
         self.identified(session, Identity(at_ns=now.utc_ns, make="Nellcor", model=told.model, software=told.version,

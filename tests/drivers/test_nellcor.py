@@ -157,6 +157,15 @@ def test_a_trend_that_is_printed_is_not_live(end: bytes) -> None:
     assert not [record for record in live if isinstance(record, Gap)]
 
 
+def test_a_trend_whose_end_went_by_unheard_does_not_hide_live_lines() -> None:
+    bench = Bench()
+    for n, line in enumerate(TREND):
+        bench.line(line, 3 + n / 10)
+    told = [bench.line(f"12-NOV-98 14:00:{10 + s} 100 120 50".encode("ascii"), 10 + s) for s in range(0, 10, 2)]
+    values = [[record.value for record in records if isinstance(record, Numeric)] for records in told]
+    assert values == [[], [], *[[100, 120, 50]] * 3]
+
+
 def test_an_unknown_status_is_kept() -> None:
     (event,) = [r for r in Bench().line(LINE + b"  ZZ") if isinstance(r, Event)]
     assert (event.code, event.kind, event.text) == ("MDCX_NELLCOR_ZZ", "advisory", "")
