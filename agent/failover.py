@@ -141,13 +141,13 @@ class Failover:
             self._failed(standby, OurFault("standby.failed", f"the restore failed: {error!r}", "report this"))
             return
         now = node.now()
+        node.alerts.clear(_CANNOT, standby.box, now.utc_ns)
         others = {box: Hearing(silent_ms) for box, silent_ms in report.silent_ms.items() if box != node.member.own_id}
         if not standby.may_emit(others, node.member.gossip.heard_mono_ns.get(standby.box), now.mono_ns):
             standby.failed(now.mono_ns)
             _LOG.info("%s is silent here but not to others: nothing is handed out", standby.box)
             return
         standby.emitted(now.mono_ns)
-        node.alerts.clear(_CANNOT, standby.box, now.utc_ns)
         await self._hand_over(report)
 
     def _failed(self, standby: Standby, error: OrledgerError) -> None:

@@ -108,7 +108,15 @@ def test_a_box_that_another_peer_still_hears_is_not_spoken_for(tmp_path: Path) -
             watching = Watching(group.boxes["or-1"], "or-2", tmp_path)
             await group.tick(10, heart_rate())
             watching.ahead_ns = LIMITS.silence_ns + 100 * MS_NS  # only or-1 believes that time has passed
+            hears = group.boxes["or-3"].member.gossip.heard_mono_ns
+            hears["or-2"] = read_now().mono_ns + 60 * S_NS  # however busy this machine is
+            with pytest.MonkeyPatch.context() as patch:
+                patch.setattr(watching.box.restorer, "restore", broken)
+                await watching.step()
+            assert ("standby.failed", "or-2") in watching.alert_ids()
+            watching.ahead_ns += LIMITS.standby_retry_min_ns
             await watching.step()
+            assert ("standby.failed", "or-2") not in watching.alert_ids(), "it can be restored"
             assert not watching.state_file.exists()
             assert ("standby.emitting", "or-2") not in watching.alert_ids()
             assert ("peer.silent", "or-2") in watching.alert_ids()
