@@ -54,6 +54,11 @@ class Backlog:
         self._blocks_of[box] += sign
         self._bytes_of[box] += sign * appended.bytes
 
+    def crowded(self) -> frozenset[str]:
+        """The boxes of whose logs no more is to be asked for: what is on its way would find no room."""
+        most = LIMITS.catchup_backlog_blocks_per_box
+        return frozenset(box for box, blocks in self._blocks_of.items() if blocks >= most)
+
     def check_share(self, box: str) -> None:
         """Others' blocks must find room, and not wait for a transaction that is one box's alone.
 

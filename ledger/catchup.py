@@ -93,12 +93,13 @@ class CatchUp:
 
     def step(
         self, replicas: Mapping[LogId, Replica], now_ns: int, refused: Container[LogId] = frozenset(),
-        *, paused: bool = False,
+        crowded: Container[str] = frozenset(), *, paused: bool = False,
     ) -> None:  # fmt: skip
         """Ask for missing ranges, at most ``LIMITS.ranges_outstanding`` at a time, one per log, each peer's claims and
         each log among them in its turn.
 
-        Nothing is asked of the ``refused`` logs; ``paused`` while live blocks wait for the disk.
+        Nothing is asked of the ``refused`` logs, nor of those of ``crowded`` boxes, of which too much waits for the
+        disk; nothing at all while ``paused``, for too much waits of all together.
         """
         for number, asked in list(self._asked.items()):
             if asked.until_ns <= now_ns:
@@ -112,14 +113,16 @@ class CatchUp:
                 self._failures.pop(asked.peer, None)
         self._answered.clear()
         if not paused:
-            while len(self._asked) < LIMITS.ranges_outstanding and self._ask(replicas, now_ns, refused):
+            while len(self._asked) < LIMITS.ranges_outstanding and self._ask(replicas, now_ns, refused, crowded):
                 pass
 
     def _failed(self, asked: _Asked) -> None:
         self._claims.get(asked.peer, {}).pop(asked.log, None)
         self._failures[asked.peer] = self._failures.get(asked.peer, 0) + 1
 
-    def _ask(self, replicas: Mapping[LogId, Replica], now_ns: int, refused: Container[LogId]) -> bool:
+    def _ask(
+        self, replicas: Mapping[LogId, Replica], now_ns: int, refused: Container[LogId], crowded: Container[str]
+    ) -> bool:
         """Ask for one range, if there is one to be asked for."""
         busy = {asked.log for asked in self._asked.values()}
         waiting = {asked.peer for asked in self._asked.values() if asked.peer in self._failures}
@@ -128,7 +131,7 @@ class CatchUp:
             for log, size in list(claimed.items()):
                 replica = replicas.get(log)
                 have = _size_of(replica)
-                if log in busy or log in refused or (replica is not None and replica.frozen):
+                if log in busy or log in refused or log.box in crowded or (replica is not None and replica.frozen):
                     continue
                 if size <= have:
                     del claimed[log]  # it takes no room from logs that are still to be learned of

@@ -44,7 +44,9 @@ class Fetching:
     def step(self, now: Now) -> None:
         """Ask for what is lacking, as far as the disk keeps up."""
         waits = self._witness.backlog >= LIMITS.catchup_backlog_blocks
-        self.catchup.step(self._witness.replicas, now.mono_ns, self._witness.refused, paused=waits)
+        self.catchup.step(
+            self._witness.replicas, now.mono_ns, self._witness.refused, self._witness.crowded, paused=waits
+        )
         if self._witness.may_fetch_payloads:
             most = 1 if self.catchup.is_gaining(now.mono_ns) else LIMITS.ranges_outstanding
             self.payloads.step(now.mono_ns, most)

@@ -80,6 +80,11 @@ class Witness:
         return len(self._backlog)
 
     @property
+    def crowded(self) -> frozenset[str]:
+        """Boxes of which so much waits for the disk that no more is to be asked for."""
+        return self._backlog.crowded()
+
+    @property
     def backlog_bytes(self) -> int:
         """What those weigh."""
         return self._backlog.bytes

@@ -303,7 +303,7 @@ def test_what_is_asked_for_finds_room_however_long_the_disk_takes() -> None:
         catchup.learn("or-3", log, recording.chain.size)
     out = catchup._out
     while True:
-        catchup.step(peer.witness.replicas, 0, paused=peer.witness.backlog >= LIMITS.catchup_backlog_blocks)
+        catchup.step(peer.witness.replicas, 0, crowded=peer.witness.crowded)
         asked = [tell.body for tell in out.take_tells() if isinstance(tell.body, Get)]
         if not asked:
             break
@@ -314,8 +314,14 @@ def test_what_is_asked_for_finds_room_however_long_the_disk_takes() -> None:
             catchup.answered(answer)
             peer.witness.on_range("or-3", answer)  # raises when it is refused
     asked_at_once = LIMITS.ranges_outstanding * RANGE_BLOCKS
-    most = LIMITS.catchup_backlog_blocks + asked_at_once + LIMITS.out_of_order_blocks
-    assert LIMITS.catchup_backlog_blocks <= peer.witness.backlog <= most <= LIMITS.commit_queue_blocks_per_box
+    most = LIMITS.catchup_backlog_blocks_per_box + asked_at_once + LIMITS.out_of_order_blocks
+    assert LIMITS.catchup_backlog_blocks_per_box <= peer.witness.backlog <= most <= LIMITS.commit_queue_blocks_per_box
+    assert LIMITS.catchup_backlog_blocks + asked_at_once <= LIMITS.commit_queue_blocks
+    others = log_of(1, box="or-3")
+    catchup.learn("or-3", others, 5)
+    catchup.step(peer.witness.replicas, 0, crowded=peer.witness.crowded)
+    assert [tell.body.log for tell in out.take_tells() if isinstance(tell.body, Get)] == [others], "it has its own room"
+    assert LIMITS.commit_queue_blocks_per_box < LIMITS.catchup_backlog_blocks, "one box alone pauses nobody's catch-up"
 
 
 def test_a_range_fills_the_gap_and_what_waited_follows() -> None:
