@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 
+from ledger.errors import PeerFault
 from ledger.limits import LIMITS
 from ledger.log import LogId
 from ledger.manifest import Manifest
@@ -38,14 +39,20 @@ class Attempt:
     givers: dict[str, _Giver] = field(default_factory=dict)
 
     def take(self, signed: Signed, promise: Promise, reader: LogReader, now_ns: int) -> None:
-        """A promise counts for exactly this attempt only; its giver has 5 s to deliver what it reports."""
+        """A promise counts for exactly this attempt only; its giver has 5 s to deliver what it reports.
+
+        Raises PeerFault ``promise.names`` for one that reports ends of other boxes' logs: nobody would take the epoch.
+        """
         asked = (self.box, self.counter, self.incarnation, self.nonce, self.groups[0].hash)
         if (promise.box, promise.counter, promise.incarnation, promise.nonce, signed.manifest_hash) != asked:
             return
         if signed.sender in self.givers:
             return
         if any(head.log.box != self.box for head in (*promise.fenced, *promise.provisional)):
-            return  # nobody would take an epoch that names them
+            raise PeerFault(
+                "promise.names", f"{signed.sender} promised {self.box} an epoch with ends of other boxes' logs",
+                f"look at {signed.sender}",
+            )  # fmt: skip
         until_ns = now_ns + LIMITS.promise_headers_ns
         self.givers[signed.sender] = _Giver(signed.wire, promise, until_ns)
         if self.lacking(promise, reader):

@@ -254,7 +254,10 @@ class Writer:
         self.out.tell_when_durable(EVERYBODY, Fence(self._counter, incarnation, nonce))
 
     def on_promise(self, signed: Signed, promise: Promise, now_ns: int) -> None:
-        """Counts only for exactly this attempt, and once its giver delivered the headers it reports."""
+        """Counts only for exactly this attempt, and once its giver delivered the headers it reports.
+
+        Raises PeerFault ``promise.names``.
+        """
         if self._attempt is not None:
             self._attempt.take(signed, promise, self._reader, now_ns)
 

@@ -9,6 +9,7 @@ import pytest
 from ledger import writer as module
 from ledger.block import decode_signed_header, sign_header
 from ledger.chain import Block
+from ledger.errors import PeerFault
 from ledger.evidence import equivocation_proof
 from ledger.limits import LIMITS, S_NS
 from ledger.log import LogId
@@ -295,7 +296,8 @@ def test_a_promise_that_reports_ends_of_another_box_counts_for_nothing() -> None
     under.disk.logs[others.chain.log] = [(block.signed_header, block.payload) for block in blocks]
     under.up()
     asked = under.fence()
-    under.promise(asked, "or-2", fenced=(others.chain.head(),))
+    with pytest.raises(PeerFault, match="or-2 promised or-1"):
+        under.promise(asked, "or-2", fenced=(others.chain.head(),))
     under.promise(asked, "or-3")
     under.step()
     assert under.is_in(State.FENCING)
