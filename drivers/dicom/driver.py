@@ -191,13 +191,15 @@ class Dicom(Outbox):
 
     def _abandoned(self, message: Message, now: Now) -> None:
         length = message.meta.get("bytes", "")
-        detail = f"an instance did not come whole: {message.meta.get('reason', '')}"
+        refused = message.meta.get("status", "") == _OUT_OF_RESOURCES
+        what = "an instance was refused" if refused else "an instance did not come whole"
+        detail = f"{what}: {message.meta.get('reason', '')}"
         lost = int(length) if length.isdecimal() else None
         at_ns = now.utc_ns
         self.emit(
             Gap(
                 at_ns=at_ns,
-                cause="framing",
+                cause="store_refused" if refused else "framing",
                 since_ns=at_ns,
                 until_ns=at_ns,
                 lost_bytes=lost,

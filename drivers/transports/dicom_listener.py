@@ -276,6 +276,8 @@ class DicomListener:
         opened = self._of.get(association)
         if opened is not None:
             meta = {**data_set.command.meta(), "reason": reason, "bytes": str(data_set.length)}
+            if data_set.fault is not None:
+                meta["status"] = f"{_STATUS_OF.get(data_set.fault.id, CANNOT_UNDERSTAND):04X}"
             self.on_loop(self.deliver, opened, Message("C-STORE-ABANDONED", meta))
 
     def _store(self, association: Association, data_set: IncomingDataSet | None) -> int | None:
@@ -286,6 +288,7 @@ class DicomListener:
         try:
             received = data_set.finish()
         except OrledgerError as fault:
+            data_set.fault = fault
             data_set.abandon(fault.text)
             return _STATUS_OF.get(fault.id, CANNOT_UNDERSTAND)
         number, answer = str(next(self._requests)), Future[bytes]()

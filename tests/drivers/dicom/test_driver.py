@@ -106,6 +106,16 @@ def test_what_did_not_come_whole_is_a_gap_without_a_word_of_the_patient() -> Non
     assert "1.2.3" not in gap.detail
 
 
+def test_what_this_box_could_not_keep_is_a_gap_of_its_own_making() -> None:
+    made = driver()
+    meta = {"sop_instance": "1.2.3", "reason": "the disk is full", "bytes": "4096", "status": "A700"}
+    made.receive(LINK, Message("C-STORE-ABANDONED", meta), NOW)
+    (emit,) = made.drain()
+    assert isinstance(emit, Emit)
+    assert isinstance(emit.record, Gap)
+    assert (emit.record.cause, emit.record.detail) == ("store_refused", "an instance was refused: the disk is full")
+
+
 @pytest.mark.parametrize("data", [b"bytes", Message("C-FIND", {}), Message("C-STORE", {}, b"", None)])
 def test_what_it_does_not_know_harms_nothing(data: bytes | Message) -> None:
     made = driver()

@@ -35,6 +35,7 @@ from drivers.transports.dicom_data_set import DataSet
 from drivers.transports.dicom_dimse import StoreCommand, StreamingDimse
 from drivers.transports.dicom_listener import DicomListener
 from ledger.limits import LIMITS, MS_NS
+from ledger.records import Gap
 from tests.drivers.dicom import wire_fuzz
 from tests.drivers.dicom.images import image
 from tests.drivers.dicom.provider import Provider
@@ -186,6 +187,9 @@ def test_a_full_disk_is_told_and_leaves_nothing(tmp_path: Path) -> None:
         assert association.send_c_store(image(1)).Status == 0xA700
         assert association.send_c_echo().Status == 0
         association.release()
+        provider.until(
+            lambda: [each.cause for each in provider.told.records if isinstance(each, Gap)] == ["store_refused"]
+        )
         assert provider.objects == []
         assert provider.files() == []
 
