@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 _NAME_DIGITS = 64
 _DELIVERED = "MDCX_OBJECTS_DELIVERED"
 _MOST_PLACE_CHARS = 4_096
+_MOST_NAME_CHARS = 63
 _COUNTS = {
     "delivered": "handed on", "failed": "failed", "before": "were there before", "left_out": "are no DICOM",
     "not_here": "are not here",
@@ -81,7 +82,12 @@ def delivered_event(arguments: Mapping[str, Any], by: str, at_ns: int) -> Event:
     """Who handed objects on, whose, to where, and what became of them. Raises BadInput."""
     box, to = arguments.get("box"), arguments.get("to")
     counts = {name: arguments.get(name) for name in (*_COUNTS, "bytes")}
-    if not isinstance(box, str) or not isinstance(to, str) or not 0 < len(to) <= _MOST_PLACE_CHARS:
+    if (
+        not isinstance(box, str)
+        or len(box) > _MOST_NAME_CHARS
+        or not isinstance(to, str)
+        or not 0 < len(to) <= _MOST_PLACE_CHARS
+    ):
         raise BadInput("delivered.place", "which box's objects were handed on, and to where?")
     if not all(type(count) is int and count >= 0 for count in counts.values()):
         raise BadInput("delivered.counts", "how many objects were handed on, and how many were not?")

@@ -12,6 +12,7 @@ import msgspec
 
 from agent import config
 from agent.control_client import ControlClient
+from ledger.errors import OrledgerError
 
 CONFIG_VARIABLE = "ORLEDGER_CONFIG"
 
@@ -32,6 +33,17 @@ class Settings:
     def client(self, timeout_s: float = 10.0) -> ControlClient:
         """The running agent of this configuration; asking it may raise AgentUnreachable."""
         return ControlClient(self.configuration().box.control_socket, timeout_s)
+
+    def put_on_chain(self, command: str, **arguments: object) -> int | None:
+        """The block in which the agent recorded what was done; None, and why on the error output, when it did not:
+        what was done was done.
+        """
+        try:
+            return int(self.client().ask(command, **arguments)["recorded_in_block"])
+        except OrledgerError as fault:
+            next_step = f" Next: {fault.next_step}" if fault.next_step else ""
+            click.echo(f"not recorded on a chain: {fault.text}{next_step}", err=True)
+            return None
 
 
 pass_settings = click.make_pass_decorator(Settings, ensure=True)

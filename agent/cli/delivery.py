@@ -13,7 +13,7 @@ import click
 
 from agent.cli.context import Settings, document, json_text
 from agent.cli.progress import progress_of
-from ledger.errors import AgentUnreachable, NoPeer, OperatorFault, StoreFault
+from ledger.errors import NoPeer, OperatorFault, StoreFault
 
 if TYPE_CHECKING:
     from agent.object_delivery import Delivery, Handed, Way
@@ -143,16 +143,11 @@ def deliver(settings: Settings, box: str, ways: Sequence[Way], chosen: Chosen) -
 
 
 def _record(settings: Settings, box: str, delivery: Delivery, chosen: Chosen) -> int | None:
-    """The block that says so, None when no agent runs here."""
-    try:
-        answer = settings.client().ask(
-            "delivered", box=box, to=delivery.to, delivered=len(delivery.done), bytes=delivery.bytes,
-            failed=len(delivery.failed), before=delivery.before, left_out=len(delivery.left_out),
-            not_here=len(chosen.closed) + len(chosen.absent),
-        )  # fmt: skip
-    except AgentUnreachable:
-        return None
-    return int(answer["recorded_in_block"])
+    return settings.put_on_chain(
+        "delivered", box=box, to=delivery.to, delivered=len(delivery.done), bytes=delivery.bytes,
+        failed=len(delivery.failed), before=delivery.before, left_out=len(delivery.left_out),
+        not_here=len(chosen.closed) + len(chosen.absent),
+    )  # fmt: skip
 
 
 def exit_code(deliveries: Sequence[Delivery], chosen: Chosen) -> int:
@@ -204,7 +199,7 @@ def _lines(delivery: Delivery) -> list[str]:
     parts += [f"{len(delivery.left_out):,} are no DICOM and were left out (--objects-to writes them)"] \
         if delivery.left_out else []  # fmt: skip
     block = delivery.recorded_in
-    said = "not recorded on a chain: no agent runs" if block is None else f"recorded in block {block:,}"
+    said = "not recorded on a chain" if block is None else f"recorded in block {block:,}"
     lines = [f"{', '.join(parts)} ({said})"]
     lines += [f"WARNING {each.status:04X} for {_name(each)}{each.comment and f': {each.comment}'}"
               for each in warned[:_SHOWN]]  # fmt: skip

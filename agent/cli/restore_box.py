@@ -239,18 +239,14 @@ def _sources(settings: Settings, reader: Reader, own: str, box: str) -> tuple[Fo
 
 
 def _record(settings: Settings, summary: Summary, report: AuditReport, asked: tuple[str, ...]) -> int | None:
-    """Put the restore on this box's chain; the block that says so, None when no agent runs here."""
+    """Put the restore on this box's chain; the block that says so, if it could be."""
     from agent.rebuild_sources import log_arguments
 
     built = max(summary.logs, key=lambda each: (each.log.fenced, each.log.counter), default=None)
     head = built.replica.newest_head() if built is not None and built.replica.size else None
     if head is None:
         return None
-    try:
-        answer = settings.client().ask(
-            "restored", log=log_arguments(head.log), size=head.size, root=head.root.hex(), leaf=head.leaf.hex(),
-            vouching=sum(1 for name in asked if summary.given[name]), peers=len(asked), verified=report.is_good,
-        )  # fmt: skip
-    except AgentUnreachable:
-        return None
-    return int(answer["recorded_in_block"])
+    return settings.put_on_chain(
+        "restored", log=log_arguments(head.log), size=head.size, root=head.root.hex(), leaf=head.leaf.hex(),
+        vouching=sum(1 for name in asked if summary.given[name]), peers=len(asked), verified=report.is_good,
+    )  # fmt: skip

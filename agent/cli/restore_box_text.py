@@ -140,11 +140,7 @@ def summary_lines(done: Outcome) -> list[str]:
     )
     lines += _object_lines(done.objects)
     lines += delivery_lines(done.deliveries, done.chosen) if done.chosen is not None else []
-    said = (
-        f" (recorded in block {done.recorded:,})"
-        if done.recorded is not None
-        else " (not recorded on a chain: no agent runs)"
-    )
+    said = f" (recorded in block {done.recorded:,})" if done.recorded is not None else " (not recorded on a chain)"
     lines.append(
         f"RESTORED to {done.out} in {duration(done.seconds)}{said}. Next: orledger records --data-dir {done.out}"
     )
