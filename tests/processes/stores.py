@@ -13,7 +13,7 @@ from ledger.block import Header, decode_signed_header
 from ledger.certificate import Certificate
 from ledger.keyring import Keyring
 from ledger.log import LogId
-from ledger.notices import Start
+from ledger.notices import Start, TailFound
 from ledger.records import Numeric, Raw, Record
 from ledger.recovery import open_payload
 from ledger.store import Store
@@ -72,7 +72,7 @@ def until_holds(holder: Box, writer: Box) -> None:
 
 
 def until_same(site: LabSite) -> None:
-    """Until every box has every log of every box."""
+    """Until every box has every log of every box, and has named every end of its own."""
     for writer in site.boxes.values():
         for holder in site.boxes.values():
             until_holds(holder, writer)
@@ -80,10 +80,19 @@ def until_same(site: LabSite) -> None:
 
 
 def until_given_back(writer: Box, holders: Iterable[Box]) -> None:
-    """Until ``writer`` has of its own logs what others have: a block may leave just before its box is killed."""
+    """Until ``writer`` has of its own logs what others have, and says so on its chain.
+
+    A block may leave just before its box is killed, to one peer alone; the next life is given it back, later than its
+    epoch began, and names it later still.
+    """
     for holder in holders:
         until(f"{holder.id} gave back all of {writer.id}", lambda holder=holder: not _ahead(holder, writer),  # type: ignore[misc]
               why_not=lambda holder=holder: _ahead(holder, writer))  # type: ignore[misc]  # fmt: skip
+    until(
+        f"{writer.id} names every end",
+        lambda: not unnamed_ends(chains(writer, writer.id)),
+        why_not=lambda: list(map(str, unnamed_ends(chains(writer, writer.id)))),
+    )
 
 
 def _ahead(holder: Box, writer: Box) -> list[str]:
@@ -163,20 +172,51 @@ def assert_good(box: Box) -> None:
     assert not sum(log.no_key for log in report.logs), "a log whose key is not held here"
 
 
+def unnamed_ends(found: Chains) -> list[LogId]:
+    """Logs of ``found`` that ended before its last fenced epoch began, and whose end no notice names (yet).
+
+    ``found``: a box's own logs in the order in which they were opened.
+    """
+    notices = [
+        notice for headers in found.values() for header in headers for notice in decode_signed_header(header).notices
+    ]
+    starts = [notice for notice in notices if isinstance(notice, Start)]
+    named = {(tail.log, tail.size) for start in starts for tail in start.tails}
+    named |= {(start.parent.log, start.parent.size) for start in starts if start.parent is not None}
+    named |= {(notice.head.log, notice.head.size) for notice in notices if isinstance(notice, TailFound)}
+    live = next((log for log in reversed(found) if log.fenced), None)
+    ended = itertools.takewhile(lambda log: log != live, found)
+    return [log for log in ended if (log, len(found[log])) not in named]
+
+
 def assert_epochs(found: Chains) -> None:
-    """Epoch counters only rise; each fenced epoch continues the one before to its very end; no old end is forgotten."""
+    """Each fenced epoch continues the one before, its counter risen; no end is forgotten."""
     fenced = [log for log in found if log.fenced]
     for earlier, later in itertools.pairwise(fenced):
         assert earlier.counter < later.counter
         parent = start_of(found[later]).parent
         assert parent is not None
-        leaves = [leaf_hash(header) for header in found[earlier]]
-        assert (parent.log, parent.size) == (earlier, len(leaves))
+        assert parent.log == earlier
+        leaves = [leaf_hash(header) for header in found[earlier][: parent.size]]
         assert (parent.root, parent.leaf) == (root_of(leaves), leaves[-1])
-    named = {head.log for log in fenced for head in start_of(found[log]).tails}
-    last_epoch_at = list(found).index(fenced[-1])
-    unfenced = {log for log in list(found)[:last_epoch_at] if not log.fenced}
-    assert unfenced <= named, f"forgotten: {unfenced - named}"
+    forgotten = unnamed_ends(found)
+    assert not forgotten, f"forgotten: {list(map(str, forgotten))}"
+
+
+def assert_one_history(box: Box, peers: Iterable[Box]) -> None:
+    """Each fenced epoch continues the one before from where both of ``peers`` vouched, or beyond; no end is forgotten.
+
+    A block that only one peer took before its writer died was never acknowledged; where that peer was away at the next
+    start, the epoch goes on before that block, and names it once it is found.
+    """
+    found = chains(box, box.id)
+    assert_epochs(found)
+    certificates = [vouched(peer, box.id) for peer in peers]
+    for earlier, later in itertools.pairwise(log for log in found if log.fenced):
+        witnessed = min(held[earlier].size if earlier in held else 0 for held in certificates)
+        parent = start_of(found[later]).parent
+        assert parent is not None
+        assert witnessed <= parent.size, f"{later} does not continue all of {earlier} that was witnessed"
 
 
 def assert_vouched_is_held(found: Chains, certificates: dict[LogId, Certificate]) -> None:

@@ -2,27 +2,23 @@
 
 from __future__ import annotations
 
-import itertools
 import logging
 from collections.abc import Collection, Iterable, Mapping
 
 from ledger.block import decode_signed_header
 from ledger.certificate import Certificate
 from ledger.log import LogId
-from ledger.notices import Start, TailFound
-from ledger.tree import leaf_hash, root_of
 from tests.processes.hl7_sender import Sender
 from tests.processes.site import Box, LabSite, until
 from tests.processes.stores import (
     assert_good,
+    assert_one_history,
     assert_same,
     assert_vouched_is_held,
     chains,
-    headers_of,
     hl7_numbers,
     keyring_of,
     opened,
-    start_of,
     until_same,
     vouched,
 )
@@ -67,7 +63,7 @@ def assert_nothing_lost(
     for writer, sender in senders.items():
         _count(site, writer, sender)
     for box in site.boxes.values():
-        _assert_one_history(site, box)
+        assert_one_history(box, [peer for peer in site.boxes.values() if peer is not box])
     assert not faults
 
 
@@ -80,37 +76,6 @@ def _keyless(box: Box) -> list[LogId]:
             if any(decode_signed_header(header).key_id not in held for header in store.headers(log, 0, 1)):
                 found.append(log)
     return found
-
-
-def _assert_one_history(site: LabSite, box: Box) -> None:
-    """Each fenced epoch continues the one before from where w peers vouched, or beyond; every other end is named later.
-
-    A block that only one peer took before its writer died was never acknowledged; where that peer was away at the next
-    start, the epoch goes on before that block, and names it once it is found.
-    """
-    found = chains(box, box.id)
-    certificates = [vouched(peer, box.id) for peer in site.boxes.values() if peer is not box]
-    fenced = [log for log in found if log.fenced]
-    named = {
-        (head.log, head.size)
-        for header in headers_of(box, box.id)
-        for notice in header.notices
-        for head in (
-            notice.tails if isinstance(notice, Start) else [notice.head] if isinstance(notice, TailFound) else []
-        )
-    }
-    for earlier, later in itertools.pairwise(fenced):
-        assert earlier.counter < later.counter
-        parent = start_of(found[later]).parent
-        assert parent is not None
-        assert parent.log == earlier
-        leaves = [leaf_hash(header) for header in found[earlier]]
-        assert root_of(leaves[: parent.size]) == parent.root
-        witnessed = min(held[earlier].size if earlier in held else 0 for held in certificates)
-        assert witnessed <= parent.size, f"{later} does not continue all of {earlier} that was witnessed"
-        assert len(leaves) == parent.size or (earlier, len(leaves)) in named, f"the end of {earlier} is forgotten"
-    for log in list(found)[: list(found).index(fenced[-1])]:
-        assert log.fenced or (log, len(found[log])) in named, f"the end of {log} is forgotten"
 
 
 def _count(site: LabSite, writer: str, sender: Sender) -> None:
