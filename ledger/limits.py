@@ -27,6 +27,8 @@ class Limits:
     early_close_gather_ns: int = 1 * MS_NS
     early_close_apart_ns: int = 15 * MS_NS
     early_close_object_apart_ns: int = 8 * MS_NS
+    early_close_before_tick_ns: int = 8 * MS_NS
+    early_close_saved_blocks: int = 10
     clock_step_ns: int = 50 * MS_NS
     peer_future_ns: int = 2 * S_NS
     # notes

@@ -11,6 +11,8 @@ from ledger.limits import LIMITS, MS_NS
 TICK_NS = LIMITS.tick_ns
 APART_NS = LIMITS.early_close_apart_ns
 OBJECT_APART_NS = LIMITS.early_close_object_apart_ns
+BEFORE_TICK_NS = LIMITS.early_close_before_tick_ns
+SAVED = LIMITS.early_close_saved_blocks
 
 
 def test_a_lone_sender_waits_no_longer_than_its_message_takes_to_gather() -> None:
@@ -26,7 +28,16 @@ def test_never_close_to_the_block_before_nor_to_the_next_tick() -> None:
     early.closed(2 * MS_NS)
     assert early.wanted(3 * MS_NS) == 2 * MS_NS + APART_NS
     early.ticked(2 * TICK_NS)
-    assert early.wanted(2 * TICK_NS - APART_NS) is None
+    assert early.wanted(2 * TICK_NS - BEFORE_TICK_NS) is None
+
+
+def test_what_ticks_did_not_use_is_there_for_more_than_one_sender_between_two() -> None:
+    early = EarlyClose()
+    early.ticked(TICK_NS)
+    for at_ns in (20 * MS_NS, 60 * MS_NS):
+        due_ns = early.wanted(at_ns)
+        assert due_ns == at_ns + LIMITS.early_close_gather_ns
+        early.closed(due_ns)
 
 
 def test_for_an_object_a_block_closes_again_before_the_tick() -> None:
@@ -36,7 +47,6 @@ def test_for_an_object_a_block_closes_again_before_the_tick() -> None:
     assert due_ns is not None
     assert early.wanted(20 * MS_NS, for_object=True) is None, "it is planned already"
     early.closed(due_ns)
-    assert early.wanted(due_ns) is None
     assert early.wanted(due_ns, for_object=True) == due_ns + OBJECT_APART_NS
 
 
@@ -44,7 +54,7 @@ def test_for_an_object_a_block_closes_again_before_the_tick() -> None:
 def test_never_two_together_and_but_for_objects_at_most_twice_as_many(
     asked: list[tuple[int, bool]], objects: bool
 ) -> None:
-    """Blocks at every tick, senders at any time: early ones are apart from all others, one a tick at most."""
+    """Blocks at every tick, senders at any time: early ones are apart from all others, one a tick in the mean."""
     early, closings, planned = EarlyClose(), list[int](), list[int]()
     times = sorted(
         [(tick * TICK_NS, "tick", False) for tick in range(11)] + [(at_ns, "ask", of) for at_ns, of in asked]
@@ -61,7 +71,10 @@ def test_never_two_together_and_but_for_objects_at_most_twice_as_many(
             assert at_ns <= due_ns <= at_ns + APART_NS + LIMITS.early_close_gather_ns
             planned.append(due_ns)
     apart_ns = OBJECT_APART_NS if objects else APART_NS
-    assert all(later - before >= apart_ns for before, later in pairwise(closings))
-    most = TICK_NS // OBJECT_APART_NS if objects else 1
-    for tick in range(10):
-        assert sum(tick * TICK_NS < closed_ns < (tick + 1) * TICK_NS for closed_ns in closings) <= most
+    assert all(
+        later - before >= (apart_ns if later % TICK_NS else BEFORE_TICK_NS) for before, later in pairwise(closings)
+    )
+    for first in range(0 if objects else 11):
+        for end in range(first, 11):
+            early_ones = sum(at % TICK_NS > 0 for at in closings if first * TICK_NS <= at < end * TICK_NS)
+            assert early_ones <= SAVED + end - first
