@@ -53,6 +53,7 @@ class Sender:
         self._acknowledged: set[int] = set()
         self._refused: dict[str, int] = {}
         self._sent = 0
+        self._connected = 0
         self._stop = threading.Event()
         self._threads = [threading.Thread(target=self._run, args=(index % 2 == 1,)) for index in range(connections)]
 
@@ -88,13 +89,26 @@ class Sender:
     def sent(self) -> int:
         return self._sent
 
+    @property
+    def connected(self) -> int:
+        """How many connections stand; without any no answer is under way."""
+        return self._connected
+
     def _run(self, enhanced: bool) -> None:
         while not self._stop.is_set():
             try:
                 with socket.create_connection(self._address, timeout=1) as connection:
-                    self._converse(connection, enhanced)
+                    self._count(1)
+                    try:
+                        self._converse(connection, enhanced)
+                    finally:
+                        self._count(-1)
             except OSError:
                 time.sleep(_RETRY_S)
+
+    def _count(self, change: int) -> None:
+        with self._lock:
+            self._connected += change
 
     def _converse(self, connection: socket.socket, enhanced: bool) -> None:
         waiting: set[int] = set()

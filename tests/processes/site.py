@@ -200,6 +200,22 @@ class Box(Process):
 
         return until(f"{self.id} is {level}", reached)
 
+    def until_held(self) -> int:
+        """The newest seq there is now, once every peer holds the live log to there: levels tell of the blocks of
+        seconds ago.
+        """
+        wanted: dict[tuple[int, bool], int] = {}
+
+        def held() -> int | None:
+            status = self.status()
+            log = status["log"]
+            if not log["seq"]:
+                return None
+            seq = wanted.setdefault((log["epoch"], log["fenced"]), log["seq"])
+            return seq if all((peer["holds_ours"] or 0) >= seq for peer in status["peers"]) else None
+
+        return until(f"{self.id}'s newest block is held by all", held, why_not=self.status)
+
     def until_ahead(self, blocks: int) -> int:
         """The newest seq, once the live log grew by so many blocks."""
         first = until(f"{self.id} records", lambda: self.status()["log"])

@@ -47,7 +47,8 @@ def lacking(holder: Box, writer: Box) -> list[str]:
     held = lengths(holder, writer.id)
     written = lengths(writer, writer.id)
     short = [f"{log}: {held.get(log, 0)} of {length}" for log, length in written.items() if held.get(log, 0) < length]
-    return short or [f"{log}: {count} payloads" for log, count in without_payload(holder, writer.id).items()]
+    short += [f"{log}: {count} payloads" for log, count in without_payload(holder, writer.id).items()]
+    return short or [f"{log}: its key" for log in without_key(holder, writer.id)]
 
 
 def without_payload(holder: Box, writer: str) -> dict[LogId, int]:
@@ -62,8 +63,16 @@ def without_payload(holder: Box, writer: str) -> dict[LogId, int]:
     return found
 
 
+def without_key(holder: Box, writer: str) -> list[LogId]:
+    """Logs of ``writer`` that ``holder`` has without their key: asked for a few a second."""
+    keys = keyring_of(holder.data).key_ids()
+    with opened(holder.data) as store:
+        firsts = {log: list(store.headers(log, 0, 1)) for log, _ in store.logs(writer)}
+    return [log for log, first in firsts.items() if first and decode_signed_header(first[0]).key_id not in keys]
+
+
 def until_holds(holder: Box, writer: Box) -> None:
-    """Until ``holder`` has every log of ``writer`` to its end."""
+    """Until ``holder`` has every log of ``writer`` to its end, and can read it."""
     until(
         f"{holder.id} holds all of {writer.id}",
         lambda: not lacking(holder, writer),

@@ -9,6 +9,7 @@ from pathlib import Path
 from firmware_sim.hl7_messages import Message
 from firmware_sim.hospital import ANNA, BRUNO, Hospital
 from tests.processes.site import HOST, LabSite, free_port, hl7_feed, orledger, until
+from tests.processes.stores import until_holds
 
 
 def send(port: int, message: Message) -> str:
@@ -44,12 +45,13 @@ def test_a_case_from_admission_to_a_restore_elsewhere(tmp_path: Path) -> None:
         next_case = room.status()["case"]["id"]
         assert next_case != opened
         room.until_level("witnessed")
+        room.until_held()
         restored = peer.restore("or-1")["state"]
         assert restored["case"]["id"] == next_case
         assert restored["values"] == []
         closed = json.loads(room.cli("case", "close", "--json").stdout)
         assert closed["closed"] == next_case
-        room.until_level("witnessed")
+        until_holds(peer, room)
         room.kill()
         listed = json.loads(peer.cli("case", "list", "--json").stdout)["cases"]
         assert [(case["id"], case["box"], case["closed"] is not None) for case in listed] == [

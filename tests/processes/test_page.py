@@ -32,6 +32,7 @@ def test_a_scrape_tells_what_status_tells(tmp_path: Path) -> None:
             config.write(f'[page]\nlisten = "{HOST}:{port}"\n')
         site.start()
         assert box.cli("drill", "or-2").returncode == 0
+        box.until_held()
         told = until("metrics are served", lambda: scrape(port))
 
         def of(name: str, **labels: str) -> float:

@@ -34,6 +34,7 @@ from tests.processes.stores import (
     keyring_of,
     lengths,
     start_of,
+    until_given_back,
     until_holds,
     without_payload,
 )
@@ -54,7 +55,7 @@ def dead(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[LabSite, se
                 site["or-1"].kill()
                 site["or-1"].start()
                 site["or-1"].until_level("witnessed")
-        site["or-1"].until_level("witnessed")
+        until_given_back(site["or-1"], [site[peer] for peer in _PEERS])
         site["or-1"].send(signal.SIGTERM)
         assert site["or-1"].wait() == 0
         for peer in _PEERS:

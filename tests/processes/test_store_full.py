@@ -43,6 +43,7 @@ def test_a_full_disk_is_told_survived_and_recovered_from(tmp_path: Path, disk: P
             assert not lost, f"acknowledged, but not held: {lost}"
             assert_good(box)
 
+            until("its sender has heard all answers", lambda: not sender.connected)
             before = len(sender.acknowledged)
             box.start()
             status = until("or-1 says so", lambda: (found := box.status())["exit"] == 2 and found)

@@ -5,11 +5,10 @@ from __future__ import annotations
 import logging
 from collections.abc import Collection, Iterable, Mapping
 
-from ledger.block import decode_signed_header
 from ledger.certificate import Certificate
 from ledger.log import LogId
 from tests.processes.hl7_sender import Sender
-from tests.processes.site import Box, LabSite, until
+from tests.processes.site import LabSite, until
 from tests.processes.stores import (
     assert_good,
     assert_one_history,
@@ -17,8 +16,6 @@ from tests.processes.stores import (
     assert_vouched_is_held,
     chains,
     hl7_numbers,
-    keyring_of,
-    opened,
     until_same,
     vouched,
 )
@@ -48,8 +45,6 @@ def assert_nothing_lost(
     else:
         site.until_good()
     until_same(site)
-    for box in site.boxes.values():
-        until(f"{box.id} holds every key", lambda box=box: not _keyless(box))  # type: ignore[misc]
     faults = {f"{box.id}: {fault}" for box in site.boxes.values() for fault in box.statistics()["peer_faults"]}
     promised = [*promised, *promises(site)]
     site.stop()
@@ -65,17 +60,6 @@ def assert_nothing_lost(
     for box in site.boxes.values():
         assert_one_history(box, [peer for peer in site.boxes.values() if peer is not box])
     assert not faults
-
-
-def _keyless(box: Box) -> list[LogId]:
-    """Logs that a box holds without their key: asked for a few a second."""
-    found = []
-    held = keyring_of(box.data).key_ids()
-    with opened(box.data) as store:
-        for log, _ in store.logs():
-            if any(decode_signed_header(header).key_id not in held for header in store.headers(log, 0, 1)):
-                found.append(log)
-    return found
 
 
 def _count(site: LabSite, writer: str, sender: Sender) -> None:

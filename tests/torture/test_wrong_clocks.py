@@ -69,7 +69,7 @@ def test_boxes_decades_apart_replicate_and_the_one_ahead_is_named(tmp_path: Path
                 why_not=lambda name=name: site[name].alerts(),  # type: ignore[misc]
             )
         for name in ("or-2", "or-3"):
-            assert site[name].restore("or-1")["level"] == "witnessed"
+            until(f"{name} restores or-1", lambda name=name: site[name].restore("or-1")["level"] == "witnessed")  # type: ignore[misc]
         # To the boxes of later years the records of the earlier look older than any retention; none may go by that.
         assert_nothing_lost(site, {"or-1": sender}, well=("peer.clock", "retention.clock"))
         for one in site.boxes.values():
