@@ -1,4 +1,4 @@
-"""Masimo Radical-7, Rad-8, Rad-87 and Root pulse oximeters that print "ASCII 1" lines, one a second. It never sends.
+"""Masimo Radical-5, Radical-7, Rad-8, Rad-87, Root oximeters that print "ASCII 1" lines each second. It never sends.
 
 Sources: the serial sections of Masimo's Rad-8 and Rad-87 operator's manuals (line settings, exception bits); recorded
 lines published with OpenICE (mdpnp) and masimo-datacapture. The lines have no checksum, so a line counts only when its
@@ -32,7 +32,7 @@ _FIELD: Final = re.compile(rb"([A-Z][A-Z0-9]{0,15})=(?:([+-]?\d{1,8}(?:\.\d{1,4}
 _OTHER: Final = re.compile(rb"([A-Z][A-Z0-9]{0,15})=([!-~]{0,24})")
 """A field that other boards or later software may have."""
 
-_WORD: Final = re.compile(rb"(ALARM|EXC\d?)=([0-9A-Fa-f]{3,8})")
+_WORD: Final = re.compile(rb"(ALARM|EXC\d?(?==.{3}))=([0-9A-Fa-f]{2,8})")
 _IS_WORD: Final = re.compile(r"ALARM|EXC\d?")
 _SERIAL: Final = re.compile(rb"SN=([0-9A-Za-z-]{1,20})")
 _TREND: Final = re.compile(rb"SpO2=|PR=")
@@ -174,7 +174,7 @@ class Masimo(LineDevice):
 
     spec: ClassVar[Spec[MasimoConfig]] = Spec(
         name="masimo",
-        devices=("Masimo Radical-7, Rad-8, Rad-87 (ASCII 1)", "Masimo Root with Radical-7 (ASCII 1)"),
+        devices=("Masimo Radical-5, Radical-7, Rad-8, Rad-87 (ASCII 1)", "Masimo Root with Radical-7 (ASCII 1)"),
         transports=(Transport.SERIAL,),
         config=MasimoConfig,
         serial_lines=("9600 8N1",),

@@ -146,9 +146,11 @@ def _production(value: bytes) -> tuple[str, str]:
         at += _PRODUCTION.size
         words = label_text(value[at : at + length])
         at += length
-        if kind == _SERIAL_NUMBER and words:
+        if not words.strip("-"):
+            continue  # dashes stand for a revision that is not there
+        if kind == _SERIAL_NUMBER:
             serials.setdefault(component == _OF_PRODUCT, words)
-        elif kind in (_SOFTWARE, _FIRMWARE) and words and words not in revisions:
+        elif kind in (_SOFTWARE, _FIRMWARE) and words not in revisions:
             revisions.append(words)
     serial = serials.get(True) or serials.get(False, "")
     return serial[:_MAX_TEXT], ", ".join(revisions)[:_MAX_TEXT]

@@ -23,7 +23,9 @@ MISSING: Final = 0x7EFF
 MAX_TEXT_BYTES: Final = 1_024
 
 _PARTS: Final = re.compile(rb"[^\x04\x11\x13]+|[\x04\x11\x13]")
-_ERROR: Final = re.compile(rb"ER(\d\d)([0-9A-F]{2})?")
+_ERROR: Final = re.compile(rb"([A-Z]?ER(\d\d))([0-9A-F]{2})?")
+"""A refusal may begin with the letter of the channels it is about, such as ``BER20``; that one always has its check."""
+
 _MEANINGS: Final = {
     9: "internal error", 10: "command not valid now", 11: "syntax error", 12: "out of range", 13: "no data",
     14: "trend buffer overflow", 15: "channel not defined", 16: "not configured", 17: "standby", 18: "wrong check",
@@ -68,8 +70,8 @@ def parse_answer(message: bytes) -> Answer:
     if message == HELLO_ANSWER:
         return Answer(message)
     error = _ERROR.fullmatch(message)
-    if error is not None and error[2] in (None, b"%02X" % xor8(message[:4])):
-        return Answer(message[:4], int(error[1]))
+    if error is not None and (error[3] == b"%02X" % xor8(error[1]) or message == error[1][-4:]):
+        return Answer(error[1], int(error[2]))
     text, check = message[:-2], message[-2:]
     if not text or check != b"%02X" % xor8(text):
         raise DeviceFault("servo-i.check", "an answer whose check is wrong")

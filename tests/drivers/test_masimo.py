@@ -23,6 +23,11 @@ OLDER = (
     b"05/15/07 08:12:21 SN=0000070986 SPO2=---% BPM=--- PI=--.--% SPCO=--.-% SPMET=--.-% DESAT=-- PIDELTA=+-- PVI=--- "
     b"ALARM=0000 EXC=000000"
 )
+RADICAL_5 = b"09/15/10 15:10:29 SPO2=097% BPM=064 PI=11.82% ALARM=20 EXC=800"  # as published with OpenICE (mdpnp)
+RADICAL_7 = (
+    b"12/01/05 11:56:29 SN=0123456789 SPO2=098% BPM=240 PI=20.00% SPCO=01.0% SPMET=00.5% DESAT=01 PIDELTA=-02 PVI=027 "
+    b"ALARM=0000 EXC=000820"
+)
 TREND = b"09/21/08 09:56:12 SpO2=097 PR=069 PI=04.69 EXC=800:SET"
 RAD_8 = b"03/19/16 13:37:%02d SN=0000093112 SPO2=%03d%% BPM=%03d PI=02.31 DESAT=-- # PIDELTA=+-- ALARM=%04X EXC=%06X"
 
@@ -70,6 +75,21 @@ def test_other_boards_and_an_absent_sensor() -> None:
     assert (event.kind, event.text) == ("technical_alarm", "no sensor")
     assert [record.serial for record in records if isinstance(record, Identity)] == ["0000093112"]
     assert parse_line(OLDER).values["SPCO"] is None
+
+
+def test_a_line_of_an_older_oximeter_with_a_short_alarm_word_and_no_serial_number() -> None:
+    records = Bench().line(RADICAL_5)
+    values = {record.device_code: record.value for record in records if isinstance(record, Numeric)}
+    assert values == {"SPO2": Decimal(97), "BPM": Decimal(64), "PI": Decimal("11.82")}
+    assert [record.text for record in records if isinstance(record, Event)] == ["alarms are muted"]
+
+
+def test_a_line_with_a_sensor_off_and_a_falling_perfusion() -> None:
+    values = Bench().values(RADICAL_7)
+    assert {key: values[key].value for key in ("PIDELTA", "PVI", "SPCO")} == {
+        "PIDELTA": Decimal(-2), "PVI": Decimal(27), "SPCO": Decimal("1.0"),
+    }  # fmt: skip
+    assert values["SPO2"].quality & Quality.QUESTIONABLE
 
 
 def test_unknown_fields_and_bits_are_kept_with_their_names() -> None:

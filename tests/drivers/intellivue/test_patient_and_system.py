@@ -114,6 +114,22 @@ def test_who_the_monitor_is() -> None:
     assert identity.protocol == "Data Export, system id 0009fb1234567890"
 
 
+def test_what_a_real_monitor_says_of_itself() -> None:
+    """Attributes of an 866062's connect indication, published with Koshsky/Intellivue-api: one revision is dashes."""
+    identity = SystemDecoder().identify({
+        0x0928: bytes.fromhex("00085068696c697073000008383636303632 0000"),
+        0x0984: bytes.fromhex("00080009fbffff88c1bd"),
+        0x092D: bytes.fromhex(
+            "00060064 00010008000c444533353141343036310009 00020008000e3836363036320000000000000000"
+            "00030008000820412e30302e3330 0005007800082d2d2d2d2d2d2d2d 00020058000e532d4d383030332d3134303241 00"
+            "0004005800084c2e30312e3138 0a"
+        ),
+    }, now())  # fmt: skip
+    assert identity is not None
+    assert (identity.make, identity.model, identity.serial) == ("Philips", "866062", "DE351A4061")
+    assert (identity.software, identity.protocol) == ("L.01.18", "Data Export, system id 0009fbffff88c1bd")
+
+
 def test_the_identity_is_told_when_it_changes() -> None:
     system = SystemDecoder()
     system.identify(MDS, now())

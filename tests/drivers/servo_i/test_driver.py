@@ -80,9 +80,15 @@ def test_the_check_of_the_manual() -> None:
     assert parse_answer(b"*2A") == Answer(b"*")
     assert parse_answer(b"900PCI") == Answer(b"900PCI")
     assert parse_answer(b"ER10") == parse_answer(command(b"ER10")[:-1]) == Answer(b"ER10", 10)
-    for wrong in (b"*2B", b"", b"2A", b"ER1000"):
+    for wrong in (b"*2B", b"", b"2A", b"ER1000", b"BER2015"):
         with pytest.raises(DeviceFault):
             parse_answer(wrong)
+
+
+def test_a_refusal_that_begins_with_the_letter_of_the_channels_it_is_about() -> None:
+    """As two public readers of real Servo ventilators know them: ``ER2015`` and ``BER2057``."""
+    assert parse_answer(b"ER2015") == Answer(b"ER20", 20)
+    assert parse_answer(b"BER2057") == Answer(b"BER20", 20)
 
 
 def test_xon_and_xoff_are_no_part_of_an_answer() -> None:

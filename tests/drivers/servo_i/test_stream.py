@@ -20,6 +20,18 @@ from drivers.servo_i.stream import (
     Values,
 )
 
+# A breath of a real ventilator: flow, then channels 200, 205 and 209. Published with src-jds/servoscreen.
+REAL_BREATH = (
+    "8030870c080d09080e080e080c0a080c0e090a0b090b0b070e0b0b060d0b090d0c080b0b080e0810f805fb00000500fb000000000000"
+    "00010006fa0000000000000000000000000600fb0000000000ff05fb00000005fb00000000000005fbff00000005fb00000000000000"
+    "00000001000000000000000000000600fa06fa0100000000000000ff00000000000000000000000000000005fb00000005fb00ff05fb"
+    "000005fb0001000006fa0000000000000005fb0000010005fb00000005fa00000005fb0005fb00000000000000ff00000005fb05fb00"
+    "00000500fb000001000000fd08fb000006fa06fa0006fa0105fbfd0800fb00ff00000005fb05fb00000005fb000005fa00000005fb05"
+    "fb00000000000000000100000005fb05fb05fb00000005fb00a38130803008f380294080210a801555801082800d64800cb6800d9880"
+    "0e9e8010438011b080140180154980171f80188b801a5e801b65801d1d801e3f801f878020938021fc8022ec80247e8025c68027d880"
+    "296f802bd1802db280300c81106a7f634200a900d003e87faf"
+)
+
 
 def closed(block: bytes) -> bytes:
     whole = block + b"\x7f"
@@ -58,6 +70,16 @@ def test_curves_take_turns() -> None:
 
 def test_a_block_of_values_with_one_missing() -> None:
     assert read(closed(b"B\x00\x5b\x01\x2c\x7e\xff")) == [Values("B", (91, 300, MISSING))]
+
+
+def test_a_breath_of_a_real_ventilator_whose_checks_cover_the_ends_of_the_blocks() -> None:
+    items = read(bytes.fromhex(REAL_BREATH))
+    assert items[-2:] == [CurvesChecked(), Values("B", (169, 208, 1000))]
+    assert [item for item in items if isinstance(item, BreathPhase)] == [
+        BreathPhase("expiration"),
+        BreathPhase("inspiration"),
+    ]
+    assert (len(samples(items)), min(samples(items)), max(samples(items))) == (326, 3254, 12817)
 
 
 def test_a_block_of_values_whose_check_is_wrong_gives_none() -> None:
