@@ -29,6 +29,8 @@ _CODECS: Final = {
     "ISO IR14": "iso2022_jp_2",
     "ISO IR87": "iso2022_jp_2",
     "ISO IR159": "iso2022_jp_2",
+    "JIS X 0202": "iso2022_jp_2",
+    "JAS2020": "iso2022_jp_2",
     "GB 18030-2000": "gb18030",
     "KS X 1001": "euc_kr",
     "BIG-5": "big5",
@@ -47,8 +49,14 @@ _CODECS: Final = {
     "8859-15": "iso8859-15",
     "ISO8859-15": "iso8859-15",
     "ISO-8859-15": "iso8859-15",
+    "WINDOWS-1250": "cp1250",
+    "WINDOWS-1251": "cp1251",
     "WINDOWS-1252": "cp1252",
+    "CP1252": "cp1252",
     "GB18030": "gb18030",
+    "GBK": "gb18030",
+    "GB2312": "gb18030",
+    "BIG5": "big5",
 }
 _RAW: Final = "latin-1"
 """Gives every byte a character and back: ids and numbers stay readable, texts do not."""

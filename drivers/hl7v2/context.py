@@ -20,9 +20,11 @@ CONTEXT_MESSAGES: Final = frozenset({"ADT", "SIU", "ORM", "OMG", "OMI", "OML", "
 LABORATORY: Final = "laboratory"
 _ORDERS: Final = frozenset({"ORM", "OMG", "OMI", "OML"})
 _TRANSFERS: Final = frozenset({"A02", "A12"})
-_LABORATORIES: Final = frozenset({"BG", "BLB", "CH", "CP", "CTH", "GE", "HM", "ICU", "IMM", "LAB", "MB", "MCB", "MYC",
-                                  "OSL", "SP", "SR", "TX", "VR"})  # fmt: skip
-"""Of table 0074 (OBR-24) the sections that send results of specimens."""
+_LABORATORIES: Final = frozenset({"BG", "BLB", "CH", "CP", "GE", "HM", "IMM", "LAB", "MB", "MCB", "MYC", "OSL", "SP",
+                                  "SR", "TX", "VR"})  # fmt: skip
+"""Of table 0074 (OBR-24) the sections that send results of specimens. ICU there is bedside monitoring, CTH the
+catheterisation laboratory: they measure patients.
+"""
 _IDS: Final = 8
 _NAME_PARTS: Final = 5
 """Of XPN: family, given, further, suffix and prefix."""
@@ -182,6 +184,7 @@ def _orc(facts: _Facts, orc: Segment, header: Header) -> None:
     if header.message_code in _ORDERS:
         facts.part("order", orc.get(2) or orc.get(3))
         facts.part(STATUS, orc.get(5) or orc.get(1))
+        facts.part("scheduled", orc.get(7), 4)  # before HL7 2.5, which has TQ1
 
 
 def _obr(facts: _Facts, obr: Segment, header: Header) -> None:

@@ -20,7 +20,7 @@ from ledger.records import DeviceTime
 
 _DTM = re.compile(
     r"(?P<year>\d{4})(?P<month>\d\d)?(?P<day>\d\d)?(?P<hour>\d\d)?(?P<minute>\d\d)?(?P<second>\d\d)?"
-    r"(?:\.(?P<fraction>\d{1,9}))?(?P<zone>[+-]\d{4})?",
+    r"(?:\.(?P<fraction>\d{1,9})|(?P<milliseconds>(?<=\d{14})\d{3}))?(?P<zone>[+-]\d\d:?\d\d|Z)?",
     re.ASCII,
 )
 _RESOLUTION_NS = {
@@ -42,6 +42,8 @@ _RANGE = re.compile(rf"\s*({_SIGNED})\s*-\s*({_SIGNED})\s*", re.ASCII)
 _BOUND = re.compile(rf"\s*([<>])=?\s*({_SIGNED})\s*", re.ASCII)
 _OFTEN, _OFTEN_CHARS = 4_096, 200  # a device sends the same few codes for ever: at most 4,096 short ones are kept
 _PRIVATE = re.compile(r"[^A-Za-z0-9]+")
+_MDIL = re.compile(r"([0-9A-Fa-f]{4})-([0-9A-Fa-f]{4})", re.ASCII)
+_MDIL_PRIVATE = 0xF000
 
 HL7_NULL = '""'
 
@@ -49,12 +51,19 @@ HL7_NULL = '""'
 def zone_of(raw: str) -> str:
     """The offset of a DTM like ``+0100``; empty if it has none. Blanks inside ("- 0600") are dropped."""
     match = _DTM.fullmatch(raw[:_MAX_DTM].replace(" ", ""))
-    return (match["zone"] or "") if match else ""
+    return _zone(match) if match else ""
+
+
+def _zone(match: re.Match[str]) -> str:
+    """As HL7 writes it; senders borrow ISO 8601's ``Z`` and ``+01:00`` too."""
+    zone = match["zone"] or ""
+    return "+0000" if zone == "Z" else zone.replace(":", "")
 
 
 def device_time(raw: str, default_zone: str = "") -> DeviceTime | None:
     """A DTM as sent; None if it is no time. ``utc`` where an offset is known: its own, or that of MSH-7, which HL7
-    makes the default for the whole message (chapter 2, MSH-7); else ``local``.
+    makes the default for the whole message (chapter 2, MSH-7); else ``local``. Milliseconds may lack their point, as
+    Mindray writes them.
     """
     return _device_time(raw, default_zone) if 4 <= len(raw) <= _MAX_DTM else None
 
@@ -73,11 +82,11 @@ def _device_time(raw: str, default_zone: str) -> DeviceTime | None:
         return None
     value_ns = int(moment.timestamp()) * S_NS
     resolution_ns = min(_RESOLUTION_NS[name] for name in numbers)
-    if match["fraction"]:
-        digits = match["fraction"]
+    digits = match["fraction"] or match["milliseconds"]
+    if digits:
         value_ns += int(digits.ljust(9, "0"))
         resolution_ns = 10 ** (9 - len(digits))
-    zone = match["zone"] or default_zone
+    zone = _zone(match) or default_zone
     if not zone:
         return DeviceTime(value_ns, "local", resolution_ns)
     minutes = int(zone[1:3]) * 60 + int(zone[3:5])
@@ -139,7 +148,8 @@ class Coded:
 
 def coded(raw: str, marks: Delimiters) -> Coded:
     """A CWE, CNE or CE. Of the primary and alternate codes the one of MDC is taken; neither: ``MDCX_LOINC_<code>`` for
-    one of LOINC, else ``MDCX_HL7_<code>``.
+    one of LOINC, else ``MDCX_HL7_<code>``. Philips' MDIL codes are numbers of MDC too, or Philips' own:
+    ``MDCX_PHILIPS_<eight hex digits>``, as its monitors have them.
 
     MDC is told by its coding system or by its name, since senders leave out the system, swap code and name, and
     mistype numbers: a name that begins with MDC wins over the number beside it.
@@ -155,9 +165,15 @@ def _coded(sent: str, marks: Delimiters) -> Coded:
         refid = next((word for word in (name, identifier) if word.startswith("MDC")), None)
         if refid is None and identifier.isascii() and identifier.isdigit() and len(identifier) <= 10:
             refid = nomenclature.refid_of(int(identifier)) if system == "MDC" else None
+        mdil = _mdil(identifier, system)
+        if refid is None and mdil is not None and mdil & 0xFFFF < _MDIL_PRIVATE:
+            refid = nomenclature.refid_of(mdil)
         if refid is not None:
             return Coded(refid, text, sent, standard=True)
     for identifier, _, system in (parts[0:3], parts[3:6]):
+        mdil = _mdil(identifier, system)
+        if mdil is not None:
+            return Coded(f"MDCX_PHILIPS_{mdil:08X}", text, sent, standard=False)
         if system.upper() == "LN" and identifier:
             return Coded(f"MDCX_LOINC_{_PRIVATE.sub('_', identifier).strip('_')}", text, sent, standard=False)
     bare = _PRIVATE.sub("_", parts[0] or parts[3] or parts[1]).strip("_")
@@ -167,9 +183,15 @@ def _coded(sent: str, marks: Delimiters) -> Coded:
 _coded_often = lru_cache(maxsize=_OFTEN)(_coded)
 
 
+def _mdil(identifier: str, system: str) -> int | None:
+    """Partition and code of ``0002-4bb8`` in Philips' MDIL, which up to EFFF are those of MDC; None for other codes."""
+    match = _MDIL.fullmatch(identifier) if system == "MDIL" else None
+    return int(match[1] + match[2], 16) if match else None
+
+
 def unit(raw: str, marks: Delimiters) -> str:
     """OBX-6 as UCUM: its UCUM code if it has one, else that of the MDC_DIM or of its usual spelling; else as sent."""
-    if not raw:
+    if raw in {"", HL7_NULL}:
         return ""
     return _unit_often(raw, marks) if len(raw) <= _OFTEN_CHARS else _unit(raw, marks)
 
@@ -179,13 +201,14 @@ def _unit(raw: str, marks: Delimiters) -> str:
     for identifier, name, system in (parts[0:3], parts[3:6]):
         if system == "UCUM":
             return ucum_of_written(name if identifier.isdigit() and name else identifier)
-    for identifier, name in (parts[0:2], parts[3:5]):
-        ucum = nomenclature.ucum_of(name) or nomenclature.ucum_of(identifier)
+    for identifier, name, system in (parts[0:3], parts[3:6]):
+        ucum = nomenclature.ucum_of(_mdil(identifier, system) or name) or nomenclature.ucum_of(identifier)
         if ucum is None and identifier.isascii() and identifier.isdigit() and len(identifier) <= 10:
             ucum = nomenclature.ucum_of(int(identifier))
         if ucum is not None:
             return ucum
-    return ucum_of_written(parts[1] if parts[1].startswith("MDC") else parts[0] or parts[1])
+    named = parts[1].startswith("MDC") or parts[2] == "MDIL"
+    return ucum_of_written(parts[1] if named and parts[1] else parts[0] or parts[1])
 
 
 _unit_often = lru_cache(maxsize=_OFTEN)(_unit)

@@ -308,6 +308,8 @@ class Hl7v2(Outbox):
         for order in group.orders:
             alert = header.trigger == "R40" or order.is_alert(header.delimiters)
             (pcd04 if alert else pcd01).decode(order, into)
+            if not alert:
+                pcd04.decode_screen(order, into)
             if header.trigger == "R42":
                 pump_messages.decode_events(order, into)
         for record in into.records:

@@ -7,13 +7,13 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from decimal import Decimal
 
 from drivers.hl7v2 import datatypes, er7, waves
 from drivers.hl7v2.ack import Header
 from drivers.hl7v2.structure import Containment, Obx, Order
-from drivers.hl7v2.waves import SampleCount
+from drivers.hl7v2.waves import Quantised, SampleCount
 from ledger.limits import S_NS
 from ledger.records import DeviceTime, Identity, Numeric, Quality, Record, Setting, Wave
 
@@ -31,13 +31,17 @@ _COMPOSITE_TYPES = frozenset({"AD", "CK", "CN", "CP", "CQ", "CX", "DLN", "DR", "
                               "RI", "RP", "SCV", "TN", "XAD", "XCN", "XON", "XPN", "XTN"})  # fmt: skip
 """Of several components, kept as they are written."""
 _NUMBER_TYPES = frozenset({"NM", "SN"})
-_PLACEHOLDER = "-*.?_ ^"
+_PLACEHOLDER = "-*.?_ ^~"
 """What devices send for a number that they do not have."""
 _BEYOND = {">": Quality.OVER_RANGE, "<": Quality.UNDER_RANGE}
 """How the text begins that stands for a number beyond what can be measured."""
 _SET_METHODS = frozenset({"MSET", "ASET"})
-_RATE = "MDC_ATTR_SAMP_RATE"
-_WAVE_FACETS = frozenset({_RATE, "MDC_ATTR_DATA_RANGE"})
+_PHILIPS_SETTING = "SETTING"
+"""OBX-13 of Philips' information centres."""
+_RATE, _RESOLUTION, _NO_SAMPLE = "MDC_ATTR_SAMP_RATE", "MDC_ATTR_NU_MSMT_RES", "MDC_EVT_INOP"
+_WAVE_FACETS = frozenset({_RATE, _RESOLUTION, _NO_SAMPLE, "MDC_ATTR_DATA_RANGE"})
+_FULL_SCALE = 32_767
+_DIMENSIONLESS = frozenset({"", "1"})
 
 
 @dataclass(slots=True)
@@ -83,12 +87,17 @@ class Decoding:
 
     def measured_time(self, obx: Obx) -> DeviceTime | None:
         """OBX-14; the offset of MSH-7 holds where it has none."""
-        return datatypes.device_time(obx.observed_raw, datatypes.zone_of(self.header.time_raw))
+        return self._moment(obx.observed_raw)
 
     def report_time(self, order: Order) -> DeviceTime | None:
         """OBR-7, in the same way."""
-        raw = order.obr.get(7) if order.obr is not None else ""
-        return datatypes.device_time(raw, datatypes.zone_of(self.header.time_raw))
+        return self._moment(order.obr.get(7)) if order.obr is not None else None
+
+    def _moment(self, raw: str) -> DeviceTime | None:
+        """A DTM; of a TS, which HL7 had before 2.6, the second component tells its precision."""
+        marks = self.header.delimiters
+        zone = datatypes.zone_of(er7.component(self.header.time_raw, 1, marks))
+        return datatypes.device_time(er7.component(raw, 1, marks), zone)
 
     def time(self, order: Order, obx: Obx) -> DeviceTime | None:
         """When something was observed: OBX-14, else OBR-7."""
@@ -102,7 +111,7 @@ def decode(order: Order, into: Decoding) -> None:
     taken: set[tuple[str, str]] = set()
     for obx in order.observations:
         identify(tree, obx, into)
-        if obx.is_device or _belongs_to_wave(obx, facets):
+        if obx.is_device or obx.is_screen_alert or _belongs_to_wave(obx, facets):
             continue
         if obx.type in {"NA", "MA"}:
             into.unread += not _wave(order, obx, tree.channel(obx), facets, into)
@@ -164,7 +173,8 @@ def numeric(order: Order, obx: Obx, channel: str, into: Decoding) -> Numeric | N
         if repeat or old:
             quality |= Quality.STALE
     method = er7.component(obx.segment.get(17), 1, obx.marks).upper()
-    kind = Setting if method in _SET_METHODS else Numeric
+    is_set = method in _SET_METHODS or obx.segment.get(13).strip().upper() == _PHILIPS_SETTING
+    kind = Setting if is_set else Numeric
     return kind(
         sub=into.sub,
         at_ns=into.at_ns,
@@ -180,6 +190,9 @@ def numeric(order: Order, obx: Obx, channel: str, into: Decoding) -> Numeric | N
 
 def _value(obx: Obx) -> Decimal | str | None:
     raw, kind = obx.value_raw, obx.type
+    several = er7.repetitions(raw, obx.marks)
+    if kind in _NUMBER_TYPES and len(several) > 1 and not _is_placeholder(obx):  # no one number is the value then
+        return ", ".join(er7.unescape(one, obx.marks).strip() for one in several)
     if kind == "NM":
         text = er7.component(raw, 1, obx.marks)
         value = datatypes.number(text)
@@ -189,10 +202,9 @@ def _value(obx: Obx) -> Decimal | str | None:
     if kind == "NR":
         return " to ".join(er7.components(raw, obx.marks)) if raw else None
     if kind in _CODED_TYPES:
-        words = [datatypes.coded(part, obx.marks).value for part in er7.repetitions(raw, obx.marks)]
-        return ", ".join(words) or None
+        return ", ".join(datatypes.coded(part, obx.marks).value for part in several) or None
     if kind in _TEXT_TYPES or kind in _COMPOSITE_TYPES or not kind:
-        return er7.unescape(raw, obx.marks).strip() or None
+        return "\n".join(er7.unescape(part, obx.marks).strip() for part in several).strip() or None
     return None
 
 
@@ -218,32 +230,54 @@ def _belongs_to_wave(obx: Obx, facets: dict[tuple[int, ...], dict[str, Obx]]) ->
 
 
 def _wave(order: Order, obx: Obx, channel: str, facets: dict[tuple[int, ...], dict[str, Obx]], into: Decoding) -> bool:
-    facet = facets.get(obx.path, {}).get(_RATE)
-    hertz = datatypes.number(er7.component(facet.value_raw, 1, facet.marks)) if facet is not None else None
+    told = facets.get(obx.path, {})
+    hertz = _facet(told, _RATE)
     rate = waves.rate_of(hertz) if hertz is not None else None
+    no_sample = _facet(told, _NO_SAMPLE)
     rows = waves.signals(obx)
+    if no_sample is not None and abs(no_sample) >= _FULL_SCALE:
+        rows = [[None if value == no_sample else value for value in row] for row in rows]
     if rate is None or not rows or not any(value is not None for row in rows for value in row):
         return False
+    step, unit = _step(obx, rows, told)
     for number, row in enumerate(rows):
         place = f"{channel}#{number + 1}" if len(rows) > 1 else channel
-        into.records.extend(_runs(order, obx, place, rate, row, into))
+        into.records.extend(_runs(order, obx, place, rate, replace(waves.quantise(row), step=step), unit, into))
     return True
 
 
+def _facet(facets: dict[str, Obx], name: str) -> Decimal | None:
+    facet = facets.get(name)
+    return datatypes.number(er7.component(facet.value_raw, 1, facet.marks)) if facet is not None else None
+
+
+def _step(obx: Obx, rows: list[list[Decimal | None]], facets: dict[str, Obx]) -> tuple[float, str]:
+    """What one of the numbers sent is worth, in which unit. Mindray sends counts of the converter without a unit, and
+    beside them the resolution with one; where the array has a unit of its own, its numbers are in that.
+    """
+    unit = datatypes.unit(obx.segment.get(6), obx.marks)[:MAX_TEXT]
+    resolution = _facet(facets, _RESOLUTION)
+    counts = all(value is None or value == value.to_integral_value() for row in rows for value in row)
+    if unit not in _DIMENSIONLESS or resolution is None or resolution <= 0 or not counts:
+        return 1.0, unit
+    facet = facets[_RESOLUTION]
+    return float(resolution), datatypes.unit(facet.segment.get(6), facet.marks)[:MAX_TEXT]
+
+
 def _runs(
-    order: Order, obx: Obx, channel: str, rate: tuple[int, int], row: list[Decimal | None], into: Decoding
+    order: Order, obx: Obx, channel: str, rate: tuple[int, int], quantised: Quantised, unit: str, into: Decoding
 ) -> Iterator[Wave]:
     start = into.time(order, obx)
     code = obx.code.code[:MAX_TEXT]
-    index = into.memory.samples.place((into.sub, code, channel), len(row), rate, start)
-    quantised = waves.quantise(row)
+    count = len(quantised.samples)
+    index = into.memory.samples.place((into.sub, code, channel), count, rate, start)
 
     def after(samples: int) -> int:
         return samples * rate[1] * S_NS // rate[0]
 
-    first_ns = into.at_ns - after(len(row))  # the array is complete when it arrives: its last sample is now
-    for at in range(0, len(row), waves.MAX_SAMPLES):
-        stop = min(at + waves.MAX_SAMPLES, len(row))
+    first_ns = into.at_ns - after(count)  # the array is complete when it arrives: its last sample is now
+    for at in range(0, count, waves.MAX_SAMPLES):
+        stop = min(at + waves.MAX_SAMPLES, count)
         yield Wave(
             sub=into.sub,
             at_ns=first_ns + after(at),
@@ -252,14 +286,14 @@ def _runs(
             else DeviceTime(start.value_ns + after(at), start.kind, start.resolution_ns),
             quality=into.base_quality | obx.quality,
             code=code,
-            unit=datatypes.unit(obx.segment.get(6), obx.marks)[:MAX_TEXT],
+            unit=unit,
             channel=channel[:MAX_TEXT],
             rate=rate,
             index=index + at,
             width=quantised.width,
             samples=quantised.encode(at, stop),
-            scale=quantised.scale,
-            offset=quantised.offset,
+            scale=quantised.scale * quantised.step,
+            offset=quantised.offset * quantised.step,
             invalid=quantised.invalid,
             marks=() if quantised.exact else ((0, "rounded"),),
         )

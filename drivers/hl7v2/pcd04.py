@@ -7,6 +7,7 @@ type and abnormality too ("L~PM~SP").
 
 from __future__ import annotations
 
+import re
 from dataclasses import replace
 from typing import Final
 
@@ -42,6 +43,9 @@ _SILENCES: Final[tuple[tuple[str, Silence], ...]] = (
     ("alert-acknowledged", "acknowledged"),
     ("enabled", "on"),
 )
+_SCREEN_PRIORITIES: Final[dict[str, Priority]] = {"1": "high", "2": "medium", "6": "low"}
+"""Red alarm, yellow alarm, soft INOP."""
+_WORD = re.compile(r"[^A-Za-z0-9]+")
 _WATCHDOG = "MDC_EVT_ACTIVE"
 _INDIRECT = frozenset({"MDC_EVT_ALARM", "MDC_ATTR_EVT_COND"})
 """OBX-3 that say "an event": which one stands in OBX-5."""
@@ -67,6 +71,35 @@ def decode(order: Order, into: Decoding) -> None:
         return
     event, *measured = others
     into.records.append(_event(order, event, measured, attributes, tree, into))
+
+
+def decode_screen(order: Order, into: Decoding) -> None:
+    """Append what Philips' alert display says in an observation message: a class and a text, and no word of when it
+    began or will end, so each is a moment.
+    """
+    tree = Containment(order)
+    for obx in order.observations:
+        if not obx.is_screen_alert:
+            continue
+        number = er7.component(obx.segment.get(3), 1, obx.marks)
+        name = er7.component(obx.segment.get(3), 2, obx.marks)
+        code = f"MDCX_PHILIPS_ALERT_{_WORD.sub('_', number or name).strip('_')}"[:MAX_TEXT]
+        into.records.append(
+            Event(
+                sub=into.sub,
+                at_ns=into.at_ns,
+                device_time=into.time(order, obx),
+                quality=into.base_quality,
+                kind="technical_alarm" if "INOP" in name.upper() else "physiological_alarm",
+                alarm_id=f"{code} {tree.channel(obx)}".strip()[:MAX_TEXT],
+                phase="once",
+                priority=_SCREEN_PRIORITIES.get(number, "unknown"),
+                code=code,
+                text=er7.component(obx.value_raw, 1, obx.marks)[:MAX_TEXT],
+                device_code=obx.code.raw[:MAX_TEXT],
+                device_priority=name[:MAX_TEXT],
+            )
+        )
 
 
 def _event(

@@ -91,12 +91,17 @@ class Obx:
         quality = Quality.GOOD
         for flag in self.flags:
             quality |= _OBX_8.get(flag, Quality.GOOD)
-        status = self.segment.get(11).strip().upper()
+        status = self.segment.get(11).strip().upper().replace(datatypes.HL7_NULL, "")
         if status == "X":  # "cannot be obtained"; some monitors mark every value so
             said = quality & ~(Quality.TEST | Quality.DEMO)
             absent = Quality.QUESTIONABLE if self.value_raw else Quality.UNAVAILABLE
             return quality if said else quality | absent
         return quality | _OBX_11.get(status, Quality.QUESTIONABLE)
+
+    @property
+    def is_screen_alert(self) -> bool:
+        """A line of Philips' alert display: OBX-3 is its class ("2^Yellow Alarm^MDIL-ALERT"), OBX-5 what it says."""
+        return er7.component(self.segment.get(3), 3, self.marks) == "MDIL-ALERT"
 
     @property
     def is_device(self) -> bool:
@@ -199,10 +204,14 @@ class Containment:
         self._twins = {key for key, count in seen.items() if count > 1}
 
     def channel(self, obx: Obx) -> str:
-        """Where a metric is, without the metric itself; empty if the message does not say."""
+        """Where a metric is, without the metric itself; empty if the message does not say. An OBX-4 that is no path
+        is taken as it is: it tells two observations of one code apart.
+        """
         path = _trimmed(obx.path)
         named = [self._name(path[:depth]) for depth in range(2, min(len(path), 4))]
         place = "/".join(name for name in named if name) or ".".join(map(str, _trimmed(path[:3])))
+        if not obx.path:
+            place = er7.unescape(obx.segment.get(4), obx.marks).replace(datatypes.HL7_NULL, "").strip()
         mds = self._devices.get(path[:1]) or self._devices.get(())
         if mds is not None and "PUMP" in mds.code.code:
             equipment = mds.equipment or obx.equipment

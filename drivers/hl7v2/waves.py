@@ -32,8 +32,9 @@ _MAX_DECIMALS = 9
 
 @dataclass(frozen=True, slots=True)
 class Quantised:
-    """Samples as integers: value = scale * sample + offset. ``exact``: every decimal as sent comes back, rounded to
-    the digits that were sent; otherwise the error is at most half of ``scale``.
+    """Samples as integers: number sent = scale * sample + offset. ``exact``: every decimal as sent comes back, rounded
+    to the digits that were sent; otherwise the error is at most half of ``scale``. ``step``: what a 1 that was sent is
+    worth in the wave's unit.
     """
 
     samples: tuple[int, ...]
@@ -42,6 +43,7 @@ class Quantised:
     offset: float
     invalid: int | None
     exact: bool
+    step: float = 1.0
 
     def encode(self, start: int, stop: int) -> bytes:
         """Samples ``start`` to ``stop`` as little-endian signed integers."""

@@ -8,7 +8,7 @@ import pytest
 
 from drivers.hl7v2 import Bed, Hl7Config
 from ledger.records import Event, Gap, Numeric, PatientContext, Raw
-from tests.drivers.hl7v2.feeding import Fed, framed, up
+from tests.drivers.hl7v2.feeding import HEART_RATE, Fed, framed, up
 
 HERE = "OR^3^1^ST-MARY"
 PID = "PID|1||4711^^^MRN&1.2.3&ISO^MR~99^^^SSN^SS||Doe^Jane^Q^^^^L||19700203|F||||||||||ACC7"
@@ -126,6 +126,18 @@ def test_the_patient_of_the_open_case_is_followed_wherever_a_message_places_him(
     assert (value.code, value.value, value.device_code) == ("MDCX_LOINC_718_7", Decimal("8.1"), "718-7^Hemoglobin^LN")
     fed.driver.case_changed(None)
     assert fed.give(framed(PID, pv1("W^5"), kind="ADT^A08", id="44")).codes[-1] == "AR"
+
+
+def test_bedside_monitoring_is_no_laboratory() -> None:
+    obr = "OBR|1|1|1|x" + "|" * 20 + "ICU"
+    fed = up(ROOM).give(framed(PID, pv1(HERE), obr, HEART_RATE))
+    assert [context.facts["kind"] for context in told(fed)] == ["device"]
+
+
+def test_an_older_order_tells_its_time_in_orc() -> None:
+    orc = "ORC|NW|P1|F1||SC||1^^^20260102083000^^R"
+    (context,) = told(up(ROOM).give(framed(PID, pv1(HERE), orc, "OBR|1|P1|F1|1^X^L", kind="ORM^O01")))
+    assert context.facts["scheduled"] == "20260102083000"
 
 
 def test_a_device_tells_once_whom_it_is_connected_to() -> None:

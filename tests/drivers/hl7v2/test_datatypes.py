@@ -30,6 +30,14 @@ def _ns(*when: int) -> int:
         ("20260101", "", DeviceTime(_ns(2026, 1, 1), "local", 86_400 * S_NS)),
         ("2026", "", DeviceTime(_ns(2026, 1, 1), "local", 365 * 86_400 * S_NS)),
         ("20260101120000.1234", "", DeviceTime(_ns(2026, 1, 1, 12) + 123_400_000, "local", 100_000)),
+        (
+            "20260124131540250+0800",
+            "",
+            DeviceTime(_ns(2026, 1, 24, 5, 15, 40) + 250_000_000, "utc", 1_000_000),
+        ),  # Mindray
+        ("20260101120000Z", "+0100", DeviceTime(_ns(2026, 1, 1, 12), "utc", S_NS)),
+        ("20260101120000+01:00", "", DeviceTime(_ns(2026, 1, 1, 11), "utc", S_NS)),
+        ("2026010112000000", "", None),
         ("18991230", "", None),
         ("20261301", "", None),
         ("20260101126000", "", None),
@@ -155,3 +163,33 @@ def test_coded_values(raw: str, value: str, text: str) -> None:
 )
 def test_units(raw: str, ucum: str) -> None:
     assert datatypes.unit(raw, STANDARD) == ucum
+
+
+@pytest.mark.parametrize(
+    ("sent", "code", "standard"),
+    [
+        ("0002-4bb8^SpO2^MDIL", "MDC_PULS_OXIM_SAT_O2", True),
+        ("0002-F0C7^T1^MDIL", "MDCX_PHILIPS_0002F0C7", False),
+        ("0002-f0c7^T1^MDIL^150344^MDC_TEMP^MDC", "MDC_TEMP", True),
+        ("0002-4bb8^SpO2^L", "MDCX_HL7_0002_4bb8", False),
+    ],
+)
+def test_the_codes_of_philips_information_centres_are_those_of_its_monitors(
+    sent: str, code: str, standard: bool
+) -> None:
+    coded = datatypes.coded(sent, STANDARD)
+    assert (coded.code, coded.standard) == (code, standard)
+
+
+@pytest.mark.parametrize(
+    ("sent", "ucum"),
+    [
+        ("0004-0f20^mmHg^MDIL", "mm[Hg]"),
+        ("0004-17a0^°C^MDIL", "Cel"),
+        ("0004-1140^F^MDIL", "[degF]"),
+        ("0004-f123^bpm^MDIL", "/min"),
+        ('""', ""),
+    ],
+)
+def test_units_of_philips_information_centres_and_none(sent: str, ucum: str) -> None:
+    assert datatypes.unit(sent, STANDARD) == ucum

@@ -304,6 +304,57 @@ def test_more_digits_than_fit_are_marked_as_rounded() -> None:
     assert abs(struct.unpack("<2i", wave.samples)[0] * wave.scale + wave.offset - 1.1234567891) <= wave.scale / 2
 
 
+def _counts(values: str, unit: str, resolution: str, no_sample: str) -> Wave:
+    (wave,) = up().give(framed(
+        _OBR,
+        f"OBX|1|NA|131329^MDC_ECG_ELEC_POTL_I^MDC|1.7.6.131329|{values}|{unit}",
+        "OBX|2|NM|0^MDC_ATTR_SAMP_RATE^MDC|1.7.6.131329.1|500|264640^MDC_DIM_HZ^MDC",
+        f"OBX|3|NM|2327^MDC_ATTR_NU_MSMT_RES^MDC|1.7.6.131329.2|{resolution}|266418^MDC_DIM_MILLI_VOLT^MDC",
+        f"OBX|4|NM|262196^MDC_EVT_INOP^MDC|1.7.6.131329.3|{no_sample}",
+    )).of(Wave)  # fmt: skip
+    return wave
+
+
+def test_counts_of_a_converter_take_value_and_unit_of_their_resolution() -> None:
+    wave = _counts("80^-88^32767", "262656^MDC_DIM_DIMLESS^MDC", "0.001221", "32767")
+    assert (wave.unit, wave.scale, wave.offset, wave.invalid) == ("mV", 0.001221, 0.0, -32768)
+    assert wave.samples == struct.pack("<3h", 80, -88, -32768)
+
+
+@pytest.mark.parametrize(
+    ("values", "unit", "resolution"), [("80^90", "266418^MDC_DIM_MILLI_VOLT^MDC", "0.5"), ("80^90", "", "0")]
+)
+def test_an_array_with_a_unit_of_its_own_is_not_scaled(values: str, unit: str, resolution: str) -> None:
+    wave = _counts(values, unit, resolution, "80")
+    assert (wave.scale, wave.invalid) == (1.0, None)
+    assert wave.unit == ("mV" if unit else "")
+
+
+def test_several_values_are_none_of_them_alone() -> None:
+    record = _one("OBX|1|NM|150456^MDC_PULS_OXIM_SAT_O2^MDC|1.3.1.1|97~98||||||R")
+    assert (record.value, record.quality) == ("97, 98", Quality.QUESTIONABLE)
+    assert _value("TX", "one~two") == "one\ntwo"
+
+
+def test_a_sub_id_that_is_no_path_tells_two_values_apart() -> None:
+    left, right = (f"OBX|1|NM|150344^MDC_TEMP^MDC|{side}|36.5||||||R" for side in ("left", "right"))
+    assert [record.channel for record in up().give(framed(_OBR, left, right)).of(Numeric)] == ["left", "right"]
+
+
+def test_the_precision_of_a_time_is_not_its_end() -> None:
+    record = _one("OBX|1|NM|150344^MDC_TEMP^MDC||36.5||||||R|||20260101120000^S", time="20260101120000+0100^S")
+    assert record.device_time == DeviceTime(1_767_265_200 * S_NS, "utc", S_NS)
+
+
+def test_what_philips_marks_as_a_setting_is_one() -> None:
+    (mode,) = up().give(framed(_OBR, "OBX||ST|0402-f8f5^sMode^MDIL|0|MONITORING||||||F||SETTING")).of(Setting)
+    assert (mode.code, mode.value, mode.channel) == ("MDCX_PHILIPS_0402F8F5", "MONITORING", "")
+
+
+def test_a_null_status_says_nothing() -> None:
+    assert _one('OBX|1|NM|150344^MDC_TEMP^MDC||36.5|""|||||""|||""').quality == Quality.GOOD
+
+
 def _told(fed: Fed) -> list[str]:
     return [identity.serial for identity in fed.of(Identity)]
 

@@ -176,3 +176,23 @@ def test_an_alert_without_an_event_is_a_gap() -> None:
     fed = up().give(framed(_OBR, *_attributes(event_phase="start"), kind="ORU^R40"))
     assert fed.of(Event) == []
     assert [gap.lost_items for gap in fed.of(Gap)] == [1]
+
+
+@pytest.mark.parametrize(
+    ("shown", "kind", "priority"),
+    [
+        ("1^Red Alarm", "physiological_alarm", "high"),
+        ("2^Yellow Alarm", "physiological_alarm", "medium"),
+        ("5^HardInop", "technical_alarm", "unknown"),
+        ("6^Soft Inop", "technical_alarm", "low"),
+    ],
+)
+def test_an_alert_on_a_philips_screen_is_a_moment(shown: str, kind: str, priority: str) -> None:
+    number, name = shown.split("^")
+    fed = up().give(framed("OBR||||ALARM", f"OBX||TX|{shown}^MDIL-ALERT||HR Low, HR=55 /min||||||F"))
+    (event,) = fed.of(Event)
+    assert (event.kind, event.priority, event.phase) == (kind, priority, "once")
+    assert (event.code, event.text) == (f"MDCX_PHILIPS_ALERT_{number}", "HR Low, HR=55 /min")
+    assert (event.device_priority, event.device_code) == (name, f"{shown}^MDIL-ALERT")
+    assert not fed.of(Numeric)
+    assert not fed.of(Gap)
