@@ -73,12 +73,13 @@ class Cosigner:
         log = replica.log
         if log.box == self._own_id or replica.frozen:
             return
-        current = self._promises.is_current(log)
+        is_proved = self._promises.is_proved(log)
+        current = self._promises.is_current(log) and is_proved
         held = self._durably_whole(replica)
         if not current or held < replica.durable_size or replica.missing_keys or not self._promises.may_vouch(log.box):
             if held:
                 self._out.tell(log.box, Stored(log, held))
-            if log.fenced and not current:
+            if log.fenced and is_proved and not current:
                 self._out.tell(log.box, Nack(log, "epoch.old", self._promises.of(log.box).evidence))
             return
         head = replica.head_at(replica.durable_size)

@@ -73,9 +73,12 @@ class Manifests:
 
     def before_own(self) -> Manifest | None:
         """The manifest before the one in force that listed this box: the group that knew it, if any did."""
-        older = [known for known in self._by_hash.values()
-                 if known.version < self.own.version and known.lists(self._own_id)]  # fmt: skip
-        return max(older, key=lambda known: known.version, default=None)
+        return next(iter(self.older_listing(self._own_id, self.own)), None)
+
+    def older_listing(self, box: str, than: Manifest) -> list[Manifest]:
+        """The older manifests that listed a box, newest first."""
+        older = [known for known in self._by_hash.values() if known.version < than.version and known.lists(box)]
+        return sorted(older, key=lambda known: known.version, reverse=True)
 
     def peers(self) -> frozenset[str]:
         """Every box that was or is in this box's group: those whose word on past and present logs counts."""

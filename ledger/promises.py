@@ -46,11 +46,14 @@ NO_PROMISE = PromiseState(0, bytes(16), bytes(32), b"")
 
 
 class Promises:
-    """One per box. ``may_vouch`` says for which boxes this one's word counts (``Voids``)."""
+    """One per box. ``may_vouch`` says for which boxes this one's word counts (``Voids``), ``is_proved`` which epochs'
+    beginnings are proved (``StartProofs``).
+    """
 
     def __init__(self, manifests: Manifests, held: HeldLogs, out: Outbox) -> None:
         self.states: dict[str, PromiseState] = {}
         self.may_vouch: Callable[[str], bool] = lambda _box: True
+        self.is_proved: Callable[[LogId], bool] = lambda _log: True
         self._manifests = manifests
         self._held = held
         self._out = out
@@ -107,7 +110,8 @@ class Promises:
         if not same:
             state = PromiseState(fence.counter, fence.incarnation, signed.manifest_hash, signed.wire, promised.void)
             self.promise(box, state)
-        fenced, provisional = heads_for_promise(self._held.of_box(box), self._held.named, self._version_of)
+        proved = [replica for replica in self._held.of_box(box) if self.is_proved(replica.log)]
+        fenced, provisional = heads_for_promise(proved, self._held.named, self._version_of)
         self._out.tell_when_durable(
             box, Promise(box, fence.counter, fence.incarnation, fence.nonce, fenced, provisional)
         )

@@ -29,17 +29,21 @@ def _one_version(_log: LogId) -> int:
 
 def check_start(
     header: Header, start: Start, manifest: Manifest, before: Manifest | None = None,
-    version_of: VersionOf = _one_version,
-) -> None:  # fmt: skip
+    version_of: VersionOf = _one_version, older: Iterable[Manifest] = (),
+) -> dict[str, Promise]:  # fmt: skip
     """Raise PeerFault ``epoch.*`` unless F peers promised this epoch and its parent is the highest head they knew.
 
     ``before``: the manifest of the log it follows, when that is another: F peers of that group must have promised too.
+    Returns the promises by giver: those of peers under either manifest or under the ``older`` ones.
     """
     log = header.log
     if header.manifest_hash != manifest.hash:
         raise PeerFault("epoch.manifest", f"{log} is bound to another manifest than ours", "compare manifest versions")
+    if start.parent is not None and not start.parent.log.fenced:
+        raise PeerFault("epoch.parent", f"{log} continues a provisional log")
     groups = [each for each in (manifest, before) if each is not None]
-    peers = {box.id: box.signing_public for each in reversed(groups) for box in each.peers_of(log.box)}
+    known = (*groups, *older)
+    peers = {box.id: box.signing_public for each in reversed(known) for box in each.peers_of(log.box)}
     givers: dict[str, Promise] = {}
     for wire in start.promises:
         signed = decode_message(wire)
@@ -61,6 +65,7 @@ def check_start(
     heads = [head for promise in givers.values() for head in promise.fenced]
     if any(_outranks(head, start.parent, version_of) for head in heads):
         raise PeerFault("epoch.parent", f"{log} does not continue the highest head its peers hold")
+    return givers
 
 
 def promised_in(manifest: Manifest, box: str, givers: Iterable[str]) -> int:

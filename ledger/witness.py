@@ -20,14 +20,15 @@ from ledger.log import LogId
 from ledger.manifest import Manifest, Role
 from ledger.manifests import Manifests
 from ledger.messages import BlockMessage, HeadReport, Nack, Range
-from ledger.notices import Head, Start
+from ledger.notices import Head
 from ledger.ops import AppendBlock, OpenLog
 from ledger.outbox import Outbox, Warn
 from ledger.promises import Promises
 from ledger.quota import Quota
 from ledger.replica import LogReader, Recent, Replica
 from ledger.signing import SigningKey
-from ledger.start import check_start, linked_heads
+from ledger.start import linked_heads
+from ledger.start_proofs import StartProofs, start_in
 from ledger.tree import leaf_hash
 
 
@@ -43,6 +44,8 @@ class Witness:
         self.held = HeldLogs(own_id)
         self.replicas = self.held.replicas
         self.promises = Promises(self.manifests, self.held, out)
+        self.starts = StartProofs(self.manifests, self.replicas, reader)
+        self.promises.is_proved = self.starts.is_proved
         self.forks = Forks(self.manifests, out)
         self.cosigner = Cosigner(
             own_id, key, self.manifests, self.replicas, self.promises, out, keeps_payloads=self.keeps_payloads
@@ -105,6 +108,10 @@ class Witness:
             if first is not None:
                 header = decode_signed_header(first)
                 self.held.name(linked_heads(header))
+                if log.fenced and log.box != self.own_id:
+                    self.starts.keep(log)
+                    if log.counter > self.promises.of(log.box).counter and self.starts.is_proved(log):
+                        self.promises.on_start(log, header.manifest_hash, first)
                 if self.keeps_payloads and not replica.expired and replica.pruned_end < replica.size:
                     self.cosigner.need_keys(replica, {header.key_id, *replica.cases.key_ids})
 
@@ -211,6 +218,8 @@ class Witness:
         if replica.frozen:
             self.out.tell(sender, Nack(replica.log, "log.frozen", self.forks.proof_of(replica.log)))
             return
+        if replica.log in self.starts.refuted:
+            raise self.starts.refuted[replica.log]
         if header.previous_leaf != replica.last_leaf:
             raise PeerFault("block.broken-link", f"block {header.seq} of {header.log} does not link to the one before")
         log = replica.log
@@ -237,6 +246,23 @@ class Witness:
             self.out.persist(row)
         taken = len(message.signed_header) + len(payload)
         self._backlog.add(Appended(position, replica, replica.size, message.signed_header, taken))
+        if header.seq == 0:
+            self._settle_starts(log)
+
+    def _settle_starts(self, here: LogId) -> None:
+        """What an epoch continues is here now: its beginning is proved by that, and may be vouched for, or refuted."""
+        for header, signed_header in self.starts.settle(here):
+            self.promises.on_start(header.log, header.manifest_hash, signed_header)
+            replica = self.replicas[header.log]
+            self.refused.discard(header.log)
+            self._backlog.add(Appended(self.out.position, replica, replica.size, b""))
+        for log, fault in self.starts.take_refuted():
+            if log.box != self.own_id:
+                self.out.tell(log.box, Nack(log, fault.id, b""))
+            self.out.warn(Warn(
+                fault.id, "critical", "peer", log.box, f"{fault.text}: nobody vouches for it here",
+                f"find out who writes under {log.box}'s key",
+            ))  # fmt: skip
 
     def _checkpoint_agrees(self, replica: Replica, header: Header, message: BlockMessage, root: bytes) -> bool:
         if not self.forks.is_signed(replica.log, header.seq + 1, message.root, message.checkpoint_signature):
@@ -247,33 +273,17 @@ class Witness:
         return True
 
     def _open(self, replica: Replica, header: Header, signed_header: bytes) -> None:
-        start = next((notice for notice in header.notices if isinstance(notice, Start)), None)
-        if start is None:
-            raise PeerFault("log.no-start", f"{header.log} does not begin with a start notice")
+        start = start_in(header)
         named = linked_heads(header)
         if not header.log.fenced and (named or start.promises):
             raise PeerFault("log.start", f"{header.log} is provisional, yet claims promises or names ends of others")
         if any(head.log.box != header.log.box for head in named):
             raise PeerFault("epoch.names", f"{header.log} names ends of other boxes' logs")
-        if header.log.fenced:
-            manifest, before = self._groups_of(header, start)
-            check_start(header, start, manifest, before, self._version_of)
+        if header.log.fenced and self.starts.take(header, signed_header):
             self.promises.on_start(header.log, header.manifest_hash, signed_header)
         self.held.name(named)
         self.named += [start.parent, *start.tails] if start.parent is not None else list(start.tails)
         self.out.persist(OpenLog(replica.log, header.manifest_hash))
-
-    def _version_of(self, log: LogId) -> int | None:
-        replica = self.replicas.get(log)
-        return self.manifests.version_of(replica.manifest_hash) if replica is not None else None
-
-    def _groups_of(self, header: Header, start: Start) -> tuple[Manifest, Manifest | None]:
-        """The manifests whose groups must have promised: the epoch's own and, when another, that of what it follows."""
-        manifest = self.manifests.of(header.manifest_hash)
-        parent = self.replicas.get(start.parent.log) if start.parent is not None else None
-        if parent is None or parent.manifest_hash == manifest.hash:
-            return manifest, None
-        return manifest, self.manifests.of(parent.manifest_hash)
 
     def _on_known_seq(self, sender: str, replica: Replica, header: Header, message: BlockMessage) -> None:
         known = replica.leaf_at(header.seq)

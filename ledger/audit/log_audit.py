@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Protocol
 
@@ -72,6 +72,14 @@ class LogSource(Blocks, Protocol):
     def keyframe_at_or_before(self, log: LogId, seq: int) -> tuple[int, bytes] | None: ...
 
 
+ManifestOf = Callable[[LogId], Manifest | None]
+"""That a log is bound to; None where the log or its manifest is not held."""
+
+
+def no_manifest(_log: LogId) -> None:
+    """Where no other log is known."""
+
+
 @dataclass(frozen=True, slots=True)
 class Rows:
     """What was derived from a log and stored beside it, decoded."""
@@ -95,6 +103,7 @@ class LogAudit:
     heads: tuple[Head, ...]
     proof_sizes: frozenset[int] = frozenset()
     version_of: VersionOf = no_version
+    manifest_of: ManifestOf = no_manifest
     frontier: Frontier = field(default_factory=Frontier)
     frontiers: dict[int, Frontier] = field(default_factory=dict)
     leaves: dict[int, bytes] = field(default_factory=dict)
@@ -157,7 +166,8 @@ class LogAudit:
             what = "is no beginning of a log: it has no start notice, or links to something before it"
         elif header.log.fenced:
             try:
-                check_start(header, start, self.manifest, version_of=self.version_of)
+                before = self.manifest_of(start.parent.log) if start.parent is not None else None
+                check_start(header, start, self.manifest, before, self.version_of)
             except PeerFault as fault:
                 what = fault.text
         elif start.promises or start.parent is not None:
@@ -274,7 +284,7 @@ NO_ROWS = Rows(None, (), (), ())
 
 def begin_log(
     source: LogSource, log: LogId, manifest: Manifest, heads: tuple[Head, ...], proof_sizes: frozenset[int], *,
-    every_signature: bool, version_of: VersionOf = no_version,
+    every_signature: bool, version_of: VersionOf = no_version, manifest_of: ManifestOf = no_manifest,
 ) -> LogAudit:  # fmt: skip
     """Read what lies beside the log; a row that cannot be read is the first finding, found after the blocks are read.
 
@@ -287,7 +297,7 @@ def begin_log(
         fault = on_disk(f"rows of {log}", f"a row derived from the blocks cannot be read: {error.text}", log=log)
     beginning = source.beginning(log)
     audit = LogAudit(log, manifest, rows, source.length(log), beginning.first, every_signature, heads, proof_sizes,
-                     version_of)  # fmt: skip
+                     version_of, manifest_of)  # fmt: skip
     audit.begin(beginning)
     if fault is not None:
         audit.findings.append(fault)

@@ -157,11 +157,10 @@ class _StoreAudit:
                 )
                 heads = tuple(head for head, _ in self._named.get(log, ()))
                 every = self._options.every_signature
-                audits.append(
-                    begin_log(
-                        self._source, log, manifest, heads, sizes, every_signature=every, version_of=self._version_of
-                    )
-                )
+                audits.append(begin_log(
+                    self._source, log, manifest, heads, sizes, every_signature=every, version_of=self._version_of,
+                    manifest_of=self._bound_to,
+                ))  # fmt: skip
             except (StoreFault, PeerFault) as fault:
                 self._findings.append(_unreadable(str(log), fault, log))
         return audits
@@ -173,8 +172,11 @@ class _StoreAudit:
         manifest.box(log.box)
         return manifest
 
+    def _bound_to(self, log: LogId) -> Manifest | None:
+        return self._manifests.get(self._bound.get(log, b""))
+
     def _version_of(self, log: LogId) -> int | None:
-        manifest = self._manifests.get(self._bound.get(log, b""))
+        manifest = self._bound_to(log)
         return manifest.version if manifest is not None else None
 
     def _one(self, audit: LogAudit) -> LogReport:

@@ -39,8 +39,8 @@ def promise_wire(giver: str, log: LogId, *fenced: Head, manifest: Manifest = MAN
     return encode_signed(promise, SITE, manifest.hash, giver, KEYS[giver])
 
 
-def fence(log: LogId) -> Signed:
-    return signed(Fence(log.counter, log.incarnation, bytes(16)), log.box)
+def fence(log: LogId, manifest: Manifest = MANIFEST) -> Signed:
+    return signed(Fence(log.counter, log.incarnation, bytes(16)), log.box, manifest)
 
 
 def draft(
@@ -60,8 +60,10 @@ def start_of(log: LogId, manifest: Manifest = MANIFEST) -> Start:
 class Recording:
     """A log of or-1 as its writer closes it."""
 
-    def __init__(self, log: LogId, start: Start | None = None, data_key: DataKey = DATA_KEY) -> None:
-        self.chain = Chain(SITE, log, KEYS[log.box], data_key, MANIFEST.hash)
+    def __init__(
+        self, log: LogId, start: Start | None = None, data_key: DataKey = DATA_KEY, manifest: Manifest = MANIFEST
+    ) -> None:
+        self.chain = Chain(SITE, log, KEYS[log.box], data_key, manifest.hash)
         self.start = start or start_of(log)
         self.blocks: list[Block] = []
         self.boot_ns = 1

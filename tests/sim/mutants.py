@@ -16,11 +16,12 @@ from ledger.log import LogId
 from ledger.manifest import Manifest
 from ledger.member import Member
 from ledger.messages import BlockMessage, Promise
-from ledger.notices import Head
+from ledger.notices import Head, Start
 from ledger.ops import Op
 from ledger.promises import Promises
 from ledger.replica import LogReader, Replica
 from ledger.start import VersionOf
+from ledger.start_proofs import StartProofs
 from ledger.voids import Voids
 from ledger.witness import Witness
 from ledger.writer import Writer
@@ -108,9 +109,13 @@ def one_sided_manifest_change(patch: pytest.MonkeyPatch) -> None:
     def new_only(self: Writer) -> tuple[Manifest, ...]:
         return (self.manifest,)
 
+    def one_group(self: StartProofs, header: Header, begun: Start) -> bool:
+        start.check_start(header, begun, self._manifests.of(header.manifest_hash), None, self._version_of)
+        return True
+
     patch.setattr(Writer, "_groups", new_only)
     patch.setattr(Writer, "_is_covered", lambda _self, _parent, _attempt: True)
-    patch.setattr(Witness, "_groups_of", lambda self, header, _start: (self.manifests.of(header.manifest_hash), None))
+    patch.setattr(StartProofs, "_judge", one_group)
 
 
 def one_key_for_all_cases(patch: pytest.MonkeyPatch) -> None:
