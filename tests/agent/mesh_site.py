@@ -16,6 +16,7 @@ from agent.mesh import Mesh, MeshEvent, MeshMessage, PeerAddress, PeerDown, Peer
 from agent.mosquitto import ACL_NAME, CONFIG_NAME, PEERS_NAME, render_acl, render_config, render_peers
 from agent.tls import TlsIdentity, create_identity
 from tests.conftest import require_tool
+from tests.processes.site import free_port
 
 SITE = "st-mary"
 DEADLINE_S = 60.0
@@ -28,12 +29,6 @@ class Broker(Protocol):
 
     async def start(self) -> None: ...
     async def stop(self) -> None: ...
-
-
-def free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as sock:
-        port: int = sock.getsockname()[1]
-        return port
 
 
 class LoopThread:

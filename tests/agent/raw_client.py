@@ -29,7 +29,7 @@ def text(value: str | bytes) -> bytes:
     return struct.pack("!H", len(data)) + data
 
 
-def connect(client_id: str, flags: int = 0x02, extra: bytes = b"", keepalive_s: int = 5, level: int = 4) -> bytes:
+def connect(client_id: str, flags: int = 0x02, extra: bytes = b"", keepalive_s: int = 600, level: int = 4) -> bytes:
     return packet(0x10, text("MQTT") + bytes([level, flags]) + struct.pack("!H", keepalive_s) + text(client_id) + extra)
 
 
@@ -109,10 +109,10 @@ class RawClient:
         return False
 
     def _exactly(self, count: int) -> bytes:
-        data = b""
+        data = bytearray()
         while len(data) < count:
             part = self.sock.recv(count - len(data))
             if not part:
                 raise EOFError
             data += part
-        return data
+        return bytes(data)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import socket
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
@@ -23,12 +22,12 @@ from ledger.records import CaseChange, Numeric, PatientContext, Raw
 from ledger.state import LEDGER_FEED
 from ledger.state_document import state_document
 from tests.agent.test_node import ask, run_node
+from tests.processes.site import free_port
 
 
 @pytest.fixture
 def site(tmp_path: Path) -> config.Configuration:
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        port = free.getsockname()[1]
+    port = free_port()
     made = config.parse(
         f"""
 [box]

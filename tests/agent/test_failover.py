@@ -65,6 +65,14 @@ standby_for = ["{standby_for}"]
         self.failover.step(self.now())
         await self.failover.stop()
 
+    def hear_all_but(self, group: PumpedGroup, lost: str) -> None:
+        """So much later that ``lost`` is silent; the others are heard, however busy this machine is."""
+        self.ahead_ns = LIMITS.silence_ns
+        for box in group.boxes.values():
+            heard = box.member.gossip.heard_mono_ns
+            heard.pop(lost, None)
+            heard.update(dict.fromkeys(set(group.boxes) - {lost, box.own}, read_now().mono_ns + 3_600 * S_NS))
+
 
 def heart_rate() -> Numeric:
     return Numeric(at_ns=1, code="MDC_ECG_HEART_RATE", value="72", unit="/min")
@@ -78,8 +86,7 @@ def test_a_silent_box_is_restored_by_its_standby_recorded_and_later_withdrawn(tm
             await watching.step()
             assert not watching.state_file.exists()
             group.boxes["or-2"].dead = True
-            await asyncio.sleep(LIMITS.silence_ns / 1e9)
-            await group.tick(1)
+            watching.hear_all_but(group, "or-2")
             await watching.step()
             assert "NOT LIVE" in watching.state_file.read_text()
             assert {("peer.silent", "or-2"), ("standby.emitting", "or-2")} <= watching.alert_ids()
@@ -88,16 +95,17 @@ def test_a_silent_box_is_restored_by_its_standby_recorded_and_later_withdrawn(tm
             block = watching.box.store.block(chain.log, chain.size - 1)
             assert block is not None
             assert any(isinstance(n, RestorePerformed) for n in decode_signed_header(block.signed_header).notices)
-            watching.ahead_ns = 12 * 3_600 * S_NS  # so long after, its case is over by rule
+            watching.ahead_ns += 12 * 3_600 * S_NS  # so long after, its case is over by rule
             await watching.step()
             assert "NOT LIVE" not in watching.state_file.read_text()
             assert ("standby.emitting", "or-2") not in watching.alert_ids()
             watching.ahead_ns = 0
             group.boxes["or-2"].dead = False
-            await group.tick(3, heart_rate())
-            await watching.step()
+            async with asyncio.timeout(60):
+                while watching.alert_ids():  # what it missed comes first
+                    await group.tick(1, heart_rate())
+                    await watching.step()
             assert "NOT LIVE" not in watching.state_file.read_text()
-            assert watching.alert_ids() == set()
 
     asyncio.run(scenario())
 
@@ -130,8 +138,7 @@ def test_a_restore_that_fails_whatever_the_reason_is_told_of_and_made_again(tmp_
             watching = Watching(group.boxes["or-1"], "or-2", tmp_path)
             await group.tick(10, heart_rate())
             group.boxes["or-2"].dead = True
-            await asyncio.sleep(LIMITS.silence_ns / 1e9)
-            await group.tick(1)
+            watching.hear_all_but(group, "or-2")
             restore = watching.box.restorer.restore
             with pytest.MonkeyPatch.context() as patch:
                 patch.setattr(watching.box.restorer, "restore", broken)
@@ -205,8 +212,7 @@ def test_without_a_standby_duty_there_is_the_alert_and_nothing_else(tmp_path: Pa
             watching = Watching(group.boxes["or-1"], "or-3", tmp_path)
             await group.tick(10, heart_rate())
             group.boxes["or-2"].dead = True
-            await asyncio.sleep(LIMITS.silence_ns / 1e9)
-            await group.tick(1)
+            watching.hear_all_but(group, "or-2")
             await watching.step()
             assert watching.alert_ids() == {("peer.silent", "or-2")}
 

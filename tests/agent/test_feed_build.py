@@ -25,6 +25,7 @@ from drivers.transports.serial_port import SerialConfig, SerialLine
 from ledger.records import Link, Numeric, Raw, Record
 from tests.agent.feed_fakes import Codes
 from tests.drivers.transport_log import until
+from tests.processes.site import free_port
 
 
 class Options(msgspec.Struct, frozen=True):
@@ -97,8 +98,7 @@ def test_a_serial_feed() -> None:
 
 
 def test_an_mllp_feed() -> None:
-    with socket.create_server(("127.0.0.1", 0)) as probe:
-        port = probe.getsockname()[1]
+    port = free_port()
     callers: list[socket.socket] = []
     answered = bytearray()
 

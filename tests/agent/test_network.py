@@ -17,16 +17,11 @@ from agent.tls import create_identity
 from ledger.manifest import Box, sign_manifest
 from ledger.quorum import Level
 from ledger.signing import SigningKey
+from tests.processes.site import free_port
 
 
 def site(tmp_path: Path, count: int) -> list[config.Configuration]:
-    ports = []
-    for _ in range(count):
-        with socket.create_server(("127.0.0.1", 0)) as free:
-            ports.append(free.getsockname()[1])
-    boxes = [
-        SiteBox(id=f"or-{number}", room="x", listen=f"127.0.0.1:{port}") for number, port in enumerate(ports, start=1)
-    ]
+    boxes = [SiteBox(id=f"or-{number}", room="x", listen=f"127.0.0.1:{free_port()}") for number in range(1, count + 1)]
     _, made = init_site(SiteFile("lab", boxes), tmp_path / "lab")
     return [config.read(box.configuration) for box in made]
 

@@ -17,6 +17,7 @@ from agent.init_site import init_alone
 from agent.node import Node
 from ledger.limits import LIMITS
 from tests.agent.test_network import alert_ids, until
+from tests.processes.site import free_port
 
 OPENMETRICS = "application/openmetrics-text;version=1.0.0"
 
@@ -26,12 +27,6 @@ def alone(tmp_path: Path, port: int) -> config.Configuration:
     configuration = config.Configuration(box, page=config.PageSection(f"127.0.0.1:{port}"))
     init_alone(configuration)
     return configuration
-
-
-def free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        port: int = free.getsockname()[1]
-        return port
 
 
 def get(port: int | None, path: str, accept: str = "*/*") -> tuple[int, str, str]:

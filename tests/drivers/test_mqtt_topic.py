@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import json
-import socket
 import ssl
 import subprocess
 import time
@@ -30,6 +29,7 @@ from ledger.limits import LIMITS
 from ledger.records import Link, Numeric, Record
 from tests.conftest import require_tool
 from tests.drivers.transport_log import until
+from tests.processes.site import free_port
 
 
 def now() -> Now:
@@ -39,8 +39,7 @@ def now() -> Now:
 @pytest.fixture
 def broker(tmp_path: Path) -> Iterator[tuple[int, subprocess.Popen[bytes]]]:
     require_tool("mosquitto")
-    with socket.create_server(("127.0.0.1", 0)) as probe:
-        port = probe.getsockname()[1]
+    port = free_port()
     configuration = tmp_path / "mosquitto.conf"
     configuration.write_text(f"listener {port} 127.0.0.1\nallow_anonymous true\n", encoding="ascii")
     with subprocess.Popen(["mosquitto", "-c", str(configuration)], stderr=subprocess.DEVNULL) as process:
@@ -220,8 +219,7 @@ def test_a_hospitals_broker_knows_the_box_by_user_and_password_over_tls(tmp_path
     )  # fmt: skip
     for new, user in ((["-c"], "or-3"), ([], "console-1")):
         subprocess.run(["mosquitto_passwd", *new, "-b", users, user, "secret"], check=True, capture_output=True)
-    with socket.create_server(("127.0.0.1", 0)) as probe:
-        port = probe.getsockname()[1]
+    port = free_port()
     rules = [f"listener {port} 127.0.0.1", "allow_anonymous false", f"password_file {users}", "user root",
              f"certfile {certificate}", f"keyfile {key}"]  # fmt: skip
     (tmp_path / "mosquitto.conf").write_text("\n".join(rules) + "\n", encoding="utf-8")

@@ -44,7 +44,7 @@ _COMMAND_S = 120.0
 _TAIL_LINES = 60
 # Below the ports that the kernel gives to outgoing connections; each test process looks in a range of its own.
 _WORKER = int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw")) % 16
-_PORTS = range(10_000 + 600 * _WORKER, 10_600 + 600 * _WORKER)
+_PORTS = range(10_000 + 1_400 * _WORKER, 11_400 + 1_400 * _WORKER)
 _given_ports: set[int] = set()
 _T = TypeVar("_T")
 

@@ -59,7 +59,7 @@ def test_nothing_is_committed_before_the_peers_hold_it_and_then_its_asker_is_tol
     room.box.kill()
     room.box.start()
     listening(room.box)
-    assert room.open() == (1, 0)
+    until("it is open still", lambda: room.open() == (1, 0))
     assert room.modality.told.empty()
     for peer in ("or-2", "or-3"):
         room.site[peer].start()

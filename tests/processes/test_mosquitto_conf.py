@@ -26,6 +26,7 @@ from agent.tls import TlsIdentity, client_context, create_identity
 from agent.topics import Channel, OwnerTopics
 from ledger.limits import LIMITS
 from tests.conftest import require_tool
+from tests.processes.site import free_port
 
 CONFIGURATION = Path(__file__).parents[2] / "systemd"
 TOPICS = OwnerTopics("st-mary", "or-3")
@@ -39,11 +40,6 @@ class Site:
 
     def context(self, box_id: str) -> ssl.SSLContext:
         return client_context(self.boxes[box_id], self.boxes["or-3"].certificate_der)
-
-
-def _free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        return int(listener.getsockname()[1])
 
 
 def _settings(directory: Path, port: int) -> str:
@@ -68,7 +64,7 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
     peers = "".join(ssl.DER_cert_to_PEM_cert(own.certificate_der) for own in boxes.values())
     (directory / "peers.pem").write_text(peers)
     boxes["or-3"] = dataclasses.replace(boxes["or-3"], pem_path=directory / "box.pem")
-    port = _free_port()
+    port = free_port()
     (directory / "mosquitto.conf").write_text(_settings(directory, port))
     broker = subprocess.Popen([program, "-c", directory / "mosquitto.conf"], stderr=subprocess.PIPE, text=True)
     try:

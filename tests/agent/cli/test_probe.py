@@ -62,7 +62,7 @@ def test_a_device_that_talks_is_named_and_the_section_to_write_is_told(
 def test_a_device_that_waits_is_heard_only_when_asked(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    # Every setting of every driver is tried in turn, for 7 s each: with all of them that takes minutes.
+    # Every setting of every driver is tried in turn, for 10 s each: with all of them that takes minutes.
     monkeypatch.setattr("drivers.registry.names", lambda: ("ge-dri", "nonin"))
     with simulated(tmp_path / "port", "ge-s5") as link:
         assert main(["probe", str(link), "--seconds", "0.3", "--json"]) == 1
@@ -70,7 +70,7 @@ def test_a_device_that_waits_is_heard_only_when_asked(
         assert (quiet["heard"], quiet["asked"], quiet["toml"]) == ([], False, "")
         assert "--ask" in quiet["next"]
         assert sum(setting["bytes"] for setting in quiet["settings"]) == 0
-        assert main(["probe", str(link), "--seconds", "7", "--ask", "--json"]) in (0, 1)
+        assert main(["probe", str(link), "--seconds", "10", "--ask", "--json"]) in (0, 1)
         asked = json.loads(capsys.readouterr().out)
     assert asked["heard"][0]["driver"] == "ge-dri"
     assert asked["asked"]

@@ -48,6 +48,12 @@ class Site:
         if not self.modality.listens:
             self.modality.listen()
 
+    def connect(self) -> Association:
+        """An association by which the modality can be reached: the library tells of it after its sender goes on."""
+        association = self.modality.connect()
+        self.provider.until(lambda: ("can be reached", "CT1") in self.service.happened)
+        return association
+
     def report(self, report: Report = DONE, attempt: int = 0) -> str:
         assert self.service.reporter is not None
         return self.provider.on_loop(self.service.reporter.report(report, attempt))
@@ -88,8 +94,7 @@ def hasty_site(impatient: Site) -> Iterator[Site]:
 
 
 def test_a_request_is_kept_recorded_answered_and_only_then_begun(site: Site) -> None:
-    association = site.modality.connect()
-    site.provider.until(lambda: site.service.happened == [("can be reached", "CT1")])
+    association = site.connect()
     assert site.modality.ask(association, "2.25.5", [(CT, "2.25.7.1")]).Status == 0
     site.provider.until(lambda: ("begin", "CT1", "2.25.5") in site.service.happened)
     assert site.service.happened[1:] == [("ask", "CT1", "2.25.5"), ("begin", "CT1", "2.25.5")]
@@ -111,7 +116,7 @@ def test_a_request_is_kept_recorded_answered_and_only_then_begun(site: Site) -> 
 def test_what_cannot_be_taken_is_refused_with_its_status_and_why(
     site: Site, transaction: str, references: list[tuple[str, str]], action: int, instance: str, status: int
 ) -> None:
-    association = site.modality.connect()
+    association = site.connect()
     answered = site.modality.ask(association, transaction, references, action, instance)
     assert answered.Status == status
     assert answered.ErrorComment
@@ -124,7 +129,7 @@ def test_what_cannot_be_taken_is_refused_with_its_status_and_why(
 
 def test_a_refusal_of_who_keeps_requests_is_answered(site: Site) -> None:
     site.service.refusal = Refusal(0x0213, "too many")
-    association = site.modality.connect()
+    association = site.connect()
     answered = site.modality.ask(association, "2.25.5", [(CT, "2.25.7.1")])
     assert (answered.Status, answered.ErrorComment) == (0x0213, "too many")
     association.release()
@@ -132,7 +137,7 @@ def test_a_refusal_of_who_keeps_requests_is_answered(site: Site) -> None:
 
 def test_without_a_durable_record_there_is_no_success(hasty_site: Site) -> None:
     hasty_site.provider.told.durable = False
-    association = hasty_site.modality.connect()
+    association = hasty_site.connect()
     assert "Status" not in hasty_site.modality.ask(association, "2.25.5", [(CT, "2.25.7.1")])
     hasty_site.provider.until(lambda: not association.is_established)
     hasty_site.provider.until(
@@ -141,7 +146,7 @@ def test_without_a_durable_record_there_is_no_success(hasty_site: Site) -> None:
 
 
 def test_the_report_comes_on_the_association_that_is_open_beside_what_is_stored_there(site: Site) -> None:
-    association = site.modality.connect()
+    association = site.connect()
     slow = threading.Event()
     site.modality.answer = lambda: slow.wait(60) * 0
     reported: list[str] = []
@@ -158,7 +163,7 @@ def test_the_report_comes_on_the_association_that_is_open_beside_what_is_stored_
 
 
 def test_failures_are_told_by_reference_and_reason(site: Site) -> None:
-    association = site.modality.connect()
+    association = site.connect()
     failed = ((Reference(CT, "2.25.7.2"), 0x0112), (Reference(CT, "2.25.7.3"), 0x0119))
     assert site.report(Report("CT1", "2.25.6", ONE, failed)) == ""
     expected = Told(2, "2.25.6", {"2.25.7.1"}, {"2.25.7.2": 0x0112, "2.25.7.3": 0x0119})
@@ -193,7 +198,7 @@ def test_who_answers_with_a_failure_or_cannot_be_called_was_not_told(site: Site)
 
 
 def test_who_does_not_answer_on_its_own_association_is_called_the_next_time(site: Site) -> None:
-    association = site.modality.connect()
+    association = site.connect()
     association.unbind(evt.EVT_N_EVENT_REPORT, site.modality.on_report)  # the library answers that it cannot
     assert "0110" in site.report()
     assert site.report(attempt=1) == ""
@@ -202,7 +207,7 @@ def test_who_does_not_answer_on_its_own_association_is_called_the_next_time(site
 
 
 def test_who_releases_before_it_answers_is_let_go_and_told_otherwise(site: Site) -> None:
-    association = site.modality.connect()
+    association = site.connect()
     arrived = threading.Event()
     association.dimse.receive_primitive = lambda primitive: arrived.set()  # type: ignore[method-assign]
     reported: list[str] = []

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import socket
 import subprocess
 import sys
 import time
@@ -20,6 +19,7 @@ from drivers.transports.tcp_client import TcpClient
 from ledger.record_json import wave_samples
 from ledger.records import Gap, LinkId, Numeric, Record, Wave
 from tests.drivers.transport_log import until
+from tests.processes.site import free_port
 
 pytest.importorskip("pyigtl")
 SENDER = Path(__file__).with_name("pyigtl_sender.py")
@@ -61,8 +61,7 @@ class Shell:
 
 @pytest.mark.parametrize("role", ["server", "client"])
 def test_what_pyigtl_sends_is_recorded(role: str) -> None:
-    with socket.create_server(("127.0.0.1", 0)) as probe:
-        port = probe.getsockname()[1]
+    port = free_port()
     shell = Shell()
 
     async def run() -> None:
