@@ -1,7 +1,8 @@
 """Masimo Radical-5, Radical-7, Rad-8, Rad-87, Root oximeters that print "ASCII 1" lines each second. It never sends.
 
-Sources: the serial sections of Masimo's Rad-8 and Rad-87 operator's manuals (line settings, exception bits); recorded
-lines published with OpenICE (mdpnp) and masimo-datacapture. The lines have no checksum, so a line counts only when its
+Sources: the serial sections of Masimo's Rad-8 and Rad-87 operator's manuals (line settings, exception bits); MD PnP's
+older C++ adapter for Radical-5 and Radical-7 (further bits); recorded lines published with it, with OpenICE (mdpnp) and
+masimo-datacapture. The lines have no checksum, so a line counts only when its
 fields and their widths are those of the line before; models differ in both.
 """
 
@@ -32,7 +33,9 @@ _FIELD: Final = re.compile(rb"([A-Z][A-Z0-9]{0,15})=(?:([+-]?\d{1,8}(?:\.\d{1,4}
 _OTHER: Final = re.compile(rb"([A-Z][A-Z0-9]{0,15})=([!-~]{0,24})")
 """A field that other boards or later software may have."""
 
-_WORD: Final = re.compile(rb"(ALARM|EXC\d?(?==.{3}))=([0-9A-Fa-f]{2,8})")
+_WORD: Final = re.compile(rb"(?:(ALARM)=([0-9A-Fa-f]{2,8})|(EXC\d?)=([0-9A-Fa-f]{3,8}))")
+"""A Radical-5 has two digits of alarms and three of exceptions; later boards have more of both."""
+
 _IS_WORD: Final = re.compile(r"ALARM|EXC\d?")
 _SERIAL: Final = re.compile(rb"SN=([0-9A-Za-z-]{1,20})")
 _TREND: Final = re.compile(rb"SpO2=|PR=")
@@ -63,7 +66,9 @@ _SHOWN: Final = {
     "PIDELTA": _Shown("MDCX_MASIMO_PIDELTA", "", 100),
 }
 _NEEDED: Final = frozenset(("SPO2", "BPM", "EXC"))
-_QUESTIONABLE_BITS: Final = 0x001 | 0x002 | 0x004 | 0x008 | 0x010 | 0x020 | 0x040 | 0x080 | 0x400
+_QUESTIONABLE_BITS: Final = 0x19D5FF  # but for SET, life that is over, calibration, and one value's low confidence
+_CALIBRATING: Final = 0x020000
+_LOW_CONFIDENCE: Final = {"SPCO": 0x200000, "SPMET": 0x400000}
 _SET_ACTIVE: Final = 0x800
 _BITS: Final[dict[tuple[str, int], tuple[EventKind, str, str]]] = {
     ("EXC", 0x001): ("technical_alarm", "", "no sensor"),
@@ -74,13 +79,32 @@ _BITS: Final[dict[tuple[str, int], tuple[EventKind, str, str]]] = {
     ("EXC", 0x020): ("technical_alarm", "", "sensor off"),
     ("EXC", 0x040): ("advisory", "", "ambient light"),
     ("EXC", 0x080): ("technical_alarm", "", "unrecognised sensor"),
+    ("EXC", 0x100): ("technical_alarm", "", "incompatible sensor"),
     ("EXC", 0x400): ("advisory", "", "low signal IQ"),
+    ("EXC", 0x001000): ("technical_alarm", "", "no cable"),
+    ("EXC", 0x002000): ("technical_alarm", "", "life of the cable is over"),
+    ("EXC", 0x004000): ("technical_alarm", "", "incompatible cable"),
+    ("EXC", 0x008000): ("technical_alarm", "", "unrecognised cable"),
+    ("EXC", 0x010000): ("technical_alarm", "", "defective cable"),
+    ("EXC", 0x020000): ("advisory", "", "sensor is calibrating"),
+    ("EXC", 0x040000): ("technical_alarm", "", "life of the sensor is over"),
+    ("EXC", 0x080000): ("technical_alarm", "", "temperature of the emitter out of range"),
+    ("EXC", 0x100000): ("technical_alarm", "", "current of the sensor beyond its limit"),
+    ("EXC", 0x200000): ("advisory", "MDCX_MASIMO_SPCO", "low confidence in SpCO"),
+    ("EXC", 0x400000): ("advisory", "MDCX_MASIMO_SPMET", "low confidence in SpMet"),
     ("ALARM", 0x01): ("physiological_alarm", _SAT, "SpO2 high"),
     ("ALARM", 0x02): ("physiological_alarm", _SAT, "SpO2 low"),
     ("ALARM", 0x04): ("physiological_alarm", _RATE, "pulse rate high"),
     ("ALARM", 0x08): ("physiological_alarm", _RATE, "pulse rate low"),
     ("ALARM", 0x10): ("advisory", "", "an alarm is active"),
     ("ALARM", 0x20): ("mode", "", "alarms are muted"),
+    ("ALARM", 0x40): ("technical_alarm", "", "low battery"),
+    ("ALARM", 0x0100): ("physiological_alarm", "MDCX_MASIMO_SPCO", "SpCO high"),
+    ("ALARM", 0x0200): ("physiological_alarm", "MDCX_MASIMO_SPCO", "SpCO low"),
+    ("ALARM", 0x0400): ("physiological_alarm", "MDCX_MASIMO_SPMET", "SpMet high"),
+    ("ALARM", 0x0800): ("physiological_alarm", "MDCX_MASIMO_SPMET", "SpMet low"),
+    ("ALARM", 0x1000): ("physiological_alarm", "MDCX_MASIMO_DESAT", "desaturation index"),
+    ("ALARM", 0x2000): ("physiological_alarm", "MDCX_MASIMO_PIDELTA", "change of the perfusion index"),
 }
 _UNKNOWN_BIT: Final[tuple[EventKind, str, str]] = ("advisory", "", "")
 
@@ -121,7 +145,7 @@ def parse_line(line: bytes) -> MasimoLine:
         if (match := _SERIAL.fullmatch(token)) is not None:
             serial = match[1].decode("ascii").strip("-")
         elif (match := _WORD.fullmatch(token)) is not None:
-            words[match[1].decode("ascii")] = int(match[2], 16)
+            words[(match[1] or match[3]).decode("ascii")] = int(match[2] or match[4], 16)
         else:
             key, value = _value(token)
             values[key] = value
@@ -208,9 +232,12 @@ class Masimo(LineDevice):
             self.emit(event)
 
     def _numerics(self, told: MasimoLine, time: DeviceTime, now: Now) -> Iterator[Numeric]:
-        doubt = Quality.QUESTIONABLE if told.words["EXC"] & _QUESTIONABLE_BITS else Quality.GOOD
+        exceptions = told.words["EXC"]
+        of_all = Quality.QUESTIONABLE if exceptions & _QUESTIONABLE_BITS else Quality.GOOD
+        of_all |= Quality.CALIBRATING if exceptions & _CALIBRATING else Quality.GOOD
         for key, value in told.values.items():
             known = _SHOWN.get(key) or _Shown(f"MDCX_MASIMO_{key}", "", 0)
+            doubt = of_all | (Quality.QUESTIONABLE if exceptions & _LOW_CONFIDENCE.get(key, 0) else Quality.GOOD)
             quality = Quality.UNCHECKED | (doubt if value is not None else Quality.UNAVAILABLE)
             yield from self._shown.show(
                 key,

@@ -85,7 +85,7 @@ def parse_report(line: bytes) -> Report:
     texts = found[4].decode("ascii").split(",")
     if texts and not texts[-1]:
         texts.pop()  # each field has its comma
-    # An 840 has been seen to send one more than it says.
+    # More than it says: with its port set to Philips the bytes that are too many may stand in a field of their own.
     if not 0 < int(found[3]) <= len(texts) <= _MAX_FIELDS:
         raise DeviceFault("pb840.report", f"{len(texts)} fields in a report of {int(found[3])}")
     return Report(found[1].decode("ascii"), tuple(text.strip() for text in texts), tuple(map(len, texts)))

@@ -48,7 +48,7 @@ class Sample:
 
 def parse_wave_line(line: bytes) -> BreathStart | BreathEnd | Sample | None:
     """A line of the waveform port; None if it is none."""
-    line = line.strip()
+    line = line.strip(b" \t\0")
     if (sample := _SAMPLE.fullmatch(line)) is not None:
         return Sample(_hundredths(sample[1], sample[2]), _hundredths(sample[3], sample[4]))
     if (start := _START.fullmatch(line)) is not None:

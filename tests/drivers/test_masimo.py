@@ -23,10 +23,15 @@ OLDER = (
     b"05/15/07 08:12:21 SN=0000070986 SPO2=---% BPM=--- PI=--.--% SPCO=--.-% SPMET=--.-% DESAT=-- PIDELTA=+-- PVI=--- "
     b"ALARM=0000 EXC=000000"
 )
-RADICAL_5 = b"09/15/10 15:10:29 SPO2=097% BPM=064 PI=11.82% ALARM=20 EXC=800"  # as published with OpenICE (mdpnp)
-RADICAL_7 = (
+# MD PnP's examples of a Radical-5 and of a Radical-7 with a blue board (poxrad_discrete.h); a Rad-8 with alarms.
+RADICAL_5 = b"09/15/10 15:10:29 SPO2=097% BPM=064 PI=11.82% ALARM=20 EXC=800"
+RADICAL_7_BLUE = (
     b"12/01/05 11:56:29 SN=0123456789 SPO2=098% BPM=240 PI=20.00% SPCO=01.0% SPMET=00.5% DESAT=01 PIDELTA=-02 PVI=027 "
     b"ALARM=0000 EXC=000820"
+)
+RAD_8_IN_ALARM = (
+    b"03/06/05 21:11:30 SN=0000066575 SPO2=098% BPM=057 PI=07.02% SPCO=--.-% SPMET=--.-% DESAT=-- PIDELTA=+-- "
+    b"ALARM=0038 EXC=000800"
 )
 TREND = b"09/21/08 09:56:12 SpO2=097 PR=069 PI=04.69 EXC=800:SET"
 RAD_8 = b"03/19/16 13:37:%02d SN=0000093112 SPO2=%03d%% BPM=%03d PI=02.31 DESAT=-- # PIDELTA=+-- ALARM=%04X EXC=%06X"
@@ -77,19 +82,27 @@ def test_other_boards_and_an_absent_sensor() -> None:
     assert parse_line(OLDER).values["SPCO"] is None
 
 
-def test_a_line_of_an_older_oximeter_with_a_short_alarm_word_and_no_serial_number() -> None:
+def test_a_radical_5_with_two_digits_of_alarms_and_no_serial_number() -> None:
     records = Bench().line(RADICAL_5)
     values = {record.device_code: record.value for record in records if isinstance(record, Numeric)}
-    assert values == {"SPO2": Decimal(97), "BPM": Decimal(64), "PI": Decimal("11.82")}
-    assert [record.text for record in records if isinstance(record, Event)] == ["alarms are muted"]
+    assert values == {"SPO2": 97, "BPM": 64, "PI": Decimal("11.82")}
+    assert [(event.kind, event.text) for event in records if isinstance(event, Event)] == [("mode", "alarms are muted")]
 
 
-def test_a_line_with_a_sensor_off_and_a_falling_perfusion() -> None:
-    values = Bench().values(RADICAL_7)
-    assert {key: values[key].value for key in ("PIDELTA", "PVI", "SPCO")} == {
-        "PIDELTA": Decimal(-2), "PVI": Decimal(27), "SPCO": Decimal("1.0"),
-    }  # fmt: skip
-    assert values["SPO2"].quality & Quality.QUESTIONABLE
+def test_published_lines_of_other_instruments() -> None:
+    values = Bench().values(RADICAL_7_BLUE)
+    assert (values["PIDELTA"].value, values["SPCO"].value, values["PVI"].value) == (-2, 1, 27)
+    assert values["SPO2"].quality == Quality.UNCHECKED | Quality.QUESTIONABLE  # sensor off
+    texts = {event.text for event in Bench().line(RAD_8_IN_ALARM) if isinstance(event, Event)}
+    assert texts == {"pulse rate low", "an alarm is active", "alarms are muted"}
+
+
+def test_low_confidence_in_one_value_and_a_sensor_that_calibrates() -> None:
+    values = Bench().values(RADICAL_7_BLUE.replace(b"EXC=000820", b"EXC=200800"))
+    assert values["SPCO"].quality == Quality.UNCHECKED | Quality.QUESTIONABLE
+    assert values["SPO2"].quality == Quality.UNCHECKED
+    values = Bench().values(RADICAL_7_BLUE.replace(b"EXC=000820", b"EXC=060800"))
+    assert values["SPO2"].quality == Quality.UNCHECKED | Quality.CALIBRATING
 
 
 def test_unknown_fields_and_bits_are_kept_with_their_names() -> None:
@@ -147,7 +160,11 @@ def test_exceptions_that_are_no_word_make_a_line_unreadable_though_it_is_the_fir
     assert isinstance(gap, Gap)
 
 
-@pytest.mark.parametrize("bit", [0x001, 0x002, 0x004, 0x008, 0x010, 0x020, 0x040, 0x080, 0x400])
+@pytest.mark.parametrize(
+    "bit",
+    [0x001, 0x002, 0x004, 0x008, 0x010, 0x020, 0x040, 0x080, 0x100, 0x400]
+    + [0x001000, 0x004000, 0x008000, 0x010000, 0x080000, 0x100000],
+)
 def test_a_value_beside_an_exception_is_doubted(bit: int) -> None:
     told = Bench().values(RAD_8 % (12, 98, 70, 0, 0x800 | bit))
     assert told["SPO2"].quality == Quality.UNCHECKED | Quality.QUESTIONABLE
