@@ -162,8 +162,7 @@ def test_exceptions_that_are_no_word_make_a_line_unreadable_though_it_is_the_fir
 
 @pytest.mark.parametrize(
     "bit",
-    [0x001, 0x002, 0x004, 0x008, 0x010, 0x020, 0x040, 0x080, 0x100, 0x400]
-    + [0x001000, 0x004000, 0x008000, 0x010000, 0x080000, 0x100000],
+    [1 << n for n in (0, 1, 2, 3, 4, 5, 6, 7, 8, 10, 12, 14, 15, 16, 19, 20)],
 )
 def test_a_value_beside_an_exception_is_doubted(bit: int) -> None:
     told = Bench().values(RAD_8 % (12, 98, 70, 0, 0x800 | bit))
