@@ -91,7 +91,8 @@ def test_a_radical_5_with_two_digits_of_alarms_and_no_serial_number() -> None:
 
 def test_published_lines_of_other_instruments() -> None:
     values = Bench().values(RADICAL_7_BLUE)
-    assert (values["PIDELTA"].value, values["SPCO"].value, values["PVI"].value) == (-2, 1, 27)
+    told = [values[key].value for key in ("PIDELTA", "SPCO", "PVI")]
+    assert told == [Decimal(-2), Decimal(1), Decimal(27)]
     assert values["SPO2"].quality == Quality.UNCHECKED | Quality.QUESTIONABLE  # sensor off
     texts = {event.text for event in Bench().line(RAD_8_IN_ALARM) if isinstance(event, Event)}
     assert texts == {"pulse rate low", "an alarm is active", "alarms are muted"}
