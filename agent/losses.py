@@ -7,9 +7,10 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Literal
 
+from ledger.dataclass import dataclass
 from ledger.records import Gap, Raw, Record
 
 LossCause = Literal["overflow", "store_refused", "oversize"]

@@ -8,10 +8,11 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Protocol
 
 from agent.control_client import ControlClient
+from ledger.dataclass import dataclass
 from ledger.errors import NoPeer, OrledgerError, PeerFault, StoreFault
 from ledger.objects import NewFile, ObjectFolder
 from ledger.objects.assembly import PIECE_BYTES, Assembly

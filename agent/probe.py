@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 
 from drivers.contract import Driver, Message, Now
 from drivers.recognition import Recognised, lines, opening, recognised
 from drivers.transports.links import LinkTransport
+from ledger.dataclass import dataclass
 from ledger.errors import OperatorFault
 from ledger.records import LinkId
 

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
+
+from ledger.dataclass import dataclass
 
 PIECE_BLOCKS = 1_024
 PIECES_AHEAD = 8

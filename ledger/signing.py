@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import field
 
 from nacl import bindings
 from nacl.exceptions import BadSignatureError
+
+from ledger.dataclass import dataclass
 
 SIGNATURE_BYTES = 64
 PUBLIC_KEY_BYTES = 32

@@ -6,8 +6,9 @@ all of them from 80 on. Neither has a checksum. Source: public descriptions (CMS
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Final
+
+from ledger.dataclass import dataclass
 
 OLD_FRAME_BYTES: Final = 5
 NEW_FRAME_BYTES: Final = 9

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 from array import array
-from dataclasses import dataclass
 from decimal import Decimal, InvalidOperation
 from fractions import Fraction
 from typing import Final, Literal
@@ -12,6 +11,7 @@ from typing import Final, Literal
 from drivers.contract import Now
 from drivers.sdc.description import Description, Descriptor
 from drivers.sdc.xml import Element
+from ledger.dataclass import dataclass
 from ledger.errors import DeviceFault
 from ledger.limits import MS_NS, S_NS
 from ledger.records import DeviceTime, Numeric, Quality, Setting, Wave

@@ -7,10 +7,11 @@ given some time to come.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Final
 
 from drivers.contract import Now
+from ledger.dataclass import dataclass
 from ledger.limits import S_NS
 
 GRACE_NS: Final = 1 * S_NS

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from concurrent.futures import Future
-from dataclasses import dataclass, field
+from dataclasses import field
 
 from pynetdicom.association import Association
 
+from ledger.dataclass import dataclass
 from ledger.records import LinkId
 
 
