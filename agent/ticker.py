@@ -113,7 +113,6 @@ class Ticker:
             self._alerts.clear(_DISK_SLOW.id, _DISK_SLOW.subject, now.utc_ns)
             for closed in self._desk.tick(now):
                 self._closed(closed)
-            self._recorder.settle()
         self._ticked = True
         self._statistics.tick_work.add(time.perf_counter_ns() - began_ns)
 
@@ -156,6 +155,7 @@ class Ticker:
 
     def block_durable(self) -> bool:
         """A block is durable; True for the first one since a tick."""
+        self._recorder.settle()  # not when it is closed: the commit's thread would wait for the interpreter meanwhile
         ticked, self._ticked = self._ticked, False
         if self._early.is_put_off:
             self._early.is_put_off = False
