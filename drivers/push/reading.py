@@ -131,6 +131,8 @@ def _rate(rate_hz: float) -> tuple[int, int]:
 def _wave(said: schema.Wave, common: dict[str, Any]) -> Wave:
     sample_count(said)
     samples = said.samples
+    if said.width == 2 and not -_INT16 <= (said.invalid or 0) < _INT16:
+        raise Refused("$.invalid", "does not fit into two bytes, so no sample can be it: give width 4")
     if not isinstance(samples, bytes):
         if said.width == 2 and not -_INT16 <= min(samples) <= max(samples) < _INT16:
             raise Refused("$.samples", "a sample does not fit into two bytes: give width 4")

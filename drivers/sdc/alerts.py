@@ -75,19 +75,18 @@ class Alerts:
         known = description.descriptors
         self._conditions = {handle: state for handle, state in self._conditions.items() if handle in known}
         self._signals = {handle: state for handle, state in self._signals.items() if handle in known}
+        self._systems = {handle: state for handle, state in self._systems.items() if handle in known}
         self._touched.update(self._told)
 
     def take(self, descriptor: Descriptor, state: Element) -> bool:
         """A state; False if it is none of an alert. Raises DeviceFault ``sdc.bad-value``."""
         handle, activation = descriptor.handle, state.get("ActivationState", "On")[:16]
         if descriptor.kind in {"AlertCondition", "LimitAlertCondition"}:
-            limits = state.first("Limits")
-            low, high = (limits.get(end) if limits is not None else "" for end in ("Lower", "Upper"))
             self._conditions[handle] = _Condition(
                 state.get("Presence") in {"true", "1"},
                 activation,
                 state.get("ActualPriority")[:16] or descriptor.priority,
-                (decimal_of(low) if low else None, decimal_of(high) if high else None),
+                _limits(state),
                 time_of(state.get("DeterminationTime")),
             )
             self._touched.add(handle)
@@ -95,8 +94,8 @@ class Alerts:
             self._signals[handle] = _Signal(state.get("Presence", "Off")[:16], activation)
             self._touched.add(descriptor.signals)
         elif descriptor.kind == "AlertSystem":
-            if self._systems.get(descriptor.mds) != activation:
-                self._systems[descriptor.mds] = activation
+            if self._systems.get(handle) != activation:
+                self._systems[handle] = activation
                 self._touched.update(self._told)
         else:
             return False
@@ -151,7 +150,7 @@ class Alerts:
         return _Shown(latched, condition.present, silence, condition.priority, condition.limits, mode)
 
     def _silence(self, descriptor: Descriptor, condition: _Condition) -> Silence:
-        whole = (condition.activation, self._systems.get(descriptor.mds, "On"))
+        whole = (condition.activation, self._systems.get(descriptor.parent, "On"))
         if "Off" in whole:
             return "alarm_off"
         if "Psd" in whole:
@@ -170,6 +169,18 @@ class Alerts:
         if "On" in audible:
             return "on"
         return "audio_paused" if "Psd" in audible else "audio_off"
+
+
+def _limits(state: Element) -> tuple[Decimal | None, Decimal | None]:
+    """Of a LimitAlertCondition those that are watched: LoOff and HiOff are off each, None both."""
+    limits, watched = state.first("Limits"), state.get("MonitoredAlertLimits", "All")
+    if limits is None or watched == "None":
+        return None, None
+    low, high = limits.get("Lower"), limits.get("Upper")
+    return (
+        decimal_of(low) if low and watched != "LoOff" else None,
+        decimal_of(high) if high and watched != "HiOff" else None,
+    )
 
 
 def _source(handle: str, description: Description) -> str:

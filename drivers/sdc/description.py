@@ -15,7 +15,10 @@ from ledger.errors import DeviceFault
 
 MOST_DESCRIPTORS: Final = 16_384
 MOST_SOURCES: Final = 16
-_DURATION: Final = re.compile(r"PT(?:(\d{1,4})M)?(?:(\d{0,6}(?:\.\d{1,9})?)S)?")
+_DURATION: Final = re.compile(
+    r"P(?:0{1,4}Y)?(?:0{1,4}M)?(?:(\d{1,4})D)?(?:T(?:(\d{1,4})H)?(?:(\d{1,4})M)?(?:(\d{0,6}(?:\.\d{0,9})?)S)?)?",
+    re.ASCII,
+)
 _COMPONENTS: Final = {
     "Mds": "Mds", "Vmd": "Vmd", "Channel": "Channel", "AlertSystem": "AlertSystem", "AlertCondition": "AlertCondition",
     "AlertSignal": "AlertSignal", "Sco": "Sco", "Operation": "Operation", "SystemContext": "SystemContext",
@@ -111,12 +114,13 @@ def handle_of(element: Element, attribute: str) -> str:
 
 
 def duration_s(text: str) -> Fraction:
-    """An xsd:duration of minutes and seconds; 0 if it is something else."""
+    """An xsd:duration without years and months, which have no length; 0 if it is something else."""
     match = _DURATION.fullmatch(text.strip())
     if match is None:
         return Fraction(0)
-    seconds = match[2] if match[2] not in {None, "", "."} else "0"
-    return Fraction(int(match[1] or 0) * 60) + Fraction(seconds)
+    seconds = (match[4] or "").strip(".")
+    whole = (int(match[1] or 0) * 24 + int(match[2] or 0)) * 60 + int(match[3] or 0)
+    return Fraction(whole * 60) + (Fraction(seconds) if seconds else 0)
 
 
 def _descend(element: Element, system: MdsInfo) -> Iterator[Descriptor]:

@@ -164,6 +164,7 @@ def test_each_kind_becomes_its_record() -> None:
         ({"type": "command", "seq": 5}, "$.type", "Invalid"),
         (wave(5, 0, []), "$.samples", "length"),
         (wave(5, 0, [40_000]), "$.samples", "width"),
+        (wave(5, 0, [4], invalid=40_000), "$.invalid", "width"),
         (wave(5, 0, base64.b64encode(b"abc").decode()), "$.samples", "whole samples"),
         (wave(5, 0, [1], rate_hz=0), "$.rate_hz", ">="),
         (b"[1]\n", "$", "Expected"),

@@ -11,10 +11,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from drivers.contract import Now
+from drivers.sdc.alerts import Alerts
 from drivers.sdc.codes import Coded, code_name, device_code, maker_word, unit_name
-from drivers.sdc.description import duration_s
+from drivers.sdc.description import Description, duration_s, read_description
 from drivers.sdc.metrics import decimal_of, integers, packed, time_of
 from drivers.sdc.versions import GRACE_NS, Versions
+from drivers.sdc.xml import Element
 from ledger.errors import DeviceFault
 from ledger.limits import S_NS
 
@@ -69,7 +71,57 @@ def test_times_and_durations() -> None:
     assert [time_of(wrong) for wrong in ("", "-1", "1.5", "9" * 40, "12٣")] == [None] * 5
     assert duration_s("PT0.004S") == Fraction(1, 250)
     assert duration_s("PT1M0.5S") == Fraction(121, 2)
+    assert duration_s("P0Y0M0DT0H0M0.004S") == Fraction(1, 250)  # as some libraries write every duration
+    assert [duration_s(long) for long in ("PT1H", "P1D", "PT30.S")] == [3_600, 86_400, 30]
     assert [duration_s(wrong) for wrong in ("", "PT", "P1Y", "-PT1S", "PT" + "9" * 40 + "S")] == [0] * 5
+
+
+def _alert_system(handle: str) -> Element:
+    system = Element("AlertSystem", {"Handle": f"{handle}.as"})
+    condition = Element("AlertCondition", {"Handle": f"{handle}.ac", "type": "pm:LimitAlertConditionDescriptor"})
+    system.children.append(condition)
+    return system
+
+
+def _described(alerts: Alerts) -> Description:
+    """A device and a module of it, each with an alert system of its own."""
+    mds, vmd = Element("Mds", {"Handle": "mds"}), Element("Vmd", {"Handle": "vmd"})
+    mds.children += [_alert_system("mds"), vmd]
+    vmd.children.append(_alert_system("vmd"))
+    root = Element("MdDescription", {})
+    root.children.append(mds)
+    description = read_description(root)
+    alerts.describe(description)
+    return description
+
+
+def test_an_alert_system_silences_its_own_conditions_alone() -> None:
+    alerts, now = Alerts(), Now(0, 0)
+    description = _described(alerts)
+    for handle, told in (
+        ("mds.as", {"ActivationState": "On"}), ("vmd.as", {"ActivationState": "Psd"}),
+        ("mds.ac", {"Presence": "true"}), ("vmd.ac", {"Presence": "true"}),
+    ):  # fmt: skip
+        assert alerts.take(description.descriptors[handle], Element("State", told))
+    silences = {event.alarm_id: event.silence for event in alerts.settle(description, {}, now)}
+    assert silences == {"mds.ac": "unknown", "vmd.ac": "alarm_paused"}
+    alerts.take(description.descriptors["vmd.as"], Element("State", {"ActivationState": "On"}))
+    (changed,) = alerts.settle(description, {}, now)
+    assert (changed.alarm_id, changed.silence) == ("vmd.ac", "unknown")
+
+
+@pytest.mark.parametrize(
+    ("watched", "limits"),
+    [("All", (90, 100)), ("", (90, 100)), ("LoOff", (None, 100)), ("HiOff", (90, None)), ("None", (None, None))],
+)
+def test_a_limit_that_is_not_watched_is_none(watched: str, limits: tuple[int | None, int | None]) -> None:
+    alerts = Alerts()
+    description = _described(alerts)
+    state = Element("State", {"Presence": "true", "MonitoredAlertLimits": watched} if watched else {"Presence": "true"})
+    state.children.append(Element("Limits", {"Lower": "90", "Upper": "100"}))
+    alerts.take(description.descriptors["mds.ac"], state)
+    (event,) = alerts.settle(description, {}, Now(0, 0))
+    assert event.limits == limits
 
 
 def test_decimals_keep_their_digits_and_nothing_else_is_one() -> None:
