@@ -26,6 +26,27 @@ TABLE = Path(__file__).parents[4] / "shared/tables/pb840_fields.csv"
 WIDE = {6: 18, 7: 12, 8: 9, 50: 9, 53: 18, 55: 9, 66: 9}
 STARTED_UNIX_S = 1_790_000_000
 
+REPORT_OF_A_980 = (
+    b"MISCF,1225,169 ,\x0210:40 ,980 35B1500404    ,APR 24 2023 ,INVASIVE ,SIMV  ,VC    ,PS    ,V-Trig,"
+    b"15.0  ,0.245 ,27.0  ,40    ,      ,5.0   ,0.0   ,20    ,0.365 ,10.0  ,53.0  ,100   ,      ,      ,"
+    b"RAMP  ,VC    ,      ,      ,10    ,SQUARE,OFF   ,47    ,      ,18.500,2.500 ,480   ,150   ,480   ,"
+    b"255   ,OFF   ,      ,3.5   ,2.0   ,      ,      ,      ,      ,         ,      ,      ,"
+    b"HME               ,      ,Disabled ,75    ,70    ,      ,25.0  ,61.0  ,"
+    + b"      ," * 5
+    + b"ADULT    ,      ,      ,16.0  ,15.0  ,0.252 ,3.780 ,16.0  ,6.4   ,6.40  ,1:6.40,      ,0.115 ,"
+    + b"      ," * 8
+    + b"5.0   ,0.35  ,0.00  ,0.0   ,0.0   ,28.0  ,4.8   ,14.0  ,      ,28.0  ,4.9   ,26.0  ,42.0  ,0.0   ,"
+    b"      ,0.0   ,0.0   ,0.000 ,OFF   ,"
+    + b"NORMAL," * 11
+    + b"RESET ,"
+    + b"NORMAL," * 28
+    + b"      ," * 8
+    + b"0.045 ,      ,OFF   ,      ,      ,      ,NORMAL,      ,      ,0.400 ,1.900 ,"
+    + b"      ," * 7
+    + b"BREATH,      ,\x03\r"
+)
+"""As a public reader of real ventilators (RTA-node-python) has it."""
+
 
 def now(s: float = 0.0) -> Now:
     return Now(round(s * S_NS), round((STARTED_UNIX_S + s) * S_NS))
@@ -180,6 +201,17 @@ def test_a_report_with_one_field_more_than_it_says() -> None:
     line.hear(report(f70="9.0").replace(b"\x03", b"      ,\x03"))
     assert [str(record.value) for record in line.of(Numeric) if record.device_code == "MISCF:70"] == ["9.0"]
     assert line.of(Gap) == []
+
+
+def test_a_report_of_a_real_980() -> None:
+    line = Line()
+    line.hear(REPORT_OF_A_980)
+    assert line.of(Gap) == []
+    assert [(who.model, who.serial, who.protocol) for who in line.of(Identity)] == [("980", "35B1500404", "MISCF")]
+    values = {record.device_code: str(record.value) for record in line.of(Numeric) if record.value is not None}
+    shown = {"MISCF:70": "15.0", "MISCF:71": "0.252", "MISCF:76": "1:6.40", "MISCF:154": "0.045", "MISCF:172": "BREATH"}
+    assert {field: values[field] for field in shown} == shown
+    assert line.of(Event) == []
 
 
 def test_a_report_with_a_field_less_than_it_says_is_refused() -> None:
