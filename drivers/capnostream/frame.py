@@ -127,9 +127,15 @@ class Deframer:
         return self._end()
 
     def _is_padded_wave(self) -> bool:
-        """Some samples come with a zero too many before their check, so OpenICE has found."""
+        """Some samples come with a zero too many before their check, so OpenICE has found.
+
+        One that noise put further ahead leaves the check right as well: the status would then be a part of the CO2.
+        """
         plain = self._plain
-        return plain[1] == _WAVE and plain[0] == _WAVE_LENGTH and not plain[-1] and xor8(bytes(plain[:-1])) != 0
+        if plain[1] != _WAVE or plain[0] != _WAVE_LENGTH or plain[-1] or not xor8(bytes(plain[:-1])):
+            return False
+        *ahead, status = plain[2:-1]
+        return not status or 0 not in ahead
 
     def _give_up(self) -> list[Frame | Fault]:
         """What comes until the next 85 belongs to nothing, and is told with this."""

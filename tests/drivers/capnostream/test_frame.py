@@ -64,6 +64,15 @@ def test_a_sample_with_a_zero_too_many_before_its_check_counts() -> None:
     assert [item.cause if isinstance(item, Fault) else item.code for item in wrong] == ["checksum", 0]
 
 
+@pytest.mark.parametrize("at", range(1, 7))
+def test_a_zero_within_a_sample_is_a_fault_and_no_other_sample(at: int) -> None:
+    frame = encode(0, bytes((7, 12, 34, 0)))
+    items = Deframer().feed(frame[:at] + b"\0" + frame[at:] + frame)
+    samples = [item.payload for item in items if isinstance(item, Frame) and item.code == 0]
+    assert set(samples) == {bytes((7, 12, 34, 0))}
+    assert len(samples) == 1 or at == 6  # there it does no harm
+
+
 def test_a_longer_sample_of_a_later_revision_counts() -> None:
     assert parse_sample(bytes((7, 12, 34, 0, 9))) == parse_sample(bytes((7, 12, 34, 0)))
 
