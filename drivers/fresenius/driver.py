@@ -28,7 +28,7 @@ from drivers.fresenius.frame import (
     encode,
 )
 from drivers.fresenius.module import CONNECT, READ_DRUG, READ_MODULES, READ_TYPE, SPONTANEOUS, VARIABLES, Module
-from drivers.fresenius.values import NOT_OPEN, NOT_SO_MANY, REFUSALS, modules_of, parse_variables
+from drivers.fresenius.values import MODULES, NOT_OPEN, NOT_SO_MANY, REFUSALS, modules_of, parse_variables
 from ledger.dataclass import dataclass
 from ledger.errors import DeviceFault
 from ledger.limits import MS_NS, S_NS
@@ -294,7 +294,7 @@ class Fresenius(ByteDevice):
         asked = session.asked
         fits = asked is not None and asked.module.number == self._number(reply)
         if reply.status == "C" and _ARE_VARIABLES.fullmatch(reply.text):
-            if asked is None or not fits or asked.kind not in ("LE", READ_MODULES, READ_TYPE):
+            if asked is None or not fits or not _may_answer(asked.kind, reply.text):
                 # Too late, or for another computer: true all the same.
                 self.emit_all(self._module(reply, now).tell(parse_variables(reply.text), now))
                 return
@@ -364,6 +364,11 @@ class Fresenius(ByteDevice):
     def _drug(self, module: Module, name: str, now: Now) -> None:
         self.emit_all(module.set(Setting(sub=module.sub, at_ns=now.utc_ns, code="MDC_DRUG_NAME_LABEL",
                                          value=name.strip() or None, unit="", device_code=READ_DRUG)))  # fmt: skip
+
+
+def _may_answer(kind: str, variables: str) -> bool:
+    """Whether what looks like variables may answer such a question; modules and types are told as variable b alone."""
+    return kind == "LE" or (kind in (READ_MODULES, READ_TYPE) and variables[0] == MODULES and ";" not in variables)
 
 
 def _called(module: Module) -> str:

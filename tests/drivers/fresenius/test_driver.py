@@ -167,6 +167,19 @@ def test_variables_that_come_too_late_are_read_and_are_no_other_answer() -> None
     assert not [action for action in actions if isinstance(action, Send) and action.data == encode("0", "LE;b")]
 
 
+def test_values_that_come_when_the_type_is_asked_are_no_type() -> None:
+    driver = Fresenius(FreseniusConfig())
+    driver.link_up(LINK, "bench", at(0))
+    for answer in (encode("0", "C"), encode("0", "C;b01"), encode("1", "C"), encode("1", "C;d0060;a0000;r0013A0")):
+        driver.receive(LINK, answer, at(0.1))
+    records = [action.record for action in driver.drain() if isinstance(action, Emit)]
+    assert [record.sub for record in records if isinstance(record, Identity)] == [""]
+    assert last(records, RATE) == {"module-1": Decimal("9.6")}
+    driver.receive(LINK, encode("1", "C;bAGILIA"), at(0.2))
+    (identity,) = [a.record for a in driver.drain() if isinstance(a, Emit) and isinstance(a.record, Identity)]
+    assert identity.model == "AGILIA"
+
+
 def test_modules_may_be_told_with_four_digits() -> None:
     driver = Fresenius(FreseniusConfig())
     driver.link_up(LINK, "bench", at(0))
