@@ -45,6 +45,7 @@ _HELD_NS: Final = S_NS // 5
 _WAVE_SAMPLES: Final = 30
 _VALUES_NS: Final = 1 * S_NS
 _IN_A_ROW: Final = 4
+_MOST_SATURATION: Final = 100
 _DOUBTFUL: Final = frozenset(("searching", "searching_too_long", "finger_out", "probe_error", "probe_off"))
 _LONGEST_BYTES: Final = _WAVE_SAMPLES * 2 * NEW_FRAME_BYTES
 
@@ -276,8 +277,9 @@ class Cms50(ByteDevice):
         ):
             if value is None and name not in self._shown and name == "PI":
                 continue  # most models have none
-            shown = None if value is None else Decimal(value)
-            quality = Quality.UNCHECKED | (doubt if shown is not None else Quality.UNAVAILABLE)
+            shown = Decimal(value) if value is not None and (name != "SpO2" or value <= _MOST_SATURATION) else None
+            lacking = Quality.UNAVAILABLE if value is None else Quality.INVALID
+            quality = Quality.UNCHECKED | (doubt if shown is not None else lacking)
             numeric = Numeric(at_ns=now.utc_ns, quality=quality, code=code, value=shown, unit=unit, device_code=name)
             for record in self._shown.show(name, numeric):
                 self.emit(record)

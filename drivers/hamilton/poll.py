@@ -28,6 +28,8 @@ FLOW_CONTROL: Final = b"\x11\x13"
 
 _REFUSED: Final = b"RERROR"
 _MODEL_LETTERS: Final = b"ABCRV"
+_WORDS: Final = re.compile(r"[A-Za-z0-9 .,:/+*-]*")
+"""What a value may be made of, if only for a ratio or a word; anything else is damage, which no checksum tells."""
 _NO_VALUE: Final = re.compile(r"9{4,5}\.?|999\.9|99\.99")
 _PAUSE_NS: Final = 36_000_000
 _ANSWER_NS: Final = 500_000_000
@@ -71,6 +73,8 @@ def parse_answer(frame: bytes, asked: int | None) -> Answer:
     if len(body) != 6 or body[0] not in _NUMBERS:
         raise DeviceFault("hamilton.answer", "an answer of another form")
     text = body[1:].decode("ascii").strip()
+    if _WORDS.fullmatch(text) is None:
+        raise DeviceFault("hamilton.answer", "a value of signs that none is made of")
     if body[0] != asked and not isinstance(parse_value(text), Decimal | None):
         raise DeviceFault("hamilton.answer", "an answer to another question")
     return Answer(body[0], text)

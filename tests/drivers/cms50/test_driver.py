@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from decimal import Decimal
 from itertools import pairwise
 from typing import Literal
 
@@ -14,7 +15,7 @@ from firmware_sim.cms50 import Cms50Oximeter
 from firmware_sim.faults import FaultLine, parse_fault
 from firmware_sim.patient import Patient
 from ledger.limits import S_NS
-from ledger.records import Event, Gap, LinkId, Numeric, Record, Wave
+from ledger.records import Event, Gap, LinkId, Numeric, Quality, Record, Wave
 
 LINK = LinkId(1)
 STEPS_A_SECOND = 30
@@ -78,6 +79,21 @@ def test_an_oximeter_that_stops_withdraws_its_values_and_leaves_a_gap() -> None:
     assert [r.value for r in records if isinstance(r, Numeric) and r.device_code == "SpO2"] == [97, None]
     assert [record.cause for record in records if isinstance(record, Gap)] == ["device_gap"]
     assert [action.data for action in actions if isinstance(action, Send)] == [START, START]
+
+
+def test_a_saturation_that_none_can_be_is_an_invalid_one() -> None:
+    driver = Cms50(Cms50Config(firmware="old"))
+    driver.link_up(LINK, "bench", Now(0, 0))
+    for n, saturation in enumerate((97, 123)):
+        at = Now(2 * n * S_NS, 2 * n * S_NS)
+        for _ in range(3):
+            driver.receive(LINK, bytes((0x85, 40, 5, 72, saturation)), at)
+        driver.wake(at)
+    told = [action.record for action in driver.drain() if isinstance(action, Emit)]
+    shown = {r.at_ns: (r.value, r.quality) for r in told if isinstance(r, Numeric) and r.device_code == "SpO2"}
+    assert set(shown.values()) == {
+        (Decimal(97), Quality.UNCHECKED), (None, Quality.UNCHECKED | Quality.INVALID),
+    }  # fmt: skip
 
 
 def test_noise_makes_gaps_and_no_false_flags() -> None:

@@ -100,8 +100,12 @@ def test_answers_of_each_form(wire: bytes, asked: int, text: str | None) -> None
 
 
 @pytest.mark.parametrize(
-    "wire", [b"\x02>534j \x03\r", b"\x02! 450.\x03\r", b"\x02= 450.\r", b"\x02= 45.\x03\r", b"\x02= 4\xb50.\x03\r"]
-)
+    "wire",
+    [
+        b"\x02>534j \x03\r", b"\x02! 450.\x03\r", b"\x02= 450.\r", b"\x02= 45.\x03\r", b"\x02= 4\xb50.\x03\r",
+        b"\x02= 12? \x03\r", b"\x02= =.  \x03\r",
+    ],
+)  # fmt: skip
 def test_answers_that_do_not_fit(wire: bytes) -> None:
     with pytest.raises(DeviceFault):
         parse_answer(wire, 61)
