@@ -84,7 +84,7 @@ def test_an_oximeter_that_stops_withdraws_its_values_and_leaves_a_gap() -> None:
 def test_a_saturation_that_none_can_be_is_an_invalid_one() -> None:
     driver = Cms50(Cms50Config(firmware="old"))
     driver.link_up(LINK, "bench", Now(0, 0))
-    for n, saturation in enumerate((97, 123)):
+    for n, saturation in enumerate((97, 123, 123)):
         at = Now(2 * n * S_NS, 2 * n * S_NS)
         for _ in range(3):
             driver.receive(LINK, bytes((0x85, 40, 5, 72, saturation)), at)
