@@ -72,7 +72,7 @@ def test_replay_over_tcp_sends_what_the_device_sent(capsys: pytest.CaptureFixtur
     thread.start()
     port = server.getsockname()[1]
     assert main(["--json", "capture", "replay", str(HL7), "--to", f"tcp://127.0.0.1:{port}", "--speed", "max"]) == 0
-    thread.join(10)
+    thread.join(60)
     server.close()
     assert heard == received(HL7)
     said = json.loads(capsys.readouterr().out)

@@ -126,7 +126,7 @@ def agent_that_mends(data_dir: Path, whole: Sequence[StoredBlock]) -> Iterator[l
     loop, ready, stop = asyncio.new_event_loop(), threading.Event(), asyncio.Event()
     thread = threading.Thread(target=loop.run_until_complete, args=(serve(ready, stop),))
     thread.start()
-    assert ready.wait(10)
+    assert ready.wait(60)
     try:
         yield asked
     finally:

@@ -24,7 +24,7 @@ class SlowStore:
         self.prepared = 0
 
     def commit(self, operations: Sequence[Op]) -> object:
-        self.go_on.wait(5)
+        self.go_on.wait(60)
         if self.fault is not None:
             raise self.fault
         self.batches.append(list(operations))
@@ -32,7 +32,7 @@ class SlowStore:
 
     def prepare(self) -> bool:
         self.prepared += 1
-        return self.room.wait(5)
+        return self.room.wait(60)
 
 
 class Waiting:

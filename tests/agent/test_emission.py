@@ -99,7 +99,7 @@ def test_an_hl7_console_gets_the_values_and_accepts_them(tmp_path: Path) -> None
         assert await emission.hand_over(await a_report(tmp_path), NOW, 1) == []
 
     asyncio.run(scenario())
-    thread.join(5)
+    thread.join(60)
     listener.close()
     assert b"MDC_ECG_HEART_RATE" in received[0]
     assert b"NOT LIVE" in received[0]
@@ -136,7 +136,7 @@ def test_a_console_that_refused_gets_the_same_message_again_and_nobody_else_does
         assert not emission.undelivered["or-2"]
 
     asyncio.run(scenario())
-    thread.join(5)
+    thread.join(60)
     listener.close()
     assert received[0] == received[1]
 

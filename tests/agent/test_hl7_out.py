@@ -48,7 +48,7 @@ def console(answers: list[Callable[[bytes], bytes]]) -> Iterator[tuple[str, int,
     try:
         yield "127.0.0.1", listener.getsockname()[1], received
     finally:
-        thread.join(5)
+        thread.join(60)
         listener.close()
 
 

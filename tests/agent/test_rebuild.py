@@ -93,7 +93,7 @@ def test_what_one_liar_gives_is_fetched_from_the_other(tmp_path: Path, twist: Tw
 
             def be_second(blocks: Blocks) -> Blocks:
                 if any(payload for _, payload in blocks):
-                    assert liar_was_asked.wait(10)
+                    assert liar_was_asked.wait(60)
                 return blocks
 
             summary = _rebuild(group, tmp_path / "out", {"or-2": lie, "or-3": be_second})
