@@ -15,7 +15,7 @@ from ledger.ops import DropBlocks, PrunePayloads, PutSelf
 from ledger.retention import progress_name
 from ledger.store import Store
 from tests.processes.site import Box, LabSite, until
-from tests.processes.stores import keyring_of, lengths, opened
+from tests.processes.stores import keyring_of, lengths, opened, until_given_back
 
 
 def newest_epochs(store: Store) -> set[tuple[str, int]]:
@@ -86,6 +86,7 @@ def test_expired_logs_are_no_damage_and_a_rebuild_says_so(tmp_path: Path) -> Non
                     f"{holder.id} holds the older logs of {writer.id}",
                     lambda holder=holder, writer=writer: older(holder, writer) == older(writer, writer),  # type: ignore[misc]
                 )
+            until_given_back(writer, site.boxes.values())
         site.stop()
         gone = {name: expire_all_but_the_newest(box) for name, box in site.boxes.items()}
         assert all(len(logs) >= 5 for logs in gone.values()), gone
