@@ -25,10 +25,11 @@ class FixedFrames:
 
     A chance likeness is so told from a frame. For frames without a checksum, ``begins`` tells whether a byte can begin
     one: a frame is then given only once such a byte follows it, so that one with a byte too many or too few is not
-    taken for one. Bounded: keeps less than ``in_row`` frames and a byte.
+    taken for one. ``is_last`` tells whether shorter bytes, up to the next that begins a frame or to a silence, are the
+    device's last word: they are given as a frame is. Bounded: keeps less than ``in_row`` frames and a byte.
     """
 
-    __slots__ = ("_begins", "_buffer", "_frame_bytes", "_in_row", "_is_frame", "_locked", "_lost_bytes")
+    __slots__ = ("_begins", "_buffer", "_frame_bytes", "_in_row", "_is_frame", "_is_last", "_locked", "_lost_bytes")
 
     def __init__(
         self,
@@ -36,11 +37,13 @@ class FixedFrames:
         is_frame: Callable[[bytes], bool],
         in_row: int = 3,
         begins: Callable[[int], bool] | None = None,
+        is_last: Callable[[bytes], bool] | None = None,
     ) -> None:
         self._frame_bytes = frame_bytes
         self._is_frame = is_frame
         self._in_row = in_row
         self._begins = begins
+        self._is_last = is_last
         self._buffer = bytearray()
         self._locked = False
         self._lost_bytes = 0
@@ -58,6 +61,9 @@ class FixedFrames:
             elif not self._locked and self._is_row(buffer, at):
                 self._locked = True
                 found += self._skipped()
+            elif self._locked and (last_bytes := self._last_bytes(buffer, at)):
+                found.append(buffer[at : at + last_bytes])
+                at += last_bytes
             elif self._locked:
                 self._locked = False
             else:
@@ -81,8 +87,12 @@ class FixedFrames:
     @property
     def holds_a_frame(self) -> bool:
         """Whether a whole frame waits for the byte after it; on a line that fell silent, ``release`` gives it out."""
-        size = self._frame_bytes
-        return self._locked and len(self._buffer) == size and self._is_frame(bytes(self._buffer))
+        if not self._locked or not self._buffer:
+            return False
+        waiting = bytes(self._buffer)
+        if len(waiting) == self._frame_bytes:
+            return self._is_frame(waiting)
+        return self._is_last is not None and self._is_last(waiting)
 
     def release(self) -> bytes | None:
         """The frame that waits, if one does; nothing follows it, so nothing was put in or left out."""
@@ -103,6 +113,15 @@ class FixedFrames:
     def _is_whole(self, buffer: bytes, at: int) -> bool:
         end = at + self._frame_bytes
         return self._is_frame(buffer[at:end]) and (self._begins is None or self._begins(buffer[end]))
+
+    def _last_bytes(self, buffer: bytes, at: int) -> int:
+        """How long the device's last word is that stands here; 0 if none does."""
+        if self._is_last is None or self._begins is None:
+            return 0
+        end = at + 1
+        while end < at + self._frame_bytes and not self._begins(buffer[end]):
+            end += 1
+        return end - at if end < at + self._frame_bytes and self._is_last(buffer[at:end]) else 0
 
     def _is_row(self, buffer: bytes, at: int) -> bool:
         for begin in range(at, at + self._in_row * self._frame_bytes, self._frame_bytes):

@@ -60,7 +60,7 @@ class Cms50Oximeter(SimulatedDevice):
             return []
         if now_s > self._alive_until_s:
             self._sending = False
-            return [self._packed(0x0D, [0] * 7)]
+            return [self._packed(0x0D, [0])]
         until = math.floor(now_s * _RATE_HZ + 1e-6)
         first = max(self._sent, until - _MOST_AT_ONCE)
         self._sent = max(self._sent, until)

@@ -22,6 +22,7 @@ from drivers.cms50.frame import (
     Beat,
     begins_new,
     begins_old,
+    is_disconnect,
     is_new_frame,
     is_old_frame,
     parse_new,
@@ -96,7 +97,7 @@ def recognise(data: bytes) -> Heard | None:
 
 def _frames(firmware: Literal["auto", "7", "old"]) -> FirstOf[Firmware]:
     forms: dict[Firmware, FixedFrames] = {
-        "7": FixedFrames(NEW_FRAME_BYTES, is_new_frame, _IN_A_ROW, begins_new),
+        "7": FixedFrames(NEW_FRAME_BYTES, is_new_frame, _IN_A_ROW, begins_new, is_disconnect),
         "old": FixedFrames(OLD_FRAME_BYTES, is_old_frame, _IN_A_ROW, begins_old),
     }
     return FirstOf(forms if firmware == "auto" else {firmware: forms[firmware]})

@@ -1,7 +1,8 @@
 """What a Contec CMS50 sends 60 times a second: 5 bytes with old firmware, 9 with firmware 7.
 
-Old: bit 7 marks a frame's first byte. New: a type below 80, then a byte with the high bits of the seven that follow,
-all of them from 80 on. Neither has a checksum. Source: public descriptions (CMS50Dplus, CMS50Dplus7), recorded frames.
+Old: bit 7 marks a frame's first byte. New: a type below 80, then a byte with the high bits of those that follow, all of
+them from 80 on; the last word, that it stops, is shorter than a frame. Neither has a checksum. Source: public
+descriptions (CMS50Dplus, CMS50Dplus7), recorded frames.
 """
 
 from __future__ import annotations
@@ -60,6 +61,11 @@ def begins_new(byte: int) -> bool:
 def is_new_frame(frame: bytes) -> bool:
     """Whether these 9 bytes have the form of a frame of firmware 7."""
     return frame[0] in (REAL_TIME, DISCONNECT) and min(frame[1:]) >= 0x80
+
+
+def is_disconnect(packet: bytes) -> bool:
+    """Whether these bytes, fewer than a frame's, say that the oximeter stops: type, high bits and a reason."""
+    return 3 <= len(packet) < NEW_FRAME_BYTES and packet[0] == DISCONNECT and min(packet[1:]) >= 0x80
 
 
 def parse_old(frame: bytes) -> Beat:

@@ -68,12 +68,17 @@ def test_an_oximeter_that_restarted_is_asked_again() -> None:
     assert [record for record in records if isinstance(record, Wave) and record.at_ns > (1_790_000_000 + 22) * S_NS]
 
 
-def test_an_oximeter_that_stops_withdraws_its_values_and_leaves_a_gap() -> None:
+@pytest.mark.parametrize("size", [1, 4, 1000])
+@pytest.mark.parametrize("last_word", ["0d8080", "0d8081", "0d8080808080808080 01"])
+def test_an_oximeter_that_stops_withdraws_its_values_and_leaves_a_gap(last_word: str, size: int) -> None:
+    """A packet is as long as what it tells: two bytes and a reason, as CMS50Dplus7 reads them."""
     driver = Cms50(Cms50Config())
     driver.link_up(LINK, "sim", Now(0, S_NS))
-    beats = bytes.fromhex("01e085b396c1e1ffff") * 10
-    driver.receive(LINK, beats + bytes.fromhex("0d8080808080808080") + b"\x01", Now(S_NS, 2 * S_NS))
-    driver.wake(Now(3 * S_NS, 4 * S_NS))
+    heard = bytes.fromhex("01e085b396c1e1ffff") * 10 + bytes.fromhex(last_word)
+    for at in range(0, len(heard), size):
+        driver.receive(LINK, heard[at : at + size], Now(S_NS, 2 * S_NS))
+    driver.wake(Now(S_NS + S_NS // 5, 2 * S_NS + S_NS // 5))
+    driver.wake(Now(4 * S_NS, 5 * S_NS))
     actions = driver.drain()
     records = [action.record for action in actions if isinstance(action, Emit)]
     assert [r.value for r in records if isinstance(r, Numeric) and r.device_code == "SpO2"] == [97, None]
@@ -94,6 +99,34 @@ def test_a_saturation_that_none_can_be_is_an_invalid_one() -> None:
     assert set(shown.values()) == {
         (Decimal(97), Quality.UNCHECKED), (None, Quality.UNCHECKED | Quality.INVALID),
     }  # fmt: skip
+
+
+def test_what_it_says_between_two_streams_is_no_fault() -> None:
+    driver = Cms50(Cms50Config())
+    driver.link_up(LINK, "sim", Now(0, S_NS))
+    beats = bytes.fromhex("01e085b396c1e1ffff") * 10
+    driver.receive(LINK, beats + bytes.fromhex("0d8081") + beats, Now(S_NS, 2 * S_NS))
+    driver.wake(Now(S_NS + S_NS // 5, 2 * S_NS + S_NS // 5))
+    driver.link_down(LINK, "end", Now(S_NS + S_NS // 2, 2 * S_NS + S_NS // 2))
+    records = [action.record for action in driver.drain() if isinstance(action, Emit)]
+    assert [record.cause for record in records if isinstance(record, Gap)] == ["device_gap"]
+    assert sum(len(record.samples) // 2 for record in records if isinstance(record, Wave)) == 20
+
+
+def test_what_a_cms50d_plus_answered_the_maker_s_program_before_its_first_beats() -> None:
+    """As recorded on USB by MarkMLl/Contec_cms50dplus: packets of two to nine bytes, then frames of no finger."""
+    answers = (
+        "0c80 0c80 06808087 1180818180808080 80 0e8081 138080808080808080 148080808080808080 028080b5b0c4a8c1a9 "
+        "0281ffaba0a0a0a0a0 0480f5f3e5f2a0a0a0 0380a0a0a0a0a0a0a0" + "01e184c0908080ffff" * 70
+    )
+    driver = Cms50(Cms50Config())
+    driver.link_up(LINK, "usb", Now(0, S_NS))
+    driver.receive(LINK, bytes.fromhex(answers), Now(S_NS, 2 * S_NS))
+    records = [action.record for action in driver.drain() if isinstance(action, Emit)]
+    values = {record.device_code: record.value for record in records if isinstance(record, Numeric)}
+    assert values == {"SpO2": None, "PR": None, "strength": 4}
+    assert [record.text for record in records if isinstance(record, Event)] == ["finger out or probe error"]
+    assert sum(len(record.samples) // 2 for record in records if isinstance(record, Wave)) == 60
 
 
 def test_noise_makes_gaps_and_no_false_flags() -> None:
