@@ -5,6 +5,7 @@ Source: IHE PCD TF vol. 2, section 3.1 (PCD-01) and appendix B.
 
 from __future__ import annotations
 
+import re
 from collections import OrderedDict
 from collections.abc import Iterator
 from dataclasses import field, replace
@@ -33,7 +34,10 @@ _COMPOSITE_TYPES = frozenset({"AD", "CK", "CN", "CP", "CQ", "CX", "DLN", "DR", "
 """Of several components, kept as they are written."""
 _NUMBER_TYPES = frozenset({"NM", "SN"})
 _PLACEHOLDER = "-*.?_ ^~"
-"""What devices send for a number that they do not have."""
+"""What devices send for a number that they do not have; others send ``_NINES``."""
+_NINES = re.compile(r"-9{2,4}\.9{1,2}|-9{3,5}")
+_NAMED_RATE = re.compile(r"@(\d{1,6}(?:\.\d{1,6})?)", re.ASCII)
+"""How Vital Recorder ends the name of a wave: ``ECG_WAV^BeneView/ECG_II@100``."""
 _BEYOND = {">": Quality.OVER_RANGE, "<": Quality.UNDER_RANGE}
 """How the text begins that stands for a number beyond what can be measured."""
 _SET_METHODS = frozenset({"MSET", "ASET"})
@@ -192,12 +196,15 @@ def numeric(order: Order, obx: Obx, channel: str, into: Decoding) -> Numeric | N
 def _value(obx: Obx) -> Decimal | str | None:
     raw, kind = obx.value_raw, obx.type
     several = er7.repetitions(raw, obx.marks)
-    if kind in _NUMBER_TYPES and len(several) > 1 and not _is_placeholder(obx):  # no one number is the value then
+    if kind in _NUMBER_TYPES and _is_placeholder(obx):
+        return None
+    if kind in _NUMBER_TYPES and len(several) > 1:  # no one number is the value then
         return ", ".join(er7.unescape(one, obx.marks).strip() for one in several)
     if kind == "NM":
-        text = er7.component(raw, 1, obx.marks)
+        parts = er7.components(raw, obx.marks)
+        text = "^".join(parts) if any(parts[1:]) else parts[0]  # a number has one component
         value = datatypes.number(text)
-        return (text or None) if value is None and not _is_placeholder(obx) else value
+        return (text or None) if value is None else value
     if kind == "SN":
         return datatypes.structured_number(er7.components(raw, obx.marks))
     if kind == "NR":
@@ -210,8 +217,9 @@ def _value(obx: Obx) -> Decimal | str | None:
 
 
 def _is_placeholder(obx: Obx) -> bool:
-    """A number of which the device shows only dashes or the like."""
-    return obx.type in _NUMBER_TYPES and not obx.value_raw.strip(_PLACEHOLDER)
+    """A number of which the device shows only dashes or the like, or sends only nines (-999, -99.9)."""
+    raw = obx.value_raw.strip(_PLACEHOLDER.replace("-", ""))
+    return obx.type in _NUMBER_TYPES and (not raw.strip(_PLACEHOLDER) or _NINES.fullmatch(raw) is not None)
 
 
 def _facets(order: Order) -> dict[tuple[int, ...], dict[str, Obx]]:
@@ -232,7 +240,7 @@ def _belongs_to_wave(obx: Obx, facets: dict[tuple[int, ...], dict[str, Obx]]) ->
 
 def _wave(order: Order, obx: Obx, channel: str, facets: dict[tuple[int, ...], dict[str, Obx]], into: Decoding) -> bool:
     told = facets.get(obx.path, {})
-    hertz = _facet(told, _RATE)
+    hertz = _facet(told, _RATE) or _named_rate(obx)
     rate = waves.rate_of(hertz) if hertz is not None else None
     no_sample = _facet(told, _NO_SAMPLE)
     rows = waves.signals(obx)
@@ -250,6 +258,11 @@ def _wave(order: Order, obx: Obx, channel: str, facets: dict[tuple[int, ...], di
 def _facet(facets: dict[str, Obx], name: str) -> Decimal | None:
     facet = facets.get(name)
     return datatypes.number(er7.component(facet.value_raw, 1, facet.marks)) if facet is not None else None
+
+
+def _named_rate(obx: Obx) -> Decimal | None:
+    _, at, rate = er7.component(obx.segment.get(3), 2, obx.marks).rpartition("@")
+    return Decimal(rate) if _NAMED_RATE.fullmatch(at + rate) else None
 
 
 def _step(obx: Obx, rows: list[list[Decimal | None]], facets: dict[str, Obx]) -> tuple[float, str]:

@@ -131,7 +131,9 @@ def _event(
         latched=_word(attributes.get("ALARM_STATE")).lower() == "latched",
         silence=_silence(attributes.get("ALARM_INACTIVATION_STATE")),
         limits=bounds or (None, None),
-        text=": ".join(part for part in (_text(event, named), _values(measured)) if part)[:MAX_TEXT],
+        text=": ".join(filter(None, (_word(attributes.get("ALERT_TEXT")) or _text(event, named), _values(measured))))[
+            :MAX_TEXT
+        ],
         device_code=named.raw[:MAX_TEXT],
         device_priority=priority,
     )

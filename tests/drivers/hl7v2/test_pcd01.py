@@ -76,6 +76,9 @@ def test_values_by_type(kind: str, sent: str, value: Decimal | str | None) -> No
     [
         ("---", None, Quality.UNAVAILABLE),
         ("***", None, Quality.UNAVAILABLE),
+        ("-999", None, Quality.UNAVAILABLE),
+        ("-99.9", None, Quality.UNAVAILABLE),
+        ("1966^36.4^", "1966^36.4^", Quality.QUESTIONABLE),
         (">100", ">100", Quality.OVER_RANGE),
         ("< 20", "< 20", Quality.UNDER_RANGE),
         ("LOW", "LOW", Quality.QUESTIONABLE),
@@ -328,6 +331,17 @@ def test_an_array_with_a_unit_of_its_own_is_not_scaled(values: str, unit: str, r
     wave = _counts(values, unit, resolution, "80")
     assert (wave.scale, wave.invalid) == (1.0, None)
     assert wave.unit == ("mV" if unit else "")
+
+
+def test_a_wave_may_have_its_rate_in_its_name() -> None:
+    data = framed(_OBR, "OBX|1|NA|ECG_WAV^BeneView/ECG_II@100||0.12^0.15^^0.11|mV|-1.5^1.5||||R")
+    (wave,) = up().give(data).of(Wave)
+    assert (wave.code, wave.rate, wave.unit, len(wave.samples)) == ("MDCX_HL7_ECG_WAV", (100, 1), "mV", 8)
+
+
+@pytest.mark.parametrize("sent", ["-99", "-9.9", "-998", "999"])
+def test_a_number_that_could_be_one_is_one(sent: str) -> None:
+    assert _value("NM", sent) == Decimal(sent)
 
 
 def test_several_values_are_none_of_them_alone() -> None:

@@ -196,3 +196,9 @@ def test_an_alert_on_a_philips_screen_is_a_moment(shown: str, kind: str, priorit
     assert (event.device_priority, event.device_code) == (name, f"{shown}^MDIL-ALERT")
     assert not fed.of(Numeric)
     assert not fed.of(Gap)
+
+
+def test_an_alert_may_say_its_text_beside_its_code() -> None:
+    named = "OBX|1|CWE|196616^MDC_EVT_ALARM^MDC|1.1.0.0.1|196940^MDC_EVT_FLUID_LINE_OCCL^MDC||||||F"
+    event = _alert(named, *_attributes(event_phase="start", alert_text="Verschluss"))
+    assert (event.code, event.text) == ("MDC_EVT_FLUID_LINE_OCCL", "Verschluss")
