@@ -319,7 +319,7 @@ class Hl7v2(Outbox):
 
     def _keep(self, link: LinkId, body: bytes, sub: str, now: Now) -> Ticket:
         """Keep a message as it passed, in its frame; returns the first ticket. The frame's closing CR may be ours."""
-        framed = mllp.frame(body)
+        framed = mllp.framed_again(body)
         most = LIMITS.raw_record_bytes
         tickets = [self.emit(self._raw(link, framed[at : at + most], sub, now)) for at in range(0, len(framed), most)]
         return tickets[0]

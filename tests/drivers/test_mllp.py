@@ -4,13 +4,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from drivers.mllp import HEAD_BYTES, RUNAWAY_FACTOR, Deframer, Stray, frame
+from drivers.mllp import HEAD_BYTES, RUNAWAY_FACTOR, Deframer, Stray, frame, framed_again
 from ledger.limits import LIMITS
 
 _BODIES = st.binary(max_size=60).map(lambda data: data.replace(b"\x0b", b"").replace(b"\x1c", b""))
-_STREAM = st.lists(st.sampled_from([b"\x0b", b"\x1c", b"\r", b"\n", b"\x00", b"MSH|", b"x" * 9]), max_size=40).map(
-    b"".join
-)
+_STREAM = st.lists(
+    st.sampled_from([b"\x0b", b"\x1c", b"\r", b"\n", b"\x00", b"MSH|", b"M", b"BH", b"x" * 9]), max_size=40
+).map(b"".join)
 
 
 def _fed_at_once(data: bytes, limit: int = 20) -> list[bytes | Stray]:
@@ -59,7 +59,20 @@ def test_endless_junk_is_reported_in_pieces() -> None:
 
 
 def test_a_new_start_inside_a_message_loses_the_old_one() -> None:
-    assert _fed_at_once(b"\x0bhalf" + frame(b"whole")) == [Stray("restart", 4), b"whole"]
+    for begin in (b"MSH|", b"FHS|", b"BHS|"):
+        assert _fed_at_once(b"\x0bhalf" + frame(begin + b"whole")) == [Stray("restart", 4), begin + b"whole"]
+
+
+def test_a_doubled_start_loses_nothing() -> None:
+    assert _fed_at_once(b"\x0b" + frame(b"MSH|")) == [b"MSH|"]
+
+
+@pytest.mark.parametrize("text", [b"\x0b", b"a\x0bb", b"a\x0bM", b"\x0bMS", b"\x0bmsh|"])
+def test_a_line_end_of_an_editor_inside_a_message_belongs_to_it(text: bytes) -> None:
+    whole = framed_again(text)
+    assert _fed_at_once(whole) == [text]
+    deframer = Deframer()
+    assert [item for byte in whole for item in deframer.feed(bytes([byte]))] == [text]
 
 
 def test_a_connection_that_ends_inside_a_message() -> None:
