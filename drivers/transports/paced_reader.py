@@ -16,6 +16,7 @@ from ledger.limits import S_NS
 _QUICK_READS = 3
 _MUCH_BYTES = 65_536
 _BEAT_GRID_S = 0.005
+_SPARSE_S = 1.0
 
 
 class PacedReader:
@@ -23,10 +24,15 @@ class PacedReader:
 
     ``read(waited)`` reads once and returns how many bytes it got; ``waited`` says that they may have waited for the
     beat. A line is busy when something came three times within ``busy_ns`` (by default ``pace_ns``) of the time before,
-    until nothing came for as long, or so much that pacing would hold it up. ``pace_ns`` 0: never paced.
+    until nothing came for as long, or so much that pacing would hold it up. A line whose beat finds nothing is slower
+    than its beat: for a second it is left to ``read_waiting``, else looked at after ``busy_ns``. ``pace_ns`` 0: never
+    paced.
     """
 
-    __slots__ = ("_busy_s", "_descriptor", "_last_s", "_loop", "_pace_s", "_quick", "_read", "_stopped", "_timer")
+    __slots__ = (
+        "_busy_s", "_descriptor", "_last_s", "_loop", "_pace_s", "_quick", "_read", "_sparse_until_s", "_stopped",
+        "_timer",
+    )  # fmt: skip
 
     def __init__(self, descriptor: int, read: Callable[[bool], int], pace_ns: int, busy_ns: int = 0) -> None:
         self._descriptor = descriptor
@@ -36,6 +42,7 @@ class PacedReader:
         self._loop = asyncio.get_running_loop()
         self._last_s = -math.inf
         self._quick = 0
+        self._sparse_until_s = -math.inf
         self._timer: asyncio.TimerHandle | None = None
         self._stopped = False
         self._loop.add_reader(descriptor, self._readable)
@@ -72,7 +79,8 @@ class PacedReader:
 
     def _wait(self) -> None:
         """Beats of all lines are rounded alike, so that one wake-up reads those that were read together before."""
-        due_s = self._loop.time() + self._pace_s
+        now_s = self._loop.time()
+        due_s = now_s + (self._busy_s if now_s < self._sparse_until_s else self._pace_s)
         self._timer = self._loop.call_at(math.ceil(due_s / _BEAT_GRID_S) * _BEAT_GRID_S, self._beat)
 
     def _beat(self) -> None:
@@ -82,6 +90,8 @@ class PacedReader:
             return
         if got:
             self._last_s = now_s
+        else:
+            self._sparse_until_s = now_s + _SPARSE_S
         if got < _MUCH_BYTES and now_s - self._last_s < self._busy_s:
             self._wait()
         else:
