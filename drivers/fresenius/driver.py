@@ -298,7 +298,7 @@ class Fresenius(ByteDevice):
                 # Too late, or for another computer: true all the same.
                 self.emit_all(self._module(reply, now).tell(parse_variables(reply.text), now))
                 return
-        elif asked is None or not fits:
+        elif asked is None or not fits or (reply.status == "C" and asked.module.told_already(asked.kind, reply.text)):
             raise DeviceFault("fresenius.unasked", "an answer to what was not asked")
         session.asked = None
         asked.module.missed = session.missed = 0
@@ -311,6 +311,7 @@ class Fresenius(ByteDevice):
         elif asked.kind == READ_TYPE:
             self._identify(asked.module, reply.text.removeprefix("b"), now)
         elif asked.kind == READ_DRUG:
+            asked.module.drug = reply.text
             self._drug(asked.module, reply.text, now)
         elif asked.kind == "LE":
             self.emit_all(asked.module.tell(parse_variables(reply.text), now))

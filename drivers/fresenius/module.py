@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from dataclasses import field
 from typing import Final
 
 from drivers.conditions import Conditions
 from drivers.contract import Now
-from drivers.fresenius.values import condition, conditions_in, measured, settings
+from drivers.fresenius.values import MODULES, condition, conditions_in, measured, settings
 from drivers.shown_values import ShownValues
 from ledger.dataclass import dataclass
 from ledger.records import Identity, Record, Setting
@@ -18,6 +19,7 @@ VARIABLES: Final = ("daemrks", "daemr", "dr")
 """What is asked after: all; fewer where a pump refuses."""
 SPONTANEOUS: Final = ("daemr", "dr")
 READ_MODULES: Final = "LE;b"
+_TYPE: Final = re.compile(MODULES + "[A-Z]")
 
 
 @dataclass(slots=True)
@@ -32,6 +34,7 @@ class Module:
     fewer: int = 0
     spontaneous_fewer: int = 0
     identity: Identity | None = None
+    drug: str = ""
     shown: ShownValues = field(default_factory=ShownValues)
     settings: dict[str, Setting] = field(default_factory=dict)
     words: dict[str, Conditions] = field(default_factory=dict)
@@ -50,6 +53,16 @@ class Module:
         if kind == "DE":
             return f"DE;{SPONTANEOUS[self.spontaneous_fewer]}"
         return kind
+
+    def told_already(self, asked: str, text: str) -> bool:
+        """Whether this text is the pump's type when its drug is asked for, or the drug's name when the type is.
+
+        An answer that came late, or again because its acknowledgement was lost, must not become the other one.
+        """
+        if asked == READ_DRUG:
+            known = self.identity is not None and text.strip() == MODULES + self.identity.model
+            return known or _TYPE.match(text) is not None
+        return asked == READ_TYPE and text != "" and text == self.drug
 
     def tell(self, variables: dict[str, str], now: Now) -> Iterator[Record]:
         """Variables were told."""

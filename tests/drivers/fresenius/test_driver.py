@@ -180,6 +180,24 @@ def test_values_that_come_when_the_type_is_asked_are_no_type() -> None:
     assert identity.model == "AGILIA"
 
 
+def test_a_type_or_a_name_that_comes_late_or_again_is_not_taken_for_the_other() -> None:
+    driver = Fresenius(FreseniusConfig())
+    driver.link_up(LINK, "bench", at(0))
+    told: list[Record] = []
+    for answer in ("C;b01", "C", "C;bAGILIA", "C;bAGILIA", "C;bupivacaine"):
+        module = "0" if answer == "C;b01" else "1"
+        for text in ("C", answer) if answer == "C;b01" else (answer,):
+            driver.receive(LINK, encode(module, text), at(0.1))
+        told += [action.record for action in driver.drain() if isinstance(action, Emit)]
+    assert [r.value for r in told if isinstance(r, Setting) and r.code == DRUG] == ["bupivacaine"]
+    assert [r.model for r in told if isinstance(r, Identity) and r.sub] == ["AGILIA"]
+    driver.wake(at(31))  # the type is asked again
+    for answer in ("C;bupivacaine", "C;bAGILIA"):
+        driver.receive(LINK, encode("1", answer), at(31.1))
+    told = [action.record for action in driver.drain() if isinstance(action, Emit)]
+    assert not [record for record in told if isinstance(record, Identity)]
+
+
 def test_modules_may_be_told_with_four_digits() -> None:
     driver = Fresenius(FreseniusConfig())
     driver.link_up(LINK, "bench", at(0))
