@@ -37,6 +37,9 @@ _CLOCK_POLL_S: Final = 4.0
 _QUIET: Final = ("", "NORMAL", "RESET", "OFF")
 _PRIORITIES: Final[dict[str, Priority]] = {"LOW": "low", "MEDIUM": "medium", "HIGH": "high"}
 _BREATHS_WRAP: Final = 60_000
+_WORDS: Final = frozenset((*_QUIET, *_PRIORITIES, "ALARM", "ON"))
+_SIGNS: Final = re.compile(r"[A-Za-z0-9 .:/()%+-]*")
+_ALARMS: Final = ("physiological_alarm", "technical_alarm", "mode")
 
 
 def recognise(data: bytes) -> Heard | None:
@@ -170,8 +173,8 @@ class Pb840(LineDevice):
                                           protocol="waveforms"))  # fmt: skip
 
     def _take_report(self, session: LineSession, report: Report, now: Now) -> None:
-        if not self._shapes.trusts((report.name, report.widths)):
-            raise DeviceFault("pb840.fields", "other widths of fields than in the report before")
+        if not self._shapes.trusts((report.name, report.widths, tuple(_odd(report)))):
+            raise DeviceFault("pb840.fields", "other widths or words of fields than in the report before")
         self._was_read = True
         if self._ask_ns is not None:
             self._ask_ns = now.mono_ns + round(self._config.poll_s * S_NS)
@@ -215,10 +218,18 @@ def _numbered(report: Report) -> Iterator[tuple[int, str]]:
     return enumerate(report.texts, FIRST_FIELD)
 
 
+def _odd(report: Report) -> Iterator[tuple[int, str]]:
+    """Fields that damage may have changed, for there is no checksum: words no alarm has, signs no field has."""
+    for number, text in _numbered(report):
+        is_alarm = field_of(report.name, number).kind in _ALARMS
+        if text not in _WORDS if is_alarm else _SIGNS.fullmatch(text) is None:
+            yield number, text
+
+
 def _conditions(report: Report) -> Iterator[Condition]:
     for number, text in _numbered(report):
         field = field_of(report.name, number)
-        if field.kind in ("physiological_alarm", "technical_alarm", "mode") and text not in _QUIET:
+        if field.kind in _ALARMS and text not in _QUIET:
             yield Condition(
                 alarm_id=f"{report.name}:{number}",
                 kind=cast(EventKind, field.kind),

@@ -150,6 +150,22 @@ def test_alarms_from_start_to_end() -> None:
     ]
 
 
+@pytest.mark.parametrize("damage", [{"f110": "NOQMAL"}, {"f70": "2?.0"}])
+def test_a_word_or_sign_that_damage_may_have_made_counts_from_its_second_report(damage: dict[str, str]) -> None:
+    quiet = report(f70="24.0", f110="NORMAL")
+    line = Line()
+    line.hear(quiet)
+    line.hear(report(**{"f70": "24.0", "f110": "NORMAL"} | damage), 3)
+    line.hear(quiet, 5)
+    line.wake(20)
+    assert line.of(Event) == []
+    assert [gap.cause for gap in line.of(Gap)] == ["undecodable"]
+    assert {record.value for record in line.of(Numeric) if record.device_code == "MISCF:70"} <= {Decimal("24.0"), None}
+    line.hear(report(f70="24.0", f110="SEVERE"), 21)
+    line.hear(report(f70="24.0", f110="SEVERE"), 23)
+    assert [(event.phase, event.priority) for event in line.of(Event)] == [("start", "unknown")]
+
+
 def test_a_field_that_the_manual_does_not_name_is_kept_with_its_number() -> None:
     line = Line()
     line.hear(report(f172="BREATH"))
