@@ -18,6 +18,8 @@ from ledger.limits import S_NS
 from ledger.records import Identity, LinkId, Numeric, Quality, Setting
 
 _NUMBER: Final = re.compile(r"[+-]?\d{1,12}(?:\.\d{0,12})?|[+-]?\.\d{1,12}", re.ASCII)
+_SIGN_APART: Final = re.compile(r"([+-]) +")
+"""Scales print the sign in a column of its own and the number to the right, with blanks for leading zeros."""
 _HEX: Final = re.compile(rb"[0-9A-Fa-f]+")
 _LONGEST_TEXT: Final = 128
 _NO_LINE: Final = "a line that none of the configured ones is like"
@@ -119,6 +121,7 @@ class Line(LineDevice):
         if value.text:
             return "".join(letter if letter.isprintable() else "?" for letter in text[:_LONGEST_TEXT])
         number = text.replace(self._config.decimal, ".") if "." not in text or self._config.decimal == "." else ""
+        number = _SIGN_APART.sub(r"\1", number, count=1)
         if not _NUMBER.fullmatch(number):
             raise DeviceFault("line.value", f"field {value.field} is no number")
         return Decimal(number).scaleb(value.shift) if value.shift else Decimal(number)

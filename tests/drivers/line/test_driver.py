@@ -73,6 +73,22 @@ def test_fields_become_values_with_code_unit_and_place() -> None:
     assert first.quality == Quality.UNCHECKED
 
 
+@pytest.mark.parametrize(
+    ("text", "weight"), [(b"+   123.56 g  ", "123.56"), (b"-     0.05 g  ", "-0.05"), (b"  -   7.25 g  ", "-7.25")]
+)
+def test_a_sign_may_stand_apart_from_its_number(text: bytes, weight: str) -> None:
+    """As Sartorius balances print it (SBI, 16 characters): sign, then the weight with blanks for leading zeros."""
+    driver = line(
+        lines=[{"columns": {"weight": [1, 10]}}], values=[{"field": "weight", "code": "MDCX_ACME_WEIGHT", "unit": "g"}]
+    )
+    assert values(driver, text + b"\r\n") == [Decimal(weight)]
+
+
+@pytest.mark.parametrize("text", [b"x,1 5,2", b"x,+ - 5,2", b"x,5 -,2", b"x,+,2"])
+def test_blanks_and_signs_elsewhere_make_no_number(text: bytes) -> None:
+    assert [gap.cause for gap in records(line(), text + b"\r\n", Gap)] == ["undecodable"]
+
+
 def test_the_device_is_identified_once() -> None:
     (identity,) = records(line(), b"x,1,2\r\nx,1,3\r\n", Identity)
     assert (identity.make, identity.model) == ("Acme", "One")
