@@ -25,13 +25,12 @@ from amqtt.contexts import Action, BrokerConfig, ListenerConfig, ListenerType
 from amqtt.errors import AMQTTError, MQTTError
 from amqtt.mqtt import packet_class
 from amqtt.mqtt.connack import IDENTIFIER_REJECTED, NOT_AUTHORIZED, ConnackPacket
-from amqtt.mqtt.packet import CONNECT, DISCONNECT, PINGREQ, PUBLISH, SUBSCRIBE, UNSUBSCRIBE, MQTTFixedHeader
+from amqtt.mqtt.packet import CONNECT, DISCONNECT, PINGREQ, PUBLISH, SUBSCRIBE, UNSUBSCRIBE
 from amqtt.mqtt.protocol.broker_handler import BrokerProtocolHandler
 from amqtt.session import Session
 
 from agent.broker import BrokerCounters
-from agent.broker_stream import BoundedWriter, FrameReader, ProtocolError
-from agent.mqtt_packets import Frame, MalformedPacket, publish, published
+from agent.broker_stream import BoundedWriter, Frame, FrameReader, ProtocolError
 from agent.topics import OwnerTopics, client_id_belongs_to
 from ledger.limits import LIMITS
 
@@ -101,17 +100,22 @@ class ClientHandler(BrokerProtocolHandler):  # type: ignore[misc]  # amqtt ships
                 raise ProtocolError(f"unexpected packet of type {frame.packet_type}")
 
     def _forward(self, frame: Frame) -> None:
+        if frame.first != PUBLISH << 4:
+            raise ProtocolError(f"only QoS 0 without retain is served, not flags {frame.first & 0x0F:#x}")
+        topic_length = int.from_bytes(frame.body[:2], "big")
+        if not 0 < topic_length <= min(LIMITS.mqtt_topic_bytes, len(frame.body) - 2):
+            raise ProtocolError("malformed topic")
         try:
-            topic, payload = published(frame)
-        except MalformedPacket as error:
-            raise ProtocolError(str(error)) from error
-        self.broker.forward(self.identity, topic, payload)
+            topic = frame.body[2 : 2 + topic_length].decode()
+        except UnicodeDecodeError as error:
+            raise ProtocolError("topic is not UTF-8") from error
+        self.broker.forward(self.identity, topic, frame.body[2 + topic_length :])
 
 
 async def _decode(frame: Frame) -> object:
-    data, header = frame.encode(), MQTTFixedHeader(frame.first >> 4, frame.first & 0x0F, len(frame.body))
+    data = frame.encode()
     try:
-        packet = await packet_class(header).from_stream(BufferReader(frame.body), fixed_header=header)
+        packet = await packet_class(frame.header()).from_stream(BufferReader(frame.body), fixed_header=frame.header())
         whole = packet.to_bytes() == data  # amqtt reads over what is cut short or left over
     except MQTTError:
         raise
@@ -231,7 +235,8 @@ class MeshBroker(Broker):  # type: ignore[misc]  # amqtt ships no types
             if not self._matches(topic, topic_filter):
                 continue
             if data is None:
-                data = publish(topic, payload)
+                name = topic.encode()
+                data = Frame(PUBLISH << 4, len(name).to_bytes(2, "big") + name + payload).encode()
             for session, _qos in subscriptions:
                 handler = self._get_handler(session)
                 taken = handler is not None and handler.writer is not None and handler.writer.offer(data)

@@ -14,8 +14,9 @@ from typing import cast
 
 from amqtt.adapters import ReaderAdapter, WriterAdapter
 from amqtt.errors import MQTTError
+from amqtt.mqtt.packet import CONNECT, PUBLISH, MQTTFixedHeader
 
-from agent.mqtt_packets import PUBLISH, Frame, MalformedPacket, take_frame
+from ledger.dataclass import dataclass
 from ledger.limits import LIMITS
 
 _BURST_PACKETS = 32
@@ -24,6 +25,25 @@ _PACKETS_WAITING = 8
 
 class ProtocolError(MQTTError):  # type: ignore[misc]  # amqtt ships no types
     """A client broke MQTT 3.1.1 or one of our bounds; its connection is closed."""
+
+
+@dataclass(frozen=True, slots=True)
+class Frame:
+    """One MQTT packet as it came: first byte, and all that follows the remaining length (MQTT 3.1.1, 2.2)."""
+
+    first: int
+    body: bytes
+
+    @property
+    def packet_type(self) -> int:
+        return self.first >> 4
+
+    def header(self) -> MQTTFixedHeader:
+        return MQTTFixedHeader(self.first >> 4, self.first & 0x0F, len(self.body))
+
+    def encode(self) -> bytes:
+        """The packet's bytes for the wire."""
+        return bytes(self.header().to_bytes()) + self.body
 
 
 class FrameReader(asyncio.Protocol, ReaderAdapter):  # type: ignore[misc]  # amqtt ships no types
@@ -132,10 +152,31 @@ class FrameReader(asyncio.Protocol, ReaderAdapter):  # type: ignore[misc]  # amq
 
     def _next(self) -> Frame | None:
         """The first whole packet of what came. Raises ProtocolError."""
-        try:
-            return take_frame(self._buffer)
-        except MalformedPacket as error:
-            raise ProtocolError(str(error)) from error
+        buffer, length, at = self._buffer, 0, 1
+        for shift in (0, 7, 14, 21):
+            if at >= len(buffer):
+                return None
+            byte = buffer[at]
+            at += 1
+            length |= (byte & 0x7F) << shift
+            if not byte & 0x80:
+                break
+        else:  # at most four bytes (2.2.3)
+            raise ProtocolError("malformed remaining length")
+        packet_type = buffer[0] >> 4
+        if length > _cap(packet_type):
+            raise ProtocolError(f"packet of type {packet_type} with {length} bytes")
+        if len(buffer) < at + length:
+            return None
+        frame = Frame(buffer[0], bytes(buffer[at : at + length]))
+        del buffer[: at + length]
+        return frame
+
+
+def _cap(packet_type: int) -> int:
+    if packet_type == PUBLISH:
+        return LIMITS.message_bytes + LIMITS.mqtt_topic_bytes + 2
+    return LIMITS.mqtt_connect_bytes if packet_type == CONNECT else LIMITS.mqtt_control_bytes
 
 
 class BoundedWriter(WriterAdapter):  # type: ignore[misc]  # amqtt ships no types

@@ -1,7 +1,8 @@
 """One MQTT connection that is kept up: connect, subscribe, deliver, drop what cannot be sent, connect again.
 
-It lives on the agent's event loop (no thread per connection, no hand-over between threads), measured in
-benchmarks/bench_mesh.py. Only connecting, which looks names up and shakes hands, runs on an executor.
+paho does MQTT; the agent's event loop drives it (no thread per connection, no hand-over between threads), measured
+in benchmarks/bench_mesh.py. Only connecting, which blocks in paho, runs on an executor. Every connection gets a fresh
+paho client: paho queues without bound while it is away and sends that queue again after a reconnect.
 """
 
 from __future__ import annotations
@@ -13,16 +14,19 @@ import ssl
 from collections.abc import Callable
 from concurrent.futures import Executor
 
-from agent import mqtt_packets
-from agent.mqtt_packets import Frame, MalformedPacket
+from paho.mqtt import client as paho
+from paho.mqtt.enums import CallbackAPIVersion
+from paho.mqtt.properties import Properties
+from paho.mqtt.reasoncodes import ReasonCode
+
 from agent.sockets import tune
-from agent.tls_stream import TlsStream
 from ledger.dataclass import dataclass
 from ledger.limits import LIMITS
 
 _BURST_PACKETS = 64
-_LOOK_EVERY_S = LIMITS.mqtt_keepalive_s / 4
-_REFUSALS = {1: "protocol version", 2: "client id", 3: "unavailable", 4: "user name or password", 5: "not authorized"}
+_HOUSEKEEPING_S = 0.5
+# A broker's packet: payload, topic and its length.
+_PACKET_BYTES = LIMITS.message_bytes + LIMITS.mqtt_topic_bytes + 2
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,7 +120,7 @@ class Link:
 
 
 class _Connection:
-    """From connect to close, driven by the event loop."""
+    """One paho client, from connect to close, driven by the event loop."""
 
     def __init__(
         self, target: LinkTarget, on_message: Callable[[str, bytes], None], on_granted: Callable[[], None]
@@ -127,49 +131,78 @@ class _Connection:
         self._on_granted = on_granted
         self.ended: asyncio.Future[str] = self._loop.create_future()
         self.granted = False  # every subscription
+        self._told = False
         self._answered = False
-        self._buffer = bytearray()
+        self._arrived: list[tuple[str, bytes]] = []
+        self._sock: socket.socket | None = None
+        self._writer_added = False
         self._again = False
-        self._began_s = self._heard_s = self._sent_s = self._loop.time()
+        self._waiting_messages = 0
+        self._waiting_bytes = 0
         self._timer: asyncio.TimerHandle | None = None
-        self.stream: TlsStream | None = None
+        self._client = self._make_client()
+
+    def _make_client(self) -> paho.Client:
+        client = paho.Client(CallbackAPIVersion.VERSION2, client_id=self._target.client_id, protocol=paho.MQTTv311)
+        client.tls_set_context(self._target.tls)
+        client.tls_insecure_set(True)  # only the host name goes unchecked: the context trusts one certificate
+        client.connect_timeout = LIMITS.mqtt_connect_s
+        client.suppress_exceptions = False
+        client.on_socket_open = _tune
+        client.on_connect = self._paho_connected
+        client.on_subscribe = self._paho_subscribed
+        client.on_message = self._paho_message
+        client.on_disconnect = self._paho_disconnected
+        client.on_socket_close = self._paho_closing
+        return client
 
     # Connecting: `connect` on the executor, everything else on the loop.
 
-    def connect(self) -> ssl.SSLSocket:
-        """TCP and TLS; blocks. Raises OSError (ssl.SSLError is one) or ValueError (bad host)."""
-        sock = socket.create_connection((self._target.host, self._target.port), LIMITS.mqtt_connect_s)
-        try:
-            tune(sock)
-            sock.settimeout(LIMITS.mqtt_handshake_s)
-            return self._target.tls.wrap_socket(sock)
-        except BaseException:
-            sock.close()
-            raise
+    def connect(self) -> None:
+        """TCP, TLS, CONNECT; blocks. Raises OSError (ssl.SSLError is one) or ValueError (bad host)."""
+        self._client.connect(self._target.host, self._target.port, LIMITS.mqtt_keepalive_s)
 
-    def connected(self, connecting: asyncio.Future[ssl.SSLSocket]) -> None:
+    def connected(self, connecting: asyncio.Future[None]) -> None:
         """Take over from the executor."""
         if connecting.cancelled():
             self._end("closed")
         elif (error := connecting.exception()) is not None:
             self._end(_say(error))
         elif self.ended.done():
-            connecting.result().close()
+            self._hang_up()
+        elif (sock := self._client.socket()) is None:
+            self._end(self._loss())
         else:
-            self.stream = TlsStream(connecting.result(), self._came, self._lost)
-            self._began_s = self._heard_s = self._loop.time()
-            self._timer = self._loop.call_later(_LOOK_EVERY_S, self._look)
-            self._send(mqtt_packets.connect(self._target.client_id, LIMITS.mqtt_keepalive_s))
+            self._sock = sock  # type: ignore[assignment]  # a TLS socket, never paho's websocket wrapper
+            self._loop.add_reader(sock, self._readable)
+            self._timer = self._loop.call_later(_HOUSEKEEPING_S, self._housekeeping)
+            self._settle()
 
     def close(self) -> None:
         """End from our side; safe at any time."""
-        if self.stream is not None and not self.ended.done():
-            self.stream.send(mqtt_packets.GOODBYE)
         self._end("closed")
+        if self._sock is not None:
+            self._hang_up()
 
-    def _lost(self) -> None:
+    def _hang_up(self) -> None:
+        self._release()
+        self._client.on_disconnect = None
+        self._client.disconnect()
+        if (sock := self._client.socket()) is not None:
+            sock.close()
+
+    def _release(self) -> None:
+        """Forget the socket; before it is closed, since its number is soon another's."""
+        if self._timer is not None:
+            self._timer.cancel()
+        if self._sock is not None:
+            self._loop.remove_reader(self._sock)
+            self._loop.remove_writer(self._sock)
+            self._sock = None
+
+    def _loss(self) -> str:
         # With TLS 1.3 a server refuses a client's certificate only after the client's handshake is done.
-        self._end(
+        return (
             "connection lost" if self._answered else "closed before it answered: our certificate may be unknown there"
         )
 
@@ -177,84 +210,122 @@ class _Connection:
         self.granted = False
         if not self.ended.done():
             self.ended.set_result(reason)
-        if self._timer is not None:
-            self._timer.cancel()
-        if self.stream is not None:
-            self.stream.close()
-
-    def _look(self) -> None:
-        """Now and then: a broker that hears nothing hangs up, and one that says nothing is given up."""
-        now_s = self._loop.time()
-        is_silent = now_s - self._heard_s > 1.5 * LIMITS.mqtt_keepalive_s
-        if is_silent or not (self.granted or now_s - self._began_s <= LIMITS.mqtt_handshake_s):
-            self._lost()
-            return
-        if self.granted and now_s - min(self._heard_s, self._sent_s) >= LIMITS.mqtt_keepalive_s / 2:
-            self._send(mqtt_packets.PING)
-        self._timer = self._loop.call_later(_LOOK_EVERY_S, self._look)
 
     # Sending
 
     def publish(self, topic: str, data: bytes) -> bool:
-        if self.stream is None or len(data) > LIMITS.message_bytes:
+        if (
+            len(data) > LIMITS.message_bytes
+            or self._waiting_messages >= LIMITS.peer_queue_messages
+            or self._waiting_bytes + len(data) > LIMITS.peer_queue_bytes
+        ):
             return False
-        waiting_messages, waiting_bytes = self.stream.unsent
-        if waiting_messages >= LIMITS.peer_queue_messages or waiting_bytes + len(data) > LIMITS.peer_queue_bytes:
-            return False
-        self._send(mqtt_packets.publish(topic, data))
-        return not self.ended.done()
+        sent = self._client.publish(topic, data, qos=0, retain=False)  # paho writes at once what the socket takes
+        self._waiting_messages += 1
+        self._waiting_bytes += len(data)
+        self._settle()
+        return sent.rc == paho.MQTT_ERR_SUCCESS
 
-    def _send(self, packet: bytes) -> None:
-        if self.stream is not None:
-            self._sent_s = self._loop.time()
-            self.stream.send(packet)
+    # Driving
 
-    # Receiving
+    def _readable(self) -> None:
+        for _ in range(_BURST_PACKETS):
+            self._client.loop_read()
+            if self._client._in_packet["remaining_length"] > _PACKET_BYTES:  # noqa: SLF001  # paho has no cap; test pins
+                self._end("the broker sent an oversize packet")
+                self._hang_up()
+                return
+            # What TLS has already decrypted does not wake the selector again.
+            if self._sock is None or self._sock.pending() == 0:  # type: ignore[attr-defined]  # a TLS socket
+                break
+        else:
+            self._read_again()
+        if self.granted and not self._told:
+            self._told = True
+            self._on_granted()
+        arrived, self._arrived = self._arrived, []
+        for topic, payload in arrived:
+            self._on_message(topic, payload)
+        self._settle()
 
-    def _came(self, data: bytes) -> None:
-        self._heard_s = self._loop.time()
-        self._buffer += data
+    def _read_again(self) -> None:
+        """Once a turn beside the selector's own call: a peer that floods must not keep the loop from the tick."""
         if not self._again:
-            self._take()
+            self._again = True
+            self._loop.call_soon(self._read_more)
 
-    def _take(self) -> None:
-        """A burst of packets, then everybody else's turn: a peer that floods must not keep the loop from the tick."""
-        self._again = True  # also when one of them cannot be handled
-        try:
-            for _ in range(_BURST_PACKETS):
-                frame = None if self.ended.done() else mqtt_packets.take_frame(self._buffer)
-                if frame is None:
-                    self._again = False
-                    break
-                self._handle(frame)
-        except MalformedPacket as error:
-            self._end(f"the broker broke the protocol: {error}")
-        finally:
-            if self.stream is not None:
-                self.stream.read(wanted=not self._again)
-            if self._again and not self.ended.done():
-                self._loop.call_soon(self._take)
+    def _read_more(self) -> None:
+        self._again = False
+        self._readable()
 
-    def _handle(self, frame: Frame) -> None:
-        match frame.packet_type:
-            case mqtt_packets.PUBLISH if self._answered:
-                self._on_message(*mqtt_packets.published(frame))
-            case mqtt_packets.CONNACK if not self._answered and len(frame.body) == 2:
-                self._answered = True
-                if frame.body[1]:
-                    self._end(f"refused: {_REFUSALS.get(frame.body[1], frame.body[1])}")
-                else:
-                    self._send(mqtt_packets.subscribe(self._target.subscriptions))
-            case mqtt_packets.SUBACK if self._answered and not self.granted:
-                if mqtt_packets.grants(frame, len(self._target.subscriptions)):
-                    self.granted = True
-                    self._on_granted()
-                else:
-                    self._end("refused: subscription")
-            case mqtt_packets.PINGRESP:
-                pass
-            case _:
-                raise MalformedPacket(f"unexpected packet of type {frame.packet_type}")
+    def _writable(self) -> None:
+        self._client.loop_write()
+        self._settle()
+
+    def _housekeeping(self) -> None:
+        self._client.loop_misc()
+        self._timer = self._loop.call_later(_HOUSEKEEPING_S, self._housekeeping)
+        self._settle()
+
+    def _settle(self) -> None:
+        """After paho did anything: send what its call-backs queued, and watch the socket for exactly what is needed."""
+        if self._sock is None:
+            return
+        if self._client.want_write() and not self._writer_added:
+            self._client.loop_write()
+        if self._client.socket() is None:
+            self._release()
+            self._end(self._loss())
+            return
+        waiting = self._client.want_write()
+        if waiting and not self._writer_added:
+            self._loop.add_writer(self._sock, self._writable)
+        elif not waiting:
+            # Counted down only when all is sent: paho does not tell cheaply about each.
+            self._waiting_messages = self._waiting_bytes = 0
+            if self._writer_added:
+                self._loop.remove_writer(self._sock)
+        self._writer_added = waiting
+
+    # paho's call-backs: they only note what happened
+
+    def _paho_connected(
+        self, client: paho.Client, _data: object, _flags: object, code: ReasonCode, _properties: Properties | None
+    ) -> None:
+        self._answered = True
+        if code.is_failure:
+            self._end(f"refused: {code}")
+        else:
+            client.subscribe([(topic_filter, 0) for topic_filter in self._target.subscriptions])
+
+    def _paho_subscribed(
+        self, _client: paho.Client, _data: object, _mid: int, codes: list[ReasonCode], _properties: Properties | None
+    ) -> None:
+        if any(code.is_failure for code in codes):
+            self._end("refused: subscription")
+        else:
+            self.granted = True
+
+    def _paho_message(self, _client: paho.Client, _data: object, message: paho.MQTTMessage) -> None:
+        self._arrived.append((message.topic, bytes(message.payload)))
+
+    def _paho_disconnected(
+        self,
+        _client: paho.Client,
+        _data: object,
+        _flags: object,
+        code: ReasonCode,
+        _properties: Properties | None,
+    ) -> None:
+        self._end(self._loss())
+
+    def _paho_closing(self, _client: paho.Client, _data: object, _sock: object) -> None:
+        self._release()
+
+
+def _tune(_client: paho.Client, _data: object, sock: object) -> None:
+    if isinstance(sock, socket.socket):
+        tune(sock)
 
 
 def _say(error: BaseException) -> str:

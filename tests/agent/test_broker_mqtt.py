@@ -9,8 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from agent.broker_stream import FrameReader, ProtocolError
-from agent.mqtt_packets import Frame
+from agent.broker_stream import Frame, FrameReader, ProtocolError
 from ledger.limits import LIMITS
 from tests.agent.raw_client import packet, remaining_length
 

@@ -6,13 +6,14 @@ import asyncio
 import contextlib
 import functools
 import socket
-import ssl
 from collections.abc import AsyncIterator, Awaitable, Callable
 from pathlib import Path
 
 import pytest
+from paho.mqtt import client as paho
+from paho.mqtt.enums import CallbackAPIVersion
 
-from agent.link import Link
+from agent.link import _PACKET_BYTES, Link
 from agent.mesh import Mesh, MeshEvent, OwnBrokerDown, OwnBrokerUp, PeerAddress, PeerDown
 from agent.topics import Channel
 from ledger.errors import OurFault
@@ -241,22 +242,17 @@ def test_what_waits_for_an_opening_bulk_connection_is_bounded(site: Site) -> Non
     run(site, test)
 
 
-def stuck(_data: memoryview) -> int:
-    raise ssl.SSLWantWriteError
-
-
-def test_what_waits_for_a_stuck_socket_is_bounded(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_waits_for_a_stuck_socket_is_bounded(site: Site) -> None:
     async def test() -> None:
         async with running(site, "or-1") as (one,):
             link = one.mesh._peers["or-2"].live.link
             assert isinstance(link, Link)
-            assert link._connection is not None
-            stream = link._connection.stream
-            assert stream is not None
-            monkeypatch.setattr(stream, "_write_some", stuck)
+            connection = link._connection
+            assert connection is not None
+            connection._client._packet_write = lambda: paho.MQTT_ERR_AGAIN  # type: ignore[method-assign]
             sent = [one.mesh.send_to("or-2", b"x") for _ in range(LIMITS.peer_queue_messages + 5)]
             assert sent == [True] * LIMITS.peer_queue_messages + [False] * 5
-            assert stream.unsent[0] == LIMITS.peer_queue_messages
+            assert len(connection._client._out_packet) == LIMITS.peer_queue_messages
 
     run(site, test)
 
@@ -267,10 +263,10 @@ def test_links_have_the_socket_options_that_keep_latency_low(site: Site) -> None
             link = one.mesh._peers["or-2"].live.link
             assert isinstance(link, Link)
             assert link._connection is not None
-            stream = link._connection.stream
-            assert stream is not None
-            assert stream.sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY) == 1
-            assert stream.sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT) == LIMITS.tcp_user_timeout_ms
+            sock = link._connection._sock
+            assert sock is not None
+            assert sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY) == 1
+            assert sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT) == LIMITS.tcp_user_timeout_ms
 
     run(site, test)
 
@@ -292,3 +288,9 @@ def test_only_live_and_heads_are_broadcasts(tmp_path: Path) -> None:
     site = Site("embedded", tmp_path, "or-1")
     with pytest.raises(OurFault):
         site.node("or-1").mesh.broadcast(Channel.OUT, b"x")
+
+
+def test_paho_still_keeps_the_packet_length_where_the_cap_looks() -> None:
+    client = paho.Client(CallbackAPIVersion.VERSION2)
+    assert client._in_packet["remaining_length"] == 0
+    assert LIMITS.message_bytes < _PACKET_BYTES
