@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import logging
+from dataclasses import dataclass
 
-from ledger.dataclass import dataclass
 from ledger.outbox import Warn
 
 _LOG = logging.getLogger(__name__)

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import secrets
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ledger.dataclass import dataclass
 from ledger.errors import ConfigurationFault, NotPermitted, OperatorFault, StoreFault
 from ledger.keyring import Keyring, write_durably
 from ledger.log import require_name

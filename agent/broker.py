@@ -11,12 +11,12 @@ import collections
 import logging
 import socket
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
 from agent.sockets import tune
 from agent.tls import TlsIdentity, certificate_box_id, server_context
 from agent.topics import OwnerTopics
-from ledger.dataclass import dataclass
 from ledger.errors import ConfigurationFault, OurFault, PeerFault
 from ledger.limits import LIMITS
 

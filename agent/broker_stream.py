@@ -10,13 +10,13 @@ import asyncio
 import ssl
 from collections import deque
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import cast
 
 from amqtt.adapters import ReaderAdapter, WriterAdapter
 from amqtt.errors import MQTTError
 from amqtt.mqtt.packet import CONNECT, PUBLISH, MQTTFixedHeader
 
-from ledger.dataclass import dataclass
 from ledger.limits import LIMITS
 
 _BURST_PACKETS = 32

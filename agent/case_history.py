@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from dataclasses import dataclass
 
 from agent.reading import Reader
 from ledger.case_rows import NO_CASE, CaseRow
-from ledger.dataclass import dataclass
 from ledger.errors import OperatorFault
 from ledger.log import LogId
 from ledger.records import CaseChange

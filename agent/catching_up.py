@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 
-from ledger.dataclass import dataclass
 from ledger.instant import Now
 from ledger.lacking import Lacking
 from ledger.limits import LIMITS, S_NS

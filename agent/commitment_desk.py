@@ -12,7 +12,7 @@ import itertools
 import logging
 from collections.abc import Callable, Coroutine
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Any, TypeVar
 
 from agent.alerts import Alerts
@@ -29,7 +29,6 @@ from drivers.dicom.commitment import (
     Transaction,
 )
 from drivers.transports.commitment_service import Reporter
-from ledger.dataclass import dataclass
 from ledger.errors import OrledgerError, PeerFault
 from ledger.instant import Now
 from ledger.limits import LIMITS, S_NS, Limits

@@ -15,13 +15,13 @@ import os
 import socket
 import struct
 from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import msgspec
 
 from agent.control_errors import error_fields
-from ledger.dataclass import dataclass
 from ledger.errors import BadInput, NotPermitted, OperatorFault, OrledgerError, OurFault, StoreFault
 from ledger.limits import LIMITS, S_NS, Limits
 

@@ -5,13 +5,12 @@ from __future__ import annotations
 import re
 import time
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Final, Protocol
 
 from agent.object_delivery import Delivery, Handed, Journal, Outgoing, Progress, Told, shown
 from drivers.transports.dicom_dimse import StoreCommand
 from drivers.transports.dicom_sender import MOST_CONTEXTS, DicomSender, DicomTarget, StoreReply
-from ledger.dataclass import dataclass
 from ledger.errors import DeviceFault, OperatorFault, OrledgerError
 from ledger.limits import LIMITS, S_NS, Limits
 

@@ -10,10 +10,10 @@ import asyncio
 import logging
 import time
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from agent.restorer import RestoreReport
-from ledger.dataclass import dataclass
 from ledger.drills import DRILLS, DrillBook, Drilled
 from ledger.errors import OrledgerError, OurFault, PeerFault
 from ledger.limits import LIMITS, S_NS

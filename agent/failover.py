@@ -9,11 +9,11 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Coroutine, Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from agent.emission import Emission
 from agent.restorer import RestoreReport
-from ledger.dataclass import dataclass
 from ledger.errors import OrledgerError, OurFault
 from ledger.instant import Now
 from ledger.limits import LIMITS, S_NS

@@ -10,6 +10,7 @@ from __future__ import annotations
 import logging
 import traceback
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 
 from agent.feed_recorder import FeedRecorder
@@ -21,7 +22,6 @@ from agent.silence import SilenceWatch, Span, span
 from agent.wake_timer import Schedule, WakeTimer
 from drivers.contract import Close, Driver, Emit, Message, Now, Send
 from drivers.transports.links import Clock, LinkTransport, PacedTransport
-from ledger.dataclass import dataclass
 from ledger.errors import OrledgerError, OurFault
 from ledger.limits import LIMITS, S_NS, Limits
 from ledger.records import Gap, Identity, LinkId, Object, Record

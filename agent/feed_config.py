@@ -5,6 +5,7 @@ from __future__ import annotations
 import ipaddress
 import re
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
@@ -33,7 +34,6 @@ from drivers.transports.sdc_config import SdcLinkConfig, SdcTlsFiles
 from drivers.transports.serial_port import SerialConfig, SerialLine
 from drivers.transports.tls_listener import TlsConfig
 from drivers.urls import is_url
-from ledger.dataclass import dataclass
 from ledger.limits import S_NS
 
 _LONGEST_TOPIC: Final = 128

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from collections import Counter, deque
 from collections.abc import Mapping
-from dataclasses import field
+from dataclasses import dataclass, field
 from typing import Literal
 
-from ledger.dataclass import dataclass
 from ledger.limits import LIMITS, S_NS
 from ledger.records import Gap
 

@@ -7,10 +7,10 @@ holds the records is fsynced, and never when one of them was lost.
 from __future__ import annotations
 
 from collections import deque
+from dataclasses import dataclass
 from typing import Literal
 
 from drivers.contract import Send, Ticket
-from ledger.dataclass import dataclass
 from ledger.limits import LIMITS, Limits
 from ledger.records import LinkId
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import Final, NamedTuple
 
 from agent.alerts import Alerts
@@ -15,7 +16,6 @@ from agent.config import StoreSection
 from agent.disk_health import RoomTrend
 from agent.pump import Pump
 from ledger.block import ClockQuality, ClockState, decode_signed_header
-from ledger.dataclass import dataclass
 from ledger.errors import OrledgerError, StoreFault
 from ledger.instant import Now
 from ledger.keyring import Keyring

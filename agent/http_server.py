@@ -9,13 +9,12 @@ import asyncio
 import contextlib
 import logging
 from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from email.utils import formatdate
 from http import HTTPStatus
 
 import h11
 
-from ledger.dataclass import dataclass
 from ledger.errors import ConfigurationFault, OurFault
 from ledger.limits import LIMITS, S_NS, Limits
 

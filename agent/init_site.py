@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import secrets
 import tomllib
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,6 @@ import tomli_w
 from agent.box_files import BoxFolder, BoxIdentity, create_box, load_box
 from agent.config import BoxSection, Configuration, convert, host_port
 from ledger.canonical import Fields, pack, unpack
-from ledger.dataclass import dataclass
 from ledger.errors import BadInput, ConfigurationFault, OperatorFault, PeerFault, StoreFault
 from ledger.keyring import write_durably
 from ledger.limits import LIMITS

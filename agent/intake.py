@@ -9,11 +9,10 @@ from __future__ import annotations
 import enum
 from collections import Counter, deque
 from collections.abc import Callable, Sequence
-from dataclasses import field
+from dataclasses import dataclass, field
 from typing import NamedTuple, Protocol
 
 from agent.losses import Loss, loss_of
-from ledger.dataclass import dataclass
 from ledger.errors import OurFault
 from ledger.limits import LIMITS, Limits
 from ledger.payload import EncodedRecord, encode_record

@@ -13,6 +13,7 @@ import socket
 import ssl
 from collections.abc import Callable
 from concurrent.futures import Executor
+from dataclasses import dataclass
 
 from paho.mqtt import client as paho
 from paho.mqtt.enums import CallbackAPIVersion
@@ -20,7 +21,6 @@ from paho.mqtt.properties import Properties
 from paho.mqtt.reasoncodes import ReasonCode
 
 from agent.sockets import tune
-from ledger.dataclass import dataclass
 from ledger.limits import LIMITS
 
 _BURST_PACKETS = 64

@@ -7,10 +7,9 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Literal
 
-from ledger.dataclass import dataclass
 from ledger.records import Gap, Raw, Record
 
 LossCause = Literal["overflow", "store_refused", "oversize"]

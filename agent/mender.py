@@ -7,12 +7,12 @@ before, and the block after it, the newest head in memory or a signed checkpoint
 from __future__ import annotations
 
 import asyncio
+from dataclasses import dataclass
 
 from agent.pump import Pump, Wire
 from ledger.block import Header, decode_signed_header, header_signature_is_valid, payload_hash
 from ledger.certificate import Certificate
 from ledger.checkpoint import checkpoint_signature_is_valid
-from ledger.dataclass import dataclass
 from ledger.errors import BadInput, NoPeer, StoreFault, VerificationFailed
 from ledger.limits import LIMITS, S_NS
 from ledger.log import LogId

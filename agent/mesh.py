@@ -13,6 +13,7 @@ import secrets
 import time
 from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from typing import Protocol
 
 from agent.broker import EmbeddedBroker
@@ -20,7 +21,6 @@ from agent.link import Link, LinkCounters, LinkTarget
 from agent.local_link import LocalLink
 from agent.tls import TlsIdentity, client_context
 from agent.topics import BROADCAST, TO_OWNER, Channel, OwnerTopics, client_id
-from ledger.dataclass import dataclass
 from ledger.errors import OurFault
 from ledger.limits import LIMITS
 

@@ -7,6 +7,7 @@ from the configuration and the manifest and words of this program, never anythin
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
 from importlib.metadata import version
 from typing import TypeVar
 
@@ -25,7 +26,6 @@ from prometheus_client.registry import Collector, CollectorRegistry
 from agent.feed_status import FeedState
 from agent.metrics_sample import Sample
 from agent.status import Severity
-from ledger.dataclass import dataclass
 from ledger.lacking import Lacking
 from ledger.limits import LIMITS
 

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import fields, replace
+from dataclasses import dataclass, fields, replace
 from typing import TYPE_CHECKING
 
 from agent.statistics import Histogram
 from agent.status import Severity, StatusDocument
 from agent.status_builder import build_status
-from ledger.dataclass import dataclass
 from ledger.drills import Drilled
 from ledger.lacking import Lacking, lacking
 from ledger.limits import S_NS

@@ -10,12 +10,11 @@ import hashlib
 import json
 import os
 from collections.abc import Callable, Iterator
-from dataclasses import field
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Protocol
 
 from agent.clock import read_now
-from ledger.dataclass import dataclass
 from ledger.errors import OrledgerError, StoreFault, VerificationFailed
 from ledger.record_json import utc_text
 from ledger.records import Object

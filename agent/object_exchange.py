@@ -8,9 +8,9 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 from concurrent.futures import Executor
+from dataclasses import dataclass
 
 from agent.pump import Pump
-from ledger.dataclass import dataclass
 from ledger.errors import NoPeer, OrledgerError
 from ledger.limits import LIMITS, S_NS, Limits
 from ledger.member import Member

@@ -10,7 +10,7 @@ import logging
 import time
 from collections.abc import Callable, Coroutine, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import field, replace
+from dataclasses import dataclass, field, replace
 from typing import Any, TypeVar
 
 from agent.alerts import Alerts
@@ -20,7 +20,6 @@ from agent.object_intake import ObjectIntake
 from agent.object_puller import ObjectPuller
 from agent.pump import Pump
 from ledger.block import decode_signed_header
-from ledger.dataclass import dataclass
 from ledger.errors import OrledgerError, PeerFault, StoreFault
 from ledger.instant import Now
 from ledger.keyring import Keyring

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
 from agent.box_files import BoxFolder
 from agent.reading import Reader
 from ledger.audit.findings import MEND, Finding, Severity
 from ledger.block import Header, decode_signed_header
-from ledger.dataclass import dataclass
 from ledger.errors import NoPeer, OperatorFault, OrledgerError, PeerFault, StoreFault, VerificationFailed
 from ledger.message_codec import decode_message
 from ledger.messages import Holding, Signed

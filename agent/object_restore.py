@@ -8,11 +8,10 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import field
+from dataclasses import dataclass, field
 from typing import Protocol
 
 from agent.control_client import ControlClient
-from ledger.dataclass import dataclass
 from ledger.errors import NoPeer, OrledgerError, PeerFault, StoreFault
 from ledger.objects import NewFile, ObjectFolder
 from ledger.objects.assembly import PIECE_BYTES, Assembly

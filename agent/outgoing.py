@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import field, replace
+from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any
 
 from agent.object_delivery import Outgoing
 from agent.object_reading import ObjectEntry, ObjectReader
 from agent.object_restore import ObjectRestore, ObjectSource
-from ledger.dataclass import dataclass
 from ledger.errors import OperatorFault
 from ledger.objects import ObjectFolder
 from ledger.ops import ObjectState

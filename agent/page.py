@@ -8,11 +8,11 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from dataclasses import dataclass
 from http import HTTPStatus
 from typing import TYPE_CHECKING
 
 from agent.config import host_port
-from ledger.dataclass import dataclass
 from ledger.errors import OrledgerError, OurFault
 from ledger.limits import LIMITS, S_NS
 from ledger.outbox import Warn

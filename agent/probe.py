@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Sequence
-from dataclasses import field
+from dataclasses import dataclass, field
 
 from drivers.contract import Driver, Message, Now
 from drivers.recognition import Recognised, lines, opening, recognised
 from drivers.transports.links import LinkTransport
-from ledger.dataclass import dataclass
 from ledger.errors import OperatorFault
 from ledger.records import LinkId
 

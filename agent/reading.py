@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from types import TracebackType
@@ -12,7 +13,6 @@ from typing import Final, Self
 from agent.box_files import BoxFolder, read_ring_key
 from agent.disk import load_manifest
 from ledger.block import Header, decode_signed_header
-from ledger.dataclass import dataclass
 from ledger.errors import ConfigurationFault, NoPeer, OperatorFault, OrledgerError, StoreFault
 from ledger.keyring import Keyring
 from ledger.log import LogId

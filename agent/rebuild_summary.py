@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 from collections import Counter, deque
-from dataclasses import field
+from dataclasses import dataclass, field
 
-from ledger.dataclass import dataclass
 from ledger.log import LogId
 from ledger.replica import Replica
 

@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass
 
 from agent.clock import StepDetector
 from agent.intake import Batch
 from ledger.block import ClockQuality
 from ledger.chain import Block, Draft
-from ledger.dataclass import dataclass
 from ledger.instant import Now
 from ledger.limits import LIMITS
 from ledger.member import Member

@@ -9,12 +9,11 @@ from __future__ import annotations
 import asyncio
 from collections import Counter, deque
 from collections.abc import Awaitable, Callable, Iterable
-from dataclasses import field
+from dataclasses import dataclass, field
 
 import msgpack
 
 from agent.pump import Pump
-from ledger.dataclass import dataclass
 from ledger.errors import NoPeer, PeerFault
 from ledger.limits import LIMITS, S_NS
 from ledger.log import LogId

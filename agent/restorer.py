@@ -9,12 +9,11 @@ import asyncio
 import secrets
 import time
 from collections.abc import Callable
-from dataclasses import field
+from dataclasses import dataclass, field
 
 from agent.pump import Pump, Wire
 from agent.replies import Replies
 from agent.tail_restorer import LostTail, TailRestorer
-from ledger.dataclass import dataclass
 from ledger.errors import NoPeer, OperatorFault, PeerFault, VerificationFailed
 from ledger.instant import Now
 from ledger.keyring import Keyring

@@ -12,9 +12,8 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from collections.abc import Callable
-from dataclasses import field
+from dataclasses import dataclass, field
 
-from ledger.dataclass import dataclass
 from ledger.limits import LIMITS, MS_NS, S_NS
 
 _PAUSE_S = 0.000_5

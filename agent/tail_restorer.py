@@ -8,10 +8,10 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 
 from agent.pump import Pump
 from agent.replies import Replies
-from ledger.dataclass import dataclass
 from ledger.errors import OrledgerError, PeerFault, StoreFault, VerificationFailed
 from ledger.keyring import Keyring
 from ledger.limits import LIMITS, S_NS

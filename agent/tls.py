@@ -12,6 +12,7 @@ import os
 import ssl
 import stat
 from collections.abc import Iterable
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -21,7 +22,6 @@ from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
 from cryptography.x509.oid import NameOID
 
-from ledger.dataclass import dataclass
 from ledger.errors import ConfigurationFault, NotPermitted, OperatorFault, PeerFault, StoreFault
 
 NOT_BEFORE = datetime(1970, 1, 1, tzinfo=UTC)

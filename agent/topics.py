@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import enum
 import re
+from dataclasses import dataclass
 
-from ledger.dataclass import dataclass
 from ledger.errors import ConfigurationFault
 
 _ROOT = "orledger"

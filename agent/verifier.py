@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import suppress
+from dataclasses import dataclass
 from functools import cache
 from multiprocessing.connection import Connection
 from pathlib import Path
@@ -23,7 +24,6 @@ from typing import Any, Self
 from agent.control_errors import error_fields, error_from_fields
 from agent.reading import Reader, open_reader
 from ledger.audit import AuditReport, Checked, Chunk, Options, audit_store, check_chunk, completed
-from ledger.dataclass import dataclass
 from ledger.errors import OrledgerError, StoreFault
 from ledger.log import LogId
 

@@ -7,10 +7,10 @@ start is witnessed itself (docs/architecture.md, "Tails"): nobody cosigns an epo
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 
 from ledger.block import decode_signed_header
 from ledger.certificate import Certificate
-from ledger.dataclass import dataclass
 from ledger.errors import PeerFault, StoreFault
 from ledger.log import LogId
 from ledger.manifest import Manifest

@@ -20,13 +20,13 @@ import hashlib
 import itertools
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any, BinaryIO, Final, Literal, get_args
 
 import msgspec
 
 from drivers.contract import Message
-from ledger.dataclass import dataclass
 from ledger.errors import BadInput, OurFault
 from ledger.limits import LIMITS
 from ledger.records import Gap, GapCause, Link, LinkId, LinkState, Object, Raw, Record

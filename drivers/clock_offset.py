@@ -8,8 +8,9 @@ measurements of packet transit times", 1998, uses the same envelope).
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 from drivers.contract import Now
-from ledger.dataclass import dataclass
 from ledger.limits import S_NS
 from ledger.records import Clock
 

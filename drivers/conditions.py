@@ -6,11 +6,10 @@ For protocols with a code or a bit for each condition, never for localised text.
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from decimal import Decimal
 
 from drivers.contract import Now
-from ledger.dataclass import dataclass
 from ledger.records import DeviceTime, Event, EventKind, Phase, Priority, Quality, Silence
 
 

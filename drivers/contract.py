@@ -9,9 +9,9 @@ from __future__ import annotations
 import enum
 import re
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from typing import Any, ClassVar, Generic, NewType, Protocol, TypeVar
 
-from ledger.dataclass import dataclass
 from ledger.instant import Now
 from ledger.records import LinkId, Object, Record
 

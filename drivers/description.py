@@ -5,12 +5,12 @@ from __future__ import annotations
 import re
 import types
 import typing
+from dataclasses import dataclass
 from typing import Any, Final
 
 import msgspec
 
 from drivers.contract import Spec
-from ledger.dataclass import dataclass
 
 _NAMES: Final = r"``\w+``(?: \([^)]*\))?(?:(?:, | and |, and )``\w+``(?: \([^)]*\))?)*: "
 _OPTION: Final = re.compile(rf"({_NAMES})(.*?)(?=\s{_NAMES}|\sRaises ValueError|\Z)", re.DOTALL)

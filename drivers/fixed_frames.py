@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from typing import Generic, TypeVar
-
-from ledger.dataclass import dataclass
 
 Form = TypeVar("Form")
 

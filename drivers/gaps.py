@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 from drivers.contract import Now
-from ledger.dataclass import dataclass
 from ledger.limits import S_NS
 from ledger.records import Gap, GapCause
 

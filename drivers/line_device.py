@@ -6,13 +6,13 @@ A driver built on it says how a line is read; it asks for nothing unless it over
 from __future__ import annotations
 
 from collections.abc import Hashable
+from dataclasses import dataclass
 from typing import Final
 
 from drivers.byte_device import ByteDevice
 from drivers.clock_offset import ClockOffset, ClockStep
 from drivers.contract import Now
 from drivers.line_splitter import LineFault, LineSplitter
-from ledger.dataclass import dataclass
 from ledger.errors import DeviceFault
 from ledger.limits import S_NS
 from ledger.records import GapCause, Identity, Link, LinkId, LinkState

@@ -11,6 +11,7 @@ from __future__ import annotations
 import re
 from calendar import timegm
 from collections.abc import Iterator
+from dataclasses import dataclass
 from datetime import datetime
 from decimal import Decimal
 from typing import ClassVar, Final
@@ -21,7 +22,6 @@ from drivers.conditions import Condition, Conditions
 from drivers.contract import Heard, Now, Spec, Transport
 from drivers.line_device import LineDevice, LineSession, ShapeGuard
 from drivers.shown_values import ShownValues
-from ledger.dataclass import dataclass
 from ledger.errors import DeviceFault
 from ledger.limits import S_NS
 from ledger.records import DeviceTime, EventKind, Identity, Numeric, Quality

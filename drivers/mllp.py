@@ -5,9 +5,9 @@ Source: HL7 Minimal Lower Layer Protocol release 1, "Transport Specification: ML
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Literal
 
-from ledger.dataclass import dataclass
 from ledger.limits import KIB, LIMITS
 
 VT = 0x0B

@@ -12,10 +12,9 @@ data export nomenclature (11073-10101:2004), IHE PCD TF vol. 2 samples, IHE RTMM
 from __future__ import annotations
 
 import csv
+from dataclasses import dataclass
 from functools import cache
 from importlib import resources
-
-from ledger.dataclass import dataclass
 
 
 @dataclass(frozen=True, slots=True)

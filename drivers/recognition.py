@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from typing import Any, Final
 
 import msgspec
 
 from drivers.contract import Driver, Emit, Heard, Now, Send, Spec, Transport
-from ledger.dataclass import dataclass
 from ledger.limits import S_NS
 from ledger.records import Gap, Identity, LinkId, Numeric, Wave
 

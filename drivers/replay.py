@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from dataclasses import field
+from dataclasses import dataclass, field
 from typing import Final
 
 from drivers.capture import CapturedMessage, CaptureItem
 from drivers.contract import Action, Driver, Emit, Now, Send
-from ledger.dataclass import dataclass
 from ledger.records import Gap, Link, LinkId, Record
 
 _SHORTEST_WAIT_NS: Final = 1_000_000

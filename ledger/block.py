@@ -8,9 +8,9 @@ from __future__ import annotations
 
 import enum
 import hashlib
+from dataclasses import dataclass
 
 from ledger.canonical import Fields, pack, unpack
-from ledger.dataclass import dataclass
 from ledger.errors import PeerFault
 from ledger.limits import LIMITS
 from ledger.log import INCARNATION_BYTES, LogId

@@ -6,11 +6,10 @@ Notices and header fields only: readable without a data key, and without a patie
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import field, replace
+from dataclasses import dataclass, field, replace
 
 from ledger.block import Header
 from ledger.canonical import Fields, pack, unpack
-from ledger.dataclass import dataclass
 from ledger.limits import LIMITS
 from ledger.log import INCARNATION_BYTES, LogId
 from ledger.notices import CaseBoundary

@@ -9,10 +9,9 @@ from __future__ import annotations
 import enum
 from collections import OrderedDict
 from collections.abc import Callable, Mapping
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Final
 
-from ledger.dataclass import dataclass
 from ledger.errors import OperatorFault
 from ledger.limits import LIMITS, S_NS
 from ledger.record_codec import CASE_ID_BYTES

@@ -7,8 +7,8 @@ and lost memory is mended; the payloads come after (``payload_catchup``).
 from __future__ import annotations
 
 from collections.abc import Callable, Container, Iterable, Mapping
+from dataclasses import dataclass
 
-from ledger.dataclass import dataclass
 from ledger.limits import LIMITS
 from ledger.log import LogId
 from ledger.messages import Get, Range, Want

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 from ledger.canonical import Fields, pack, unpack
 from ledger.checkpoint import Checkpoint, Cosignature, checkpoint_note
-from ledger.dataclass import dataclass
 from ledger.log import LogId
 from ledger.manifest import Manifest
 from ledger.signing import SIGNATURE_BYTES

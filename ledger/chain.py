@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 from ledger.block import ClockQuality, Header, payload_hash, sign_header
 from ledger.checkpoint import Checkpoint, sign_checkpoint
-from ledger.dataclass import dataclass
 from ledger.errors import OurFault
 from ledger.log import LogId
 from ledger.messages import BlockMessage

@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import base64
 from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 
-from ledger.dataclass import dataclass
 from ledger.errors import PeerFault, VerificationFailed
 from ledger.limits import LIMITS
 from ledger.note import (

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from typing import Protocol
 
-from ledger.dataclass import dataclass
 from ledger.errors import PeerFault, VerificationFailed
 from ledger.limits import LIMITS
 from ledger.log import LogId

@@ -8,13 +8,13 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 
 from nacl.exceptions import CryptoError
 from nacl.secret import SecretBox
 
 from ledger.canonical import Fields, pack, unpack
-from ledger.dataclass import dataclass
 from ledger.errors import PeerFault, StoreFault
 from ledger.log import LogId
 from ledger.sealing import KEY_BYTES, DataKey

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from ledger.dataclass import dataclass
+from dataclasses import dataclass
+
 from ledger.limits import LIMITS
 from ledger.member import Member
 

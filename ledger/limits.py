@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from ledger.dataclass import dataclass
+from dataclasses import dataclass
 
 KIB = 1024
 MIB = 1024 * KIB

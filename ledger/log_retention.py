@@ -11,10 +11,10 @@ epoch has named.
 from __future__ import annotations
 
 from collections.abc import Container, Iterable
+from dataclasses import dataclass
 from typing import Protocol
 
 from ledger.block import ClockState, decode_signed_header
-from ledger.dataclass import dataclass
 from ledger.errors import OrledgerError
 from ledger.limits import LIMITS, Limits
 from ledger.log import LogId

@@ -5,12 +5,11 @@ wire bytes and events out. The agent gives it a disk and a network; the simulati
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Protocol
 
 from ledger.catchup import serve_range
 from ledger.chain import Block, Chain, Draft
-from ledger.dataclass import dataclass
 from ledger.envelopes import Envelopes
 from ledger.errors import PeerFault
 from ledger.fetching import Fetching

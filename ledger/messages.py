@@ -5,9 +5,9 @@ range or piece that was asked for prove themselves: by headers, signatures and h
 from __future__ import annotations
 
 import enum
+from dataclasses import dataclass
 
 from ledger.canonical import Fields
-from ledger.dataclass import dataclass
 from ledger.limits import LIMITS
 from ledger.log import LogId
 from ledger.notices import Head

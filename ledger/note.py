@@ -10,9 +10,8 @@ import base64
 import enum
 import hashlib
 from collections.abc import Iterable
-from dataclasses import field
+from dataclasses import dataclass, field
 
-from ledger.dataclass import dataclass
 from ledger.errors import BadInput, PeerFault, VerificationFailed
 from ledger.limits import LIMITS
 from ledger.signing import PUBLIC_KEY_BYTES, SIGNATURE_BYTES, signature_is_valid

@@ -5,10 +5,10 @@ They stand in the header in clear: no names of patients or staff, only random id
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Any, Literal
 
 from ledger.canonical import Fields
-from ledger.dataclass import dataclass
 from ledger.errors import PeerFault
 from ledger.limits import LIMITS
 from ledger.log import LogId

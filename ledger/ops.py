@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import enum
 from collections.abc import Sequence
-from dataclasses import field
+from dataclasses import dataclass, field
 
-from ledger.dataclass import dataclass
 from ledger.log import LogId
 
 

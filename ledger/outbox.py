@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections import deque
+from dataclasses import dataclass
 from typing import Literal
 
-from ledger.dataclass import dataclass
 from ledger.errors import Party
 from ledger.messages import Body
 from ledger.ops import Op

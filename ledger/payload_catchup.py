@@ -9,10 +9,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping
 from contextlib import suppress
-from dataclasses import field
+from dataclasses import dataclass, field
 
 from ledger.block import Header, decode_signed_header, payload_hash
-from ledger.dataclass import dataclass
 from ledger.errors import PeerFault, StoreFault
 from ledger.instant import Now
 from ledger.limits import LIMITS

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 from ledger.canonical import Fields, pack, unpack
-from ledger.dataclass import dataclass
 from ledger.held_logs import HeldLogs
 from ledger.limits import LIMITS
 from ledger.log import LogId

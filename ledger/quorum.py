@@ -7,8 +7,8 @@ one box down (docs/architecture.md, "Quorums").
 from __future__ import annotations
 
 import enum
+from dataclasses import dataclass
 
-from ledger.dataclass import dataclass
 from ledger.errors import ConfigurationFault
 
 _NEVER_FINAL = 3

@@ -9,12 +9,11 @@ signed is the root computed over it. A first block must be a lawful start of its
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import field
+from dataclasses import dataclass, field
 
 from ledger.block import Header, decode_signed_header, header_signature_is_valid, payload_hash
 from ledger.certificate import Certificate
 from ledger.checkpoint import Checkpoint, checkpoint_signature_is_valid, cosignature_is_valid
-from ledger.dataclass import dataclass
 from ledger.errors import PeerFault, VerificationFailed
 from ledger.log import LogId
 from ledger.manifest import Manifest

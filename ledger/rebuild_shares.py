@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import field
-
-from ledger.dataclass import dataclass
+from dataclasses import dataclass, field
 
 PIECE_BLOCKS = 1_024
 PIECES_AHEAD = 8

@@ -9,7 +9,7 @@ from __future__ import annotations
 import functools
 import math
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import fields
+from dataclasses import dataclass, fields
 from decimal import Decimal
 from operator import attrgetter
 from types import NoneType
@@ -17,7 +17,6 @@ from typing import Any, Final, get_args
 
 import msgpack
 
-from ledger.dataclass import dataclass
 from ledger.records import (
     CaseCause,
     CaseChange,

@@ -7,11 +7,9 @@ from __future__ import annotations
 
 import enum
 from collections.abc import Mapping
-from dataclasses import field
+from dataclasses import dataclass, field
 from decimal import Decimal
 from typing import Literal, NewType
-
-from ledger.dataclass import dataclass
 
 LinkId = NewType("LinkId", int)
 """One connection of a feed's transport; never reused within a process."""

@@ -9,11 +9,10 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 from ledger.block import Header, decode_signed_header, header_signature_is_valid, payload_hash
 from ledger.checkpoint import Checkpoint, checkpoint_signature_is_valid, cosignature_is_valid
-from ledger.dataclass import dataclass
 from ledger.errors import NoPeer, PeerFault, VerificationFailed
 from ledger.limits import LIMITS
 from ledger.log import LogId

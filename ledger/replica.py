@@ -4,14 +4,13 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Iterable
-from dataclasses import field
+from dataclasses import dataclass, field
 from typing import NamedTuple, Protocol
 
 from ledger.block import NO_LEAF, Header, decode_signed_header
 from ledger.canonical import Fields, pack, unpack
 from ledger.case_rows import CaseRows
 from ledger.certificate import Certificate
-from ledger.dataclass import dataclass
 from ledger.limits import LIMITS
 from ledger.log import LogId
 from ledger.messages import BlockMessage, HeadReport

@@ -13,11 +13,11 @@ clock does not make its first blocks look old. Where a clock is not synchronised
 from __future__ import annotations
 
 from collections.abc import Iterable
+from dataclasses import dataclass
 from typing import Final, Protocol
 
 from ledger.block import ClockState, Header, decode_signed_header
 from ledger.case_rows import CaseRow
-from ledger.dataclass import dataclass
 from ledger.errors import OrledgerError, StoreFault
 from ledger.limits import LIMITS, S_NS
 from ledger.log import LogId

@@ -8,14 +8,13 @@ X25519 key; wraps are never in a log.
 from __future__ import annotations
 
 import hashlib
-from dataclasses import field
+from dataclasses import dataclass, field
 
 from nacl import bindings
 from nacl._sodium import ffi, lib  # type: ignore[import-not-found]
 from nacl.exceptions import CryptoError
 
 from ledger.canonical import Fields, pack, unpack
-from ledger.dataclass import dataclass
 from ledger.errors import VerificationFailed
 
 KEY_BYTES = 32

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
 
 from ledger.block import Header
-from ledger.dataclass import dataclass
 from ledger.limits import LIMITS
 from ledger.notices import CaseBoundary
 from ledger.plain_header import PlainHeader

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import field
+from dataclasses import dataclass, field
 
 from nacl import bindings
 from nacl.exceptions import BadSignatureError
-
-from ledger.dataclass import dataclass
 
 SIGNATURE_BYTES = 64
 PUBLIC_KEY_BYTES = 32

@@ -11,8 +11,8 @@ from __future__ import annotations
 
 import enum
 from collections.abc import Mapping
+from dataclasses import dataclass
 
-from ledger.dataclass import dataclass
 from ledger.limits import LIMITS
 from ledger.quorum import Quorum
 

@@ -8,10 +8,9 @@ what is known of the devices. Two boxes that fold the same records hold the same
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import field, fields, replace
+from dataclasses import dataclass, field, fields, replace
 from typing import Any, Final, Generic, NamedTuple, TypeVar
 
-from ledger.dataclass import dataclass
 from ledger.errors import VerificationFailed
 from ledger.limits import LIMITS
 from ledger.payload import pack, unpack

@@ -9,9 +9,8 @@ Once it has caught up with its own logs, nothing shows the loss any more: so its
 from __future__ import annotations
 
 from collections.abc import Callable, Container, Iterable, Mapping
-from dataclasses import field
+from dataclasses import dataclass, field
 
-from ledger.dataclass import dataclass
 from ledger.limits import LIMITS
 from ledger.log import LogId
 from ledger.manifests import Manifests

@@ -9,11 +9,10 @@ from __future__ import annotations
 import enum
 from collections import deque
 from collections.abc import Callable, Iterable
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 from ledger.chain import Block, Chain, Draft
 from ledger.data_keys import DataKeys
-from ledger.dataclass import dataclass
 from ledger.fencing import Attempt
 from ledger.limits import LIMITS
 from ledger.log import INCARNATION_BYTES, LogId

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -11,7 +12,6 @@ import msgspec
 
 from agent import config
 from agent.control_client import ControlClient
-from ledger.dataclass import dataclass
 from ledger.errors import OrledgerError
 
 CONFIG_VARIABLE = "ORLEDGER_CONFIG"

@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import os
 from collections.abc import Callable, Sequence
-from dataclasses import fields
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -13,7 +13,6 @@ import click
 
 from agent.cli.context import Settings, document, json_text
 from agent.cli.progress import progress_of
-from ledger.dataclass import dataclass
 from ledger.errors import NoPeer, OperatorFault, StoreFault
 
 if TYPE_CHECKING:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from itertools import islice
 from pathlib import Path
@@ -14,7 +15,6 @@ import msgspec
 
 from agent.cli.context import Settings, common_options, document, pass_settings
 from agent.cli.data_dir import data_dir_of, data_dir_option
-from ledger.dataclass import dataclass
 from ledger.errors import OperatorFault
 
 if TYPE_CHECKING:

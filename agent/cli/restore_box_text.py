@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -9,7 +10,6 @@ from agent.cli.context import document
 from agent.cli.delivery import chosen_document, delivery_document, delivery_lines
 from agent.cli.restore_selection import selection_document, selection_options, selection_text
 from agent.cli.status_text import duration
-from ledger.dataclass import dataclass
 from ledger.record_json import utc_text
 from ledger.selection import Selection
 

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import field
+from dataclasses import dataclass, field
 from enum import Enum
 from pathlib import Path
 from typing import Any, Final
 
 from agent.demo.site import HOST, Ports, acknowledged_file, serial_port
-from ledger.dataclass import dataclass
 
 _SEED: Final = "2"
 _MONITOR_WAVES: Final = (

@@ -9,6 +9,7 @@ import signal
 import tempfile
 import time
 from collections.abc import Awaitable, Callable, Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -32,7 +33,6 @@ from agent.demo.site import PATIENT_BOX, choose_ports, make_site
 from agent.demo.stage import Stage
 from agent.demo.view import View
 from agent.demo.watch import watch
-from ledger.dataclass import dataclass
 from ledger.errors import OrledgerError, OurFault, StoreFault
 
 Scene = Callable[[Stage], Awaitable[list[Claim]]]

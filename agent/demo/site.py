@@ -6,13 +6,12 @@ import os
 import random
 import socket
 from collections.abc import Mapping, Sequence
-from dataclasses import field
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from agent.config import CONTROL_SOCKET_NAME
 from agent.init_site import SiteBox, SiteFile, init_site
-from ledger.dataclass import dataclass
 from ledger.errors import OperatorFault
 
 BOXES = ("or-1", "or-2", "or-3")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
-from dataclasses import field
+from dataclasses import dataclass, field
 from typing import Any
 
 from agent.demo.full_room import HOSPITAL, Plug, RoomDevice
@@ -13,7 +13,6 @@ from agent.demo.proxy import Cable
 from agent.demo.site import BOXES, PATIENT_BOX, DemoSite
 from agent.demo.view import View
 from agent.demo.watch import until
-from ledger.dataclass import dataclass
 
 _START_S = 60.0
 _HL7_RATE = "2"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import closing
+from dataclasses import dataclass
 from pathlib import Path
 
 import lmdb
@@ -12,7 +13,6 @@ from agent.box_files import BoxFolder
 from agent.case_history import context_of, find_case, known_cases
 from agent.object_reading import ObjectReader
 from agent.reading import open_reader
-from ledger.dataclass import dataclass
 from ledger.errors import OperatorFault, StoreFault
 from ledger.limits import LIMITS
 from ledger.log import LogId

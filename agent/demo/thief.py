@@ -8,7 +8,7 @@ from __future__ import annotations
 import secrets
 import threading
 import time
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from paho.mqtt import client as paho
@@ -21,7 +21,6 @@ from agent.tls import client_context
 from agent.topics import Channel, OwnerTopics, client_id
 from ledger.block import Header, payload_hash, sign_header
 from ledger.checkpoint import Checkpoint, sign_checkpoint
-from ledger.dataclass import dataclass
 from ledger.errors import NoPeer, StoreFault
 from ledger.log import LogId
 from ledger.manifest import Manifest

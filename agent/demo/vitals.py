@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 from typing import Any
-
-from ledger.dataclass import dataclass
 
 Shown = tuple[tuple[str, str, tuple[str, ...]], ...]
 """Name, unit and codes of each value; several codes are shown as one."""

@@ -5,11 +5,10 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from dataclasses import field
+from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
 from agent.demo.processes import Box
-from ledger.dataclass import dataclass
 from ledger.errors import AgentUnreachable, OrledgerError, OurFault
 
 _EVERY_S = 0.4

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 from typing import ClassVar, Final
 
 import msgspec
@@ -25,7 +26,6 @@ from drivers.conditions import Condition, Conditions
 from drivers.contract import Heard, Now, Sendable, Spec, Transport
 from drivers.line_device import LineDevice, LineSession
 from drivers.shown_values import ShownValues
-from ledger.dataclass import dataclass
 from ledger.errors import DeviceFault
 from ledger.limits import S_NS
 from ledger.records import Identity, LinkId, Numeric, Setting

@@ -6,11 +6,11 @@ Source: the frames that mdpnp (OpenICE) and infupy exchange with pumps.
 from __future__ import annotations
 
 import re
+from dataclasses import dataclass
 from decimal import Decimal
 from typing import Final
 
 from drivers.checksums import crc16_ccitt_false
-from ledger.dataclass import dataclass
 from ledger.errors import DeviceFault
 
 LONGEST_LINE_BYTES: Final = 512

@@ -6,12 +6,11 @@ itself with the next block of its answer once a block is acknowledged; one that 
 
 from __future__ import annotations
 
-from dataclasses import field
+from dataclasses import dataclass, field
 from typing import Final, Literal
 
 from drivers.bbraun_bcc.frame import ACK_BYTE, NAK_BYTE, Block, message
 from drivers.bbraun_bcc.request import ALIVE, GET, GET_SLOT, NOBODY, VERSION, usable
-from ledger.dataclass import dataclass
 from ledger.limits import MS_NS, S_NS
 
 REPLY_NS: Final = 110 * MS_NS

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable
-from dataclasses import field
+from dataclasses import dataclass, field
 from typing import ClassVar, Final
 
 from drivers.bbraun_bcc.config import BBraunBccConfig
@@ -20,7 +20,6 @@ from drivers.bbraun_bcc.request import ALIVE, NOBODY, TX_ALLOWED
 from drivers.byte_device import ByteDevice
 from drivers.clock_offset import ClockOffset, ClockStep
 from drivers.contract import Now, Spec, Transport
-from ledger.dataclass import dataclass
 from ledger.limits import S_NS
 from ledger.records import Gap, Identity, Link, LinkId, LinkState
 

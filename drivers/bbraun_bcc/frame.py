@@ -8,10 +8,10 @@ from __future__ import annotations
 
 import re
 from collections.abc import Generator, Iterator
+from dataclasses import dataclass
 from typing import Final, Literal
 
 from drivers.checksums import sum8
-from ledger.dataclass import dataclass
 from ledger.limits import LIMITS
 from ledger.records import GapCause
 

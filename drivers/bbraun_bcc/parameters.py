@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import re
+from dataclasses import dataclass
 from typing import Final, Literal
-
-from ledger.dataclass import dataclass
 
 Kind = Literal["measured", "setting", "text"]
 PRIVATE: Final = "MDCX_BBRAUN_"

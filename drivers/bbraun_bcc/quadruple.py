@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from dataclasses import dataclass
 from typing import Final
-
-from ledger.dataclass import dataclass
 
 SYSTEM: Final = "50100"
 _BETWEEN: Final = b"\x1e"

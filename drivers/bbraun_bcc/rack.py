@@ -9,14 +9,13 @@ from __future__ import annotations
 
 import re
 from collections.abc import Generator, Iterable, Iterator
-from dataclasses import field
+from dataclasses import dataclass, field
 from typing import Final, Literal
 
 from drivers.bbraun_bcc.parameters import IDENTIFIERS, MEASURES, PRIVATE
 from drivers.bbraun_bcc.quadruple import SYSTEM, Quadruple, position_of, slot_of
 from drivers.bbraun_bcc.source import Report, Source
 from drivers.contract import Now
-from ledger.dataclass import dataclass
 from ledger.records import Event, Identity, Record
 
 REMOVED: Final = "39"

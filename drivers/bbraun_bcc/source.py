@@ -7,6 +7,7 @@ whole is that told.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from decimal import Decimal
 from typing import Final
 
@@ -30,7 +31,6 @@ from drivers.bbraun_bcc.units import unit_of
 from drivers.conditions import Condition, Conditions
 from drivers.contract import Now
 from drivers.shown_values import ShownValues
-from ledger.dataclass import dataclass
 from ledger.limits import S_NS
 from ledger.records import DeviceTime, Event, Numeric, Quality, Setting
 

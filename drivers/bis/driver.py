@@ -5,7 +5,7 @@ Source: Aspect Medical, serial port technical specification (binary protocol), a
 
 from __future__ import annotations
 
-from dataclasses import field
+from dataclasses import dataclass, field
 from typing import ClassVar, Final
 
 from drivers.bis.config import BisConfig
@@ -29,7 +29,6 @@ from drivers.bis.messages import Revision, parse_eeg, parse_processed, parse_rev
 from drivers.bis.values import Values
 from drivers.byte_device import ByteDevice
 from drivers.contract import Heard, Now, Spec, Transport
-from ledger.dataclass import dataclass
 from ledger.errors import DeviceFault
 from ledger.limits import S_NS
 from ledger.records import Event, EventKind, Identity, Link, LinkId, LinkState

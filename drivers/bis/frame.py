@@ -9,12 +9,12 @@ from __future__ import annotations
 
 import re
 import struct
+from dataclasses import dataclass
 from enum import IntEnum
 from typing import Final, Literal
 
 from drivers.checksums import sum16
 from drivers.contract import Sendable
-from ledger.dataclass import dataclass
 from ledger.errors import DeviceFault
 
 _START: Final = b"\xba\xab"

@@ -7,10 +7,10 @@ from __future__ import annotations
 
 import struct
 from array import array
+from dataclasses import dataclass
 from typing import Final
 
 from drivers.bis.frame import Message, check_size
-from ledger.dataclass import dataclass
 from ledger.errors import DeviceFault
 
 _HEAD: Final = struct.Struct("<BBBBHH4i4H4I")

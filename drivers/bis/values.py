@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import dataclass
 from decimal import Decimal
 from typing import Final
 
@@ -10,7 +11,6 @@ from drivers.bis.messages import Processed, Trend
 from drivers.conditions import Condition, Conditions
 from drivers.contract import Now
 from drivers.shown_values import ShownValues
-from ledger.dataclass import dataclass
 from ledger.records import Numeric, Quality, Record, Setting
 
 _NO_VALUE_TO: Final = -3277

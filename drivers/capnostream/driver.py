@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import field
+from dataclasses import dataclass, field
 from typing import ClassVar, Final
 
 import msgspec
@@ -34,7 +34,6 @@ from drivers.clock_offset import ClockOffset, ClockStep
 from drivers.conditions import Conditions
 from drivers.contract import Heard, Now, Sendable, Spec, Transport
 from drivers.shown_values import ShownValues
-from ledger.dataclass import dataclass
 from ledger.errors import DeviceFault
 from ledger.limits import S_NS
 from ledger.records import DeviceTime, Identity, Link, LinkId, LinkState, Setting

@@ -8,10 +8,10 @@ Protocols, as mdpnp (OpenICE) and capno-reader read them.
 from __future__ import annotations
 
 import re
+from dataclasses import dataclass
 from typing import Final, Literal
 
 from drivers.checksums import xor8
-from ledger.dataclass import dataclass
 
 HEADER: Final = 0x85
 _ESCAPE: Final = 0x80

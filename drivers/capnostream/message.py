@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import re
+from dataclasses import dataclass
 from typing import Final
 
-from ledger.dataclass import dataclass
 from ledger.errors import DeviceFault
 
 WAVE, NUMERICS, DEVICE_ID, REVISION = 0, 1, 4, 9

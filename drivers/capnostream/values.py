@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import dataclass
 from decimal import Decimal
 from functools import cache
 from typing import Final
@@ -10,7 +11,6 @@ from typing import Final
 from drivers.capnostream.message import NO_VALUE, FastStatus, SlowStatus, Values
 from drivers.conditions import Condition
 from drivers.contract import Now
-from ledger.dataclass import dataclass
 from ledger.records import DeviceTime, EventKind, Numeric, Quality, Setting, Silence
 
 _MMHG: Final = 1

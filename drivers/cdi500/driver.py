@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from dataclasses import dataclass
 from decimal import Decimal
 from typing import ClassVar, Final, Literal
 
@@ -18,7 +19,6 @@ from drivers.conditions import Condition, Conditions
 from drivers.contract import Heard, Now, Spec, Transport
 from drivers.line_device import LineDevice, LineSession
 from drivers.shown_values import ShownValues
-from ledger.dataclass import dataclass
 from ledger.errors import DeviceFault
 from ledger.limits import S_NS
 from ledger.records import DeviceTime, Event, Identity, LinkId, Numeric, Quality

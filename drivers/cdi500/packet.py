@@ -7,11 +7,11 @@ packet as NIH's OpenSourcePerfusionSystem reads them from a CDI 500.
 from __future__ import annotations
 
 import re
+from dataclasses import dataclass
 from decimal import Decimal
 from typing import Final
 
 from drivers.checksums import crc8_cpip
-from ledger.dataclass import dataclass
 from ledger.errors import DeviceFault
 
 PARAMETERS: Final = 18

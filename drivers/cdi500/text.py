@@ -7,11 +7,11 @@ their order as NIH's OpenSourcePerfusionSystem reads them from a CDI 500.
 from __future__ import annotations
 
 import re
+from dataclasses import dataclass
 from decimal import Decimal
 from typing import Final
 
 from drivers.cdi500.packet import seconds_of_day, value_of
-from ledger.dataclass import dataclass
 from ledger.errors import DeviceFault
 
 COLUMNS: Final = 18

@@ -6,7 +6,7 @@ With firmware 7 the oximeter must be asked to begin and be kept alive; old firmw
 from __future__ import annotations
 
 import re
-from dataclasses import field
+from dataclasses import dataclass, field
 from decimal import Decimal
 from functools import cache
 from typing import ClassVar, Final, Literal
@@ -32,7 +32,6 @@ from drivers.conditions import Condition, Conditions
 from drivers.contract import Heard, Now, Sendable, Spec, Transport
 from drivers.fixed_frames import FirstOf, FixedFrames, Skipped
 from drivers.shown_values import ShownValues
-from ledger.dataclass import dataclass
 from ledger.limits import S_NS
 from ledger.records import Identity, Link, LinkId, Numeric, Quality, Wave
 

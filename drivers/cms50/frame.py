@@ -7,9 +7,8 @@ descriptions (CMS50Dplus, CMS50Dplus7), recorded frames.
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Final
-
-from ledger.dataclass import dataclass
 
 OLD_FRAME_BYTES: Final = 5
 NEW_FRAME_BYTES: Final = 9

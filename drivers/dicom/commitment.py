@@ -10,12 +10,11 @@ import enum
 import re
 from collections import OrderedDict
 from collections.abc import Iterator
-from dataclasses import field
+from dataclasses import dataclass, field
 from itertools import islice
 from typing import Final
 
 from ledger.canonical import Fields, pack, unpack
-from ledger.dataclass import dataclass
 from ledger.errors import StoreFault
 from ledger.instant import Now
 from ledger.limits import LIMITS, Limits

@@ -10,13 +10,13 @@ from __future__ import annotations
 import re
 from collections import OrderedDict, deque
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import ClassVar
 
 import msgspec
 
 from drivers.contract import Message, Now, Outbox, Sendable, Spec, Ticket, Transport
 from drivers.dicom.waveform import WAVEFORMS, Unreadable, waves
-from ledger.dataclass import dataclass
 from ledger.limits import LIMITS
 from ledger.records import Event, Gap, LinkId
 

@@ -12,6 +12,7 @@ import sys
 import zlib
 from array import array
 from collections.abc import Iterator
+from dataclasses import dataclass
 from datetime import UTC
 from io import BytesIO
 from typing import Any, Final, Literal
@@ -22,7 +23,6 @@ from pydicom.uid import UID, DeflatedExplicitVRLittleEndian, ExplicitVRBigEndian
 from pydicom.valuerep import DT
 
 from drivers.nomenclature import refid_of
-from ledger.dataclass import dataclass
 from ledger.limits import LIMITS
 from ledger.records import DeviceTime, Quality, Wave
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from dataclasses import field, replace
+from dataclasses import dataclass, field, replace
 from typing import ClassVar, Final, Literal
 
 import msgspec
@@ -29,7 +29,6 @@ from drivers.fresenius.frame import (
 )
 from drivers.fresenius.module import CONNECT, READ_DRUG, READ_MODULES, READ_TYPE, SPONTANEOUS, VARIABLES, Module
 from drivers.fresenius.values import MODULES, NOT_OPEN, NOT_SO_MANY, REFUSALS, modules_of, parse_variables
-from ledger.dataclass import dataclass
 from ledger.errors import DeviceFault
 from ledger.limits import MS_NS, S_NS
 from ledger.records import Identity, Link, LinkId, Record, Setting

@@ -6,10 +6,10 @@ The check is two hexadecimal digits, 255 minus the sum of what stands before it.
 from __future__ import annotations
 
 import re
+from dataclasses import dataclass
 from typing import Final, Literal
 
 from drivers.checksums import complement8
-from ledger.dataclass import dataclass
 
 STX, ETX, ENQ, ACK, DC4, NAK = 0x02, 0x03, 0x05, 0x06, 0x14, 0x15
 LONGEST_CONTENT_BYTES: Final = 120

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from dataclasses import field
+from dataclasses import dataclass, field
 from typing import Final
 
 from drivers.conditions import Conditions
 from drivers.contract import Now
 from drivers.fresenius.values import MODULES, condition, conditions_in, measured, settings
 from drivers.shown_values import ShownValues
-from ledger.dataclass import dataclass
 from ledger.records import Identity, Record, Setting
 
 CONNECT, READ_TYPE, READ_DRUG = "DC", "LF;b", "LP"

@@ -9,10 +9,9 @@ the wrong alarm when the one above it ends.
 from __future__ import annotations
 
 import struct
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 from drivers.contract import Now
-from ledger.dataclass import dataclass
 from ledger.errors import DeviceFault
 from ledger.records import DeviceTime, Event, EventKind, Phase, Priority, Quality, Silence
 

@@ -6,7 +6,7 @@ Source: GE, S/5 Computer Interface (M1017617) and S/5 DRI Specification (8005313
 from __future__ import annotations
 
 import contextlib
-from dataclasses import field
+from dataclasses import dataclass, field
 from typing import ClassVar, Final
 
 from drivers.byte_device import ByteDevice
@@ -20,7 +20,6 @@ from drivers.ge_dri.record import DriRecord, MainType, Subrecord, parse
 from drivers.ge_dri.request import CLASSES, MAX_INTERVAL_S, MIN_INTERVAL_S, TX_ALLOWED, numerics_request
 from drivers.ge_dri.schedule import RETRY_NS, Schedule
 from drivers.ge_dri.waves import BY_NAME, KINDS, WaveDecoder
-from ledger.dataclass import dataclass
 from ledger.errors import DeviceFault
 from ledger.limits import S_NS
 from ledger.records import Gap, GapCause, Identity, Link, LinkId, LinkState

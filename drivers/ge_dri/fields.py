@@ -8,9 +8,8 @@ code has no reference id that truly fits and becomes ``MDCX_GE_<group>_<field>``
 from __future__ import annotations
 
 import csv
+from dataclasses import dataclass
 from importlib import resources
-
-from ledger.dataclass import dataclass
 
 PHYSIOLOGICAL_BYTES = 278
 _EXPONENTS = {"1": 0, "10": -1, "100": -2, "1000": -3}

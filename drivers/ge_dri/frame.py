@@ -5,9 +5,8 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Literal
-
-from ledger.dataclass import dataclass
 
 MAX_RECORD_BYTES = 4096
 """The specification says 40 + 1450. Larger costs nothing; unbounded would."""

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 from drivers.ge_dri.fields import Field, Group
-from ledger.dataclass import dataclass
 
 _PRESSURE = "MDC_PRESS_BLD"
 

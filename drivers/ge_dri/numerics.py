@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Iterator
+from dataclasses import dataclass
 from decimal import Decimal
 from functools import partial
 
@@ -14,7 +15,6 @@ from drivers.contract import Now
 from drivers.ge_dri.fields import CLASSES, PHYSIOLOGICAL_BYTES, Field, Group
 from drivers.ge_dri.labels import Named, name_field
 from drivers.shown_values import ShownValues
-from ledger.dataclass import dataclass
 from ledger.errors import DeviceFault
 from ledger.limits import S_NS
 from ledger.records import DeviceTime, Event, Numeric, Quality, Record

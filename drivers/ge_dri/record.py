@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import struct
+from dataclasses import dataclass
 from enum import IntEnum
 
-from ledger.dataclass import dataclass
 from ledger.errors import DeviceFault
 
 HEADER_BYTES = 40

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 from drivers.ge_dri.record import MainType
 from drivers.ge_dri.request import AlarmCommand, alarm_request, numerics_request, wave_request
-from ledger.dataclass import dataclass
 from ledger.limits import S_NS
 
 RETRY_NS = 5 * S_NS

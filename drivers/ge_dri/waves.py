@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import struct
+from dataclasses import dataclass
 
 from drivers.contract import Now
 from drivers.ge_dri.labels import LEADS, PRESSURES, agent_prefix, pressure_channel
 from drivers.ge_dri.numerics import monitor_time
-from ledger.dataclass import dataclass
 from ledger.errors import DeviceFault
 from ledger.limits import S_NS
 from ledger.records import Gap, Quality, Record, Wave

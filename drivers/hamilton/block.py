@@ -7,11 +7,11 @@ What is sent: ``1``, then after each VT a record: group, parameter, text; parame
 from __future__ import annotations
 
 import re
+from dataclasses import dataclass
 from typing import Final
 
 from drivers.contract import Sendable
 from drivers.hamilton.frame import block
-from ledger.dataclass import dataclass
 from ledger.errors import DeviceFault
 from ledger.limits import S_NS
 

@@ -6,7 +6,7 @@ Source: two public programs for the polling protocol, one for the block protocol
 from __future__ import annotations
 
 import re
-from dataclasses import field
+from dataclasses import dataclass, field
 from typing import ClassVar, Final
 
 from drivers.byte_device import ByteDevice
@@ -19,7 +19,6 @@ from drivers.hamilton.config import HamiltonConfig
 from drivers.hamilton.frame import MOST_FRAME_BYTES, Deframer, Lost, block_body
 from drivers.hamilton.poll import CLOCK, NAMES, SOFTWARE_VERSION, VENTILATOR_NUMBER, Poller, parse_answer, parse_value
 from drivers.hamilton.values import Values
-from ledger.dataclass import dataclass
 from ledger.errors import DeviceFault
 from ledger.limits import S_NS
 from ledger.records import GapCause, Identity, Link, LinkId, LinkState

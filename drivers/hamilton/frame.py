@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Final
 
 from drivers.checksums import crc8_dvb_s2
-from ledger.dataclass import dataclass
 from ledger.errors import DeviceFault
 
 STX: Final = b"\x02"

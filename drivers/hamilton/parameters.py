@@ -10,11 +10,10 @@ from __future__ import annotations
 
 import csv
 import re
+from dataclasses import dataclass
 from decimal import Decimal
 from importlib import resources
 from typing import Final
-
-from ledger.dataclass import dataclass
 
 _MOST_DIGITS: Final = 18
 """Its longest numbers have six."""

@@ -7,6 +7,7 @@ the number, and may have four characters behind it, so that only the question te
 from __future__ import annotations
 
 import re
+from dataclasses import dataclass
 from decimal import Decimal
 from typing import Final
 
@@ -14,7 +15,6 @@ from drivers.contract import Sendable
 from drivers.hamilton.config import HamiltonConfig
 from drivers.hamilton.frame import CR, ETX, STX
 from drivers.hamilton.parameters import POLLED, number_or_text
-from ledger.dataclass import dataclass
 from ledger.errors import DeviceFault
 from ledger.limits import S_NS
 

@@ -8,12 +8,12 @@ from __future__ import annotations
 
 import enum
 import re
+from dataclasses import dataclass
 from datetime import UTC, datetime
 
 from drivers import mllp
 from drivers.hl7v2 import er7
 from drivers.hl7v2.er7 import Delimiters, Message
-from ledger.dataclass import dataclass
 from ledger.errors import DeviceFault
 from ledger.limits import S_NS
 

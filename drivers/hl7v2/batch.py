@@ -7,9 +7,8 @@ they are kept with the message beside them, and each message is answered by itse
 from __future__ import annotations
 
 import re
+from dataclasses import dataclass
 from typing import Final
-
-from ledger.dataclass import dataclass
 
 MAX_MESSAGES: Final = 1_000
 """In one frame. More is taken for one message that cannot be read."""

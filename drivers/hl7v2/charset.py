@@ -6,9 +6,8 @@ whose two-byte characters may look like delimiters: so a message is decoded whol
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Final
-
-from ledger.dataclass import dataclass
 
 _CODECS: Final = {
     "ASCII": "ascii",

@@ -6,6 +6,7 @@ Source: HL7 v2.9 chapter 2A; IHE PCD TF vol. 2, appendix B (how DTM, NM, SN, CWE
 from __future__ import annotations
 
 import re
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from decimal import Decimal
 from functools import lru_cache
@@ -14,7 +15,6 @@ from drivers import nomenclature
 from drivers.hl7v2 import er7
 from drivers.hl7v2.er7 import Delimiters
 from drivers.hl7v2.units import ucum_of_written
-from ledger.dataclass import dataclass
 from ledger.limits import S_NS
 from ledger.records import DeviceTime
 

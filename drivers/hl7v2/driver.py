@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Mapping
-from dataclasses import field
+from dataclasses import dataclass, field
 from typing import ClassVar
 
 from drivers import mllp
@@ -20,7 +20,6 @@ from drivers.hl7v2.duplicates import Duplicates, Seen, Verdict
 from drivers.hl7v2.pcd01 import Decoding, LinkMemory
 from drivers.hl7v2.routing import Hl7Config
 from ledger.cases import HERE, LEFT, PATIENT_IDS, is_same
-from ledger.dataclass import dataclass
 from ledger.errors import DeviceFault
 from ledger.limits import LIMITS, S_NS
 from ledger.records import Event, Gap, GapCause, LinkId, PatientContext, Quality, Raw, Record

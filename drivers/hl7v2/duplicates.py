@@ -8,11 +8,11 @@ from __future__ import annotations
 
 import hashlib
 from collections import OrderedDict
+from dataclasses import dataclass
 from enum import Enum
 
 from drivers.contract import Ticket
 from drivers.hl7v2.ack import Header, Outcome, Problem
-from ledger.dataclass import dataclass
 from ledger.limits import LIMITS
 
 

@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable
+from dataclasses import dataclass
 
-from ledger.dataclass import dataclass
 from ledger.errors import DeviceFault
 
 MAX_SEGMENTS = 20_000

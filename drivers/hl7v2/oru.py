@@ -6,13 +6,13 @@ Source: IHE PCD TF vol. 2, section 3.1 and appendix B; HL7 v2.9 chapter 7 (OBR, 
 from __future__ import annotations
 
 from collections.abc import Iterable
+from dataclasses import dataclass
 from decimal import Decimal
 
 from drivers import nomenclature
 from drivers.hl7v2 import datatypes, er7
 from drivers.hl7v2.ack import Sender
 from drivers.hl7v2.er7 import STANDARD, Message, Segment
-from ledger.dataclass import dataclass
 from ledger.records import Quality
 
 NOT_LIVE = "RESTORED LAST RECORDED VALUES, NOT LIVE"

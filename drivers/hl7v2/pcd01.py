@@ -8,14 +8,13 @@ from __future__ import annotations
 import re
 from collections import OrderedDict
 from collections.abc import Iterator
-from dataclasses import field, replace
+from dataclasses import dataclass, field, replace
 from decimal import Decimal
 
 from drivers.hl7v2 import datatypes, er7, waves
 from drivers.hl7v2.ack import Header
 from drivers.hl7v2.structure import Containment, Obx, Order
 from drivers.hl7v2.waves import Quantised, SampleCount
-from ledger.dataclass import dataclass
 from ledger.limits import S_NS
 from ledger.records import DeviceTime, Identity, Numeric, Quality, Record, Setting, Wave
 

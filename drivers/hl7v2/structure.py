@@ -6,13 +6,12 @@ Source: IHE PCD TF vol. 2, appendix B.7 (OBR) and B.8 (OBX; OBX-4 is "mds.vmd.ch
 from __future__ import annotations
 
 import re
-from dataclasses import field
+from dataclasses import dataclass, field
 from functools import lru_cache
 
 from drivers.hl7v2 import datatypes, er7
 from drivers.hl7v2.datatypes import Coded
 from drivers.hl7v2.er7 import Delimiters, Message, Segment
-from ledger.dataclass import dataclass
 from ledger.records import Quality
 
 _OBX_8 = {

@@ -10,13 +10,13 @@ import array
 import sys
 from collections import OrderedDict
 from collections.abc import Sequence
+from dataclasses import dataclass
 from decimal import Decimal
 from fractions import Fraction
 from typing import Literal
 
 from drivers.hl7v2 import datatypes, er7
 from drivers.hl7v2.structure import Obx
-from ledger.dataclass import dataclass
 from ledger.limits import S_NS
 from ledger.records import DeviceTime
 

@@ -7,14 +7,13 @@ number; its text is the monitor's language and ties nothing.
 from __future__ import annotations
 
 import struct
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Final
 
 from drivers.contract import Now
 from drivers.intellivue.names import EVENTS, OBJECTS, SCADA, code_name
 from drivers.intellivue.objects import Attribute
 from drivers.intellivue.values import bad, text, unpack
-from ledger.dataclass import dataclass
 from ledger.records import DeviceTime, Event, EventKind, Phase, Priority, Quality, Silence
 
 MAX_ALARMS: Final = 256

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import field
+from dataclasses import dataclass, field
 from typing import ClassVar, Final
 
 from drivers.byte_device import ByteDevice
@@ -36,7 +36,6 @@ from drivers.intellivue.session import (
     parse_accept,
 )
 from drivers.intellivue.values import entries
-from ledger.dataclass import dataclass
 from ledger.errors import DeviceFault
 from ledger.records import Link, LinkId, LinkState, Setting
 

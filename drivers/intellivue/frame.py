@@ -9,10 +9,10 @@ from __future__ import annotations
 
 import re
 import struct
+from dataclasses import dataclass
 from typing import Literal
 
 from drivers.checksums import crc16_x25
-from ledger.dataclass import dataclass
 
 MAX_USER_BYTES = 4_096
 """An association on this line agrees on 1,000 at most. Larger costs nothing; unbounded would."""

@@ -9,7 +9,7 @@ from __future__ import annotations
 import struct
 from collections import OrderedDict
 from collections.abc import Iterator
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from decimal import Decimal
 from typing import Final
 
@@ -19,7 +19,6 @@ from drivers.intellivue.names import channel, code_name, device_code, unit_name
 from drivers.intellivue.objects import Attribute, Metric, MetricStore
 from drivers.intellivue.rose import Observation, PollReply
 from drivers.intellivue.values import absolute_time_ns, bad, entries, float_value, joined, state_quality, unpack
-from ledger.dataclass import dataclass
 from ledger.limits import S_NS
 from ledger.records import DeviceTime, Numeric, Quality, Setting
 

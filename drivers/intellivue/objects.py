@@ -8,13 +8,12 @@ from __future__ import annotations
 import struct
 from collections import OrderedDict
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from enum import IntEnum
 from typing import Final
 
 from drivers.intellivue.names import SCADA
 from drivers.intellivue.values import entries, text, unpack
-from ledger.dataclass import dataclass
 
 MAX_OBJECTS: Final = 1_024
 """A monitor says that it has some 200 numerics and 60 waves at most."""

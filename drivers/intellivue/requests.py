@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 import struct
 from collections.abc import Sequence
+from dataclasses import dataclass
 from enum import Enum
 from typing import Final
 
@@ -26,7 +27,6 @@ from drivers.intellivue.rose import (
     Operation,
 )
 from drivers.intellivue.session import ABORT, DATA_HEADER, RELEASE_RESPONSE, TICKS_PER_S, association_request
-from ledger.dataclass import dataclass
 
 LAN_MTU: Final = 1_364
 RS232_MTU: Final = 1_000

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import OrderedDict
-from dataclasses import field
+from dataclasses import dataclass, field
 from typing import Final
 
 from drivers.clock_offset import ClockOffset, ClockStep
@@ -20,7 +20,6 @@ from drivers.intellivue.rose import parse_action_result as parse_reply
 from drivers.intellivue.system import SystemDecoder, clocks
 from drivers.intellivue.values import absolute_time_ns
 from drivers.intellivue.waves import WaveDecoder
-from ledger.dataclass import dataclass
 from ledger.errors import DeviceFault
 from ledger.limits import S_NS
 from ledger.records import Gap, Record, Setting

@@ -6,10 +6,10 @@ Everything is parsed by its lengths; what stands behind the declared length is i
 from __future__ import annotations
 
 import struct
+from dataclasses import dataclass
 from enum import IntEnum
 
 from drivers.intellivue.values import ABSOLUTE_TIME_BYTES, attributes, bad, unpack
-from ledger.dataclass import dataclass
 from ledger.errors import DeviceFault
 
 

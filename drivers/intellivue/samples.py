@@ -8,12 +8,12 @@ Specification").
 from __future__ import annotations
 
 import struct
+from dataclasses import dataclass
 from functools import lru_cache
 from typing import Final, Literal
 
 from drivers.intellivue.objects import Metric, Scale
 from drivers.intellivue.values import bad, float_value
-from ledger.dataclass import dataclass
 
 INVALID_16: Final = -0x8000
 INVALID_32: Final = -0x8000_0000

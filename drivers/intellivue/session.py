@@ -7,11 +7,11 @@ what stands around it differs between monitors.
 from __future__ import annotations
 
 import struct
+from dataclasses import dataclass
 from enum import IntEnum
 from typing import Final
 
 from drivers.intellivue.values import attributes, unpack
-from ledger.dataclass import dataclass
 from ledger.errors import DeviceFault
 from ledger.limits import S_NS
 

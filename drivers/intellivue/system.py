@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import struct
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Final
 
 from drivers.contract import Now
 from drivers.intellivue.names import OBJECTS, code_name
 from drivers.intellivue.objects import Attribute
 from drivers.intellivue.values import absolute_time_ns, label_text, text, unpack
-from ledger.dataclass import dataclass
 from ledger.records import DeviceTime, Event, Identity, Quality
 
 _U16 = struct.Struct(">H")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import struct
 from collections import OrderedDict
 from collections.abc import Iterator
+from dataclasses import dataclass
 from fractions import Fraction
 from functools import lru_cache
 from typing import Final
@@ -17,7 +18,6 @@ from drivers.intellivue.rose import Observation, PollReply
 from drivers.intellivue.samples import line_of, read_samples
 from drivers.intellivue.session import TICKS_PER_S
 from drivers.intellivue.values import bad, joined, state_quality, unpack
-from ledger.dataclass import dataclass
 from ledger.limits import S_NS
 from ledger.records import Quality, Wave
 

@@ -8,9 +8,8 @@ so that few ways to match a line are tried: instead of ``.*,`` write ``[^,]*,``.
 from __future__ import annotations
 
 import re
+from dataclasses import dataclass
 from typing import Final
-
-from ledger.dataclass import dataclass
 
 LONGEST_PATTERN: Final = 512
 _MOST_WAYS: Final = 64

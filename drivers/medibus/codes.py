@@ -10,11 +10,10 @@ measured value whose ``lo`` or ``hi`` limit was crossed.
 from __future__ import annotations
 
 import csv
+from dataclasses import dataclass
 from functools import cache
 from importlib import resources
 from typing import Final
-
-from ledger.dataclass import dataclass
 
 X_DEVICES: Final = ("V500", "V300", "V600", "V800", "VN500", "VN600", "VN800", "PERSEUS", "ATLAN")
 """Parts of the names of devices that speak MEDIBUS.X."""

@@ -8,12 +8,12 @@ identification: what is offered (53), which of them (54), and then "let them flo
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Final
 
 from drivers.medibus.frame import Flow, command
 from drivers.medibus.realtime import enable_streams
 from drivers.medibus.request import CORRUPT_ANSWER, Code, answer, configure_realtime
-from ledger.dataclass import dataclass
 from ledger.limits import MS_NS, S_NS
 
 SILENCE_NS: Final = 3 * S_NS

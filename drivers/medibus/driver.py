@@ -6,7 +6,7 @@ Source: Dräger, MEDIBUS Protocol Definition (90 28 258) and MEDIBUS for Intensi
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import field
+from dataclasses import dataclass, field
 from typing import ClassVar, Final
 
 from drivers.byte_device import ByteDevice
@@ -32,7 +32,6 @@ from drivers.medibus.slow import (
 )
 from drivers.medibus.values import Values
 from drivers.medibus.waves import WaveTracks
-from ledger.dataclass import dataclass
 from ledger.errors import DeviceFault
 from ledger.limits import S_NS
 from ledger.records import Gap, GapCause, Identity, Link, LinkId, LinkState

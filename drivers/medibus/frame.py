@@ -8,11 +8,11 @@ DC1 suspends and DC3 resumes: the opposite of XON and XOFF.
 from __future__ import annotations
 
 import re
+from dataclasses import dataclass
 from enum import IntEnum
 from typing import Final, Literal
 
 from drivers.checksums import sum8
-from ledger.dataclass import dataclass
 
 ESC: Final = 0x1B
 SOH: Final = 0x01

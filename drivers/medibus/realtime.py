@@ -9,10 +9,10 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Sequence
+from dataclasses import dataclass
 from decimal import Decimal, InvalidOperation
 from typing import Final
 
-from ledger.dataclass import dataclass
 from ledger.errors import DeviceFault
 
 MAX_STREAMS: Final = 12

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import re
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from decimal import Decimal
 from typing import Final
 
-from ledger.dataclass import dataclass
 from ledger.errors import DeviceFault
 from ledger.records import Quality
 

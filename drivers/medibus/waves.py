@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Sequence
-from dataclasses import field
+from dataclasses import dataclass, field
 from fractions import Fraction
 from typing import Final
 
 from drivers.contract import Now
 from drivers.medibus.codes import value_of
 from drivers.medibus.realtime import RealtimeRecord, StreamConfig
-from ledger.dataclass import dataclass
 from ledger.limits import MS_NS, S_NS
 from ledger.records import Quality, Wave
 

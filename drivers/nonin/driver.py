@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Iterator
-from dataclasses import field
+from dataclasses import dataclass, field
 from functools import reduce
 from operator import or_
 from typing import ClassVar, Final, Literal
@@ -33,7 +33,6 @@ from drivers.nonin.packet import (
 )
 from drivers.nonin.spot import parse_spot
 from drivers.shown_values import ShownValues
-from ledger.dataclass import dataclass
 from ledger.limits import S_NS
 from ledger.records import EventKind, GapCause, Identity, Link, LinkId, LinkState, Numeric, Quality, Wave
 

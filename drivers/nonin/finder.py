@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Final
 
 from drivers.fixed_frames import FirstOf, FixedFrames
 from drivers.nonin.packet import FRAME_BYTES, DataFormat, is_frame_2, is_frame_7
 from drivers.nonin.spot import begins_spot, is_frame_1, is_frame_8
-from ledger.dataclass import dataclass
 
 _SURE_IN_A_ROW: Final = 3
 _LIKELY_IN_A_ROW: Final = 4

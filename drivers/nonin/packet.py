@@ -6,10 +6,9 @@ the plethysmogram and one byte of the packet's values.
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from decimal import Decimal
 from typing import Final, Literal, NamedTuple
-
-from ledger.dataclass import dataclass
 
 FRAME_BYTES: Final = 5
 PACKET_FRAMES: Final = 25

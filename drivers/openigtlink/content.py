@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
 from typing import Final
 
 from drivers.openigtlink.frame import Frame, decoded, text_of
 from drivers.openigtlink.units import ucum_of_unit
 from drivers.openigtlink.vectors import MATRIX, PLACE, POSE, POSE_WITHOUT_W, Shape, sensor_shape
-from ledger.dataclass import dataclass
 from ledger.errors import DeviceFault
 
 _STATUS: Final = struct.Struct(">Hq20s")

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping
-from dataclasses import field
+from dataclasses import dataclass, field
 from hashlib import sha256
 from typing import ClassVar, Final
 
@@ -34,7 +34,6 @@ from drivers.openigtlink.stream import Stream, device_time
 from drivers.openigtlink.vectors import POINT
 from drivers.openigtlink.words import Words
 from drivers.shown_values import ShownValues
-from ledger.dataclass import dataclass
 from ledger.errors import DeviceFault, OurFault
 from ledger.limits import KIB, MS_NS, S_NS
 from ledger.records import Identity, Link, LinkId, Numeric, Quality

@@ -9,10 +9,10 @@ from __future__ import annotations
 
 import re
 import struct
+from dataclasses import dataclass
 from typing import Final, Literal
 
 from drivers.checksums import crc64_ecma_182
-from ledger.dataclass import dataclass
 from ledger.errors import DeviceFault
 from ledger.limits import KIB, LIMITS, MIB, S_NS
 

@@ -7,7 +7,7 @@ and beside them its latest vector as a value, so that state always holds it.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import field
+from dataclasses import dataclass, field
 from typing import Final
 
 from drivers.contract import Now
@@ -17,7 +17,6 @@ from drivers.openigtlink.frame import Frame
 from drivers.openigtlink.pace import MessageIds, Pace
 from drivers.openigtlink.vectors import NO_SAMPLE, Shape, quantised
 from drivers.shown_values import ShownValues
-from ledger.dataclass import dataclass
 from ledger.limits import KIB, S_NS
 from ledger.records import DeviceTime, Numeric, Quality, Record, Wave
 

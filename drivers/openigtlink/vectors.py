@@ -11,11 +11,10 @@ from __future__ import annotations
 import math
 import struct
 from collections.abc import Sequence
+from dataclasses import dataclass
 from decimal import Decimal
 from functools import lru_cache
 from typing import Final, Literal
-
-from ledger.dataclass import dataclass
 
 NO_SAMPLE: Final = -(1 << 31)
 _BITS: Final = 30

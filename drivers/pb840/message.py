@@ -10,13 +10,13 @@ from __future__ import annotations
 
 import csv
 import re
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from decimal import Decimal
 from functools import cache
 from importlib import resources
 from typing import Final
 
-from ledger.dataclass import dataclass
 from ledger.errors import DeviceFault
 from ledger.limits import S_NS
 

@@ -6,10 +6,10 @@ from __future__ import annotations
 
 import re
 import struct
+from dataclasses import dataclass
 from typing import Final
 
 from drivers.contract import Now
-from ledger.dataclass import dataclass
 from ledger.limits import S_NS
 from ledger.records import Quality, Wave
 

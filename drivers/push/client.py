@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 from collections import OrderedDict
-from dataclasses import field
+from dataclasses import dataclass, field
 from typing import Final
 
 from drivers.contract import Ticket
 from drivers.push.reading import Refused, sample_count
 from drivers.push.schema import Wave
 from drivers.push.standing import Standing
-from ledger.dataclass import dataclass
 
 _MOST_TAKEN: Final = 4_096
 _MOST_WAVES: Final = 512

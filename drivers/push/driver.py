@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import field, replace
+from dataclasses import dataclass, field, replace
 from typing import ClassVar, Final
 
 import msgspec
@@ -21,7 +21,6 @@ from drivers.push import schema
 from drivers.push.client import Client, Clients
 from drivers.push.config import PushConfig
 from drivers.push.reading import Refused, device_time, parse, record_of, seq_of
-from ledger.dataclass import dataclass
 from ledger.errors import OurFault
 from ledger.limits import LIMITS, MS_NS, S_NS
 from ledger.records import GapCause, Identity, Link, LinkId, LinkState

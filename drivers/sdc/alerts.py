@@ -5,7 +5,7 @@ A condition is told as active while it is present, or while one of its signals i
 
 from __future__ import annotations
 
-from dataclasses import field, replace
+from dataclasses import dataclass, field, replace
 from decimal import Decimal
 from typing import Final
 
@@ -13,7 +13,6 @@ from drivers.contract import Now
 from drivers.sdc.description import Description, Descriptor
 from drivers.sdc.metrics import decimal_of, time_of
 from drivers.sdc.xml import Element
-from ledger.dataclass import dataclass
 from ledger.records import DeviceTime, Event, EventKind, Phase, Priority, Quality, Silence
 
 KINDS: Final[dict[str, EventKind]] = {

@@ -8,12 +8,12 @@ the record's ``device_code``.
 from __future__ import annotations
 
 import re
+from dataclasses import dataclass
 from functools import lru_cache
 from typing import Final
 
 from drivers import nomenclature
 from drivers.sdc.xml import Element
-from ledger.dataclass import dataclass
 
 MDC_SYSTEM: Final = "urn:oid:1.2.840.10004.1.1.1.0.0.1"
 _MDC: Final = frozenset({"", MDC_SYSTEM, "1.2.840.10004.1.1.1.0.0.1"})

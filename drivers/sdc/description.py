@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from dataclasses import field
+from dataclasses import dataclass, field
 from fractions import Fraction
 from typing import Final
 
 from drivers.sdc.codes import MOST_CHARACTERS, Coded, code_name, coded, device_code, maker_word, unit_name
 from drivers.sdc.xml import Element
-from ledger.dataclass import dataclass
 from ledger.errors import DeviceFault
 
 MOST_DESCRIPTORS: Final = 16_384

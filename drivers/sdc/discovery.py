@@ -5,12 +5,12 @@ Nothing here is authenticated: an address that was found is only where to look; 
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Final
 from xml.sax.saxutils import escape
 
 from drivers.sdc.xml import Element, parse
 from drivers.urls import is_url
-from ledger.dataclass import dataclass
 
 GROUP: Final = "239.255.255.250"
 PORT: Final = 3702

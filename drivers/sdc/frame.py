@@ -12,9 +12,9 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from dataclasses import dataclass
 from typing import Final, Literal
 
-from ledger.dataclass import dataclass
 from ledger.errors import DeviceFault
 from ledger.limits import LIMITS
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import field
+from dataclasses import dataclass, field
 from typing import Final
 
 from drivers.clock_offset import ClockOffset, ClockStep
@@ -16,7 +16,6 @@ from drivers.sdc.description import Description, Descriptor, MdsInfo, read_descr
 from drivers.sdc.metrics import Jump, Waves, distribution, numeric
 from drivers.sdc.xml import Element
 from drivers.shown_values import ShownValues
-from ledger.dataclass import dataclass
 from ledger.errors import DeviceFault
 from ledger.limits import MS_NS
 from ledger.records import Clock, Gap, Identity, Quality, Record

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Final
 
 from drivers.sdc.codes import MOST_CHARACTERS
 from drivers.sdc.description import MdsInfo
 from drivers.sdc.soap import REPORTS, Endpoint, endpoint_of
 from drivers.sdc.xml import Element
-from ledger.dataclass import dataclass
 from ledger.errors import DeviceFault
 
 MOST_SERVICES: Final = 16

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from array import array
+from dataclasses import dataclass
 from decimal import Decimal, InvalidOperation
 from fractions import Fraction
 from typing import Final, Literal
@@ -11,7 +12,6 @@ from typing import Final, Literal
 from drivers.contract import Now
 from drivers.sdc.description import Description, Descriptor
 from drivers.sdc.xml import Element
-from ledger.dataclass import dataclass
 from ledger.errors import DeviceFault
 from ledger.limits import MS_NS, S_NS
 from ledger.records import DeviceTime, Numeric, Quality, Setting, Wave

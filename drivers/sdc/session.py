@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable
-from dataclasses import field
+from dataclasses import dataclass, field
 from typing import Final
 
 import msgspec
@@ -17,7 +17,6 @@ from drivers.sdc.mdib import VersionGroup
 from drivers.sdc.metadata import Metadata
 from drivers.sdc.versions import Versions
 from drivers.sdc.xml import Element
-from ledger.dataclass import dataclass
 from ledger.limits import LIMITS, S_NS
 from ledger.records import LinkId
 

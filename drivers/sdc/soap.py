@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import re
 import uuid
+from dataclasses import dataclass
 from typing import Final
 from xml.sax.saxutils import escape
 
@@ -14,7 +15,6 @@ from drivers.contract import Sendable
 from drivers.sdc.frame import Frame, encode
 from drivers.sdc.xml import Element, parse
 from drivers.urls import is_url
-from ledger.dataclass import dataclass
 from ledger.errors import DeviceFault
 
 _SOAP: Final = "http://www.w3.org/2003/05/soap-envelope"

@@ -7,11 +7,10 @@ given some time to come.
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Final
 
 from drivers.contract import Now
-from ledger.dataclass import dataclass
 from ledger.limits import S_NS
 
 GRACE_NS: Final = 1 * S_NS

@@ -8,14 +8,13 @@ from __future__ import annotations
 
 import csv
 import re
-from dataclasses import field, replace
+from dataclasses import dataclass, field, replace
 from decimal import Decimal
 from functools import cache
 from importlib import resources
 from typing import Final
 
 from drivers.servo_i.frame import MISSING
-from ledger.dataclass import dataclass
 from ledger.errors import DeviceFault
 
 _MISSING_TEXT: Final = 9999

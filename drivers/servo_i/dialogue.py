@@ -6,13 +6,13 @@ Times are those of a ventilator that answers slowly: the manual names none that 
 from __future__ import annotations
 
 import enum
+from dataclasses import dataclass
 from typing import Final
 
 from drivers.servo_i.channels import Known
 from drivers.servo_i.config import ServoIConfig
 from drivers.servo_i.frame import HELLO_ANSWER, STOP, Answer, Error
 from drivers.servo_i.script import RADC, Learnt, Question, Script, associate
-from ledger.dataclass import dataclass
 from ledger.limits import MS_NS, S_NS
 
 SETTLE_NS: Final = 300 * MS_NS

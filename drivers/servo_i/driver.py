@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable
-from dataclasses import field
+from dataclasses import dataclass, field
 from typing import ClassVar, Final
 
 from drivers.byte_device import ByteDevice
@@ -33,7 +33,6 @@ from drivers.servo_i.stream import (
 )
 from drivers.servo_i.told import Told
 from drivers.servo_i.waves import Curves
-from ledger.dataclass import dataclass
 from ledger.errors import DeviceFault
 from ledger.limits import S_NS
 from ledger.records import Gap, GapCause, Identity, Link, LinkId, LinkState, Quality

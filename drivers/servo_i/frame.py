@@ -8,10 +8,10 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from dataclasses import dataclass
 from typing import Final
 
 from drivers.checksums import xor8
-from ledger.dataclass import dataclass
 from ledger.errors import DeviceFault
 
 EOT: Final = 0x04

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Generator, Sequence
-from dataclasses import field
+from dataclasses import dataclass, field
 from functools import partial
 from typing import Final
 
@@ -16,7 +16,6 @@ from drivers.contract import Sendable
 from drivers.servo_i.channels import Channel, Known, channel_of, parse_configuration
 from drivers.servo_i.config import ServoIConfig
 from drivers.servo_i.frame import HELLO, HELLO_ANSWER, Answer, Error, command
-from ledger.dataclass import dataclass
 from ledger.errors import DeviceFault
 
 NEWEST_PROTOCOL: Final = 5

@@ -9,10 +9,10 @@ taken for right. E0 at a block's beginning is an error; its number follows.
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Final
 
 from drivers.servo_i.frame import EOT, MISSING, XOFF, XON
-from ledger.dataclass import dataclass
 from ledger.records import GapCause
 
 PHASE, ABSOLUTE, END, ERROR = 0x81, 0x80, 0x7F, 0xE0

@@ -8,14 +8,13 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Sequence
-from dataclasses import field, replace
+from dataclasses import dataclass, field, replace
 from fractions import Fraction
 from typing import Final
 
 from drivers.contract import Now
 from drivers.servo_i.channels import Channel
 from drivers.servo_i.frame import MISSING
-from ledger.dataclass import dataclass
 from ledger.limits import MS_NS, S_NS
 from ledger.records import Quality, Wave
 

@@ -6,8 +6,8 @@ import ipaddress
 import os
 import socket
 from collections.abc import Iterable
+from dataclasses import dataclass
 
-from ledger.dataclass import dataclass
 from ledger.errors import ConfigurationFault
 
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network

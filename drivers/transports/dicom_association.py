@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 from concurrent.futures import Future
-from dataclasses import field
+from dataclasses import dataclass, field
 
 from pynetdicom.association import Association
 
-from ledger.dataclass import dataclass
 from ledger.records import LinkId
 
 

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import struct
+from dataclasses import dataclass
 from typing import Final
-
-from ledger.dataclass import dataclass
 
 _ELEMENT: Final = struct.Struct("<HHI")
 _US: Final = struct.Struct("<H")

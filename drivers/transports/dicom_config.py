@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import ssl
+from dataclasses import dataclass
 from pathlib import Path
 
 from drivers.transports.addresses import Network, is_within
-from ledger.dataclass import dataclass
 from ledger.errors import ConfigurationFault
 from ledger.limits import S_NS
 

@@ -10,6 +10,7 @@ import hashlib
 import threading
 import zlib
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from io import BytesIO
 from typing import Any, Final
 
@@ -20,7 +21,6 @@ from pydicom.uid import UID, DeflatedExplicitVRLittleEndian, ExplicitVRBigEndian
 from drivers.transports.dicom_dimse import StoreCommand
 from drivers.transports.dicom_file import head_bytes
 from drivers.transports.object_sink import FinishedObject, ObjectSink, ObjectWriter
-from ledger.dataclass import dataclass
 from ledger.errors import OrledgerError, OurFault
 
 _TAGS: Final = {

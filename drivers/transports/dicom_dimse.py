@@ -16,6 +16,7 @@ import warnings
 from collections.abc import Callable, Iterator
 from concurrent.futures import CancelledError, Future
 from concurrent.futures import TimeoutError as NoAnswer
+from dataclasses import dataclass
 from typing import Any, Final, Protocol, cast
 
 from pydicom import config
@@ -27,7 +28,6 @@ from pynetdicom.pdu_primitives import P_DATA
 from pynetdicom.sop_class import _NON_PATIENT_OBJECT_CLASSES, _STORAGE_CLASSES
 
 from drivers.transports.dicom_command import StoreRequest, store_request, store_response
-from ledger.dataclass import dataclass
 from ledger.errors import DeviceFault
 
 _log = logging.getLogger(__name__)

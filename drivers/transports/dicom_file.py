@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import struct
+from dataclasses import dataclass
 from io import BytesIO
 from typing import Final
 
@@ -11,7 +12,6 @@ from pydicom.tag import BaseTag
 from pynetdicom import PYNETDICOM_IMPLEMENTATION_UID, PYNETDICOM_IMPLEMENTATION_VERSION
 
 from drivers.transports.dicom_dimse import StoreCommand
-from ledger.dataclass import dataclass
 
 _PREAMBLE_BYTES: Final = 128
 _PREFIX: Final = b"DICM"

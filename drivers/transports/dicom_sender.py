@@ -12,6 +12,7 @@ import socket
 import ssl
 import struct
 from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
 from io import BytesIO
 from pathlib import Path
 from typing import Any, Final, Self
@@ -40,7 +41,6 @@ from pynetdicom.presentation import build_context
 
 from drivers.transports.addresses import address_text, reason_of, tune
 from drivers.transports.dicom_dimse import StoreCommand
-from ledger.dataclass import dataclass
 from ledger.errors import ConfigurationFault, DeviceFault
 from ledger.limits import LIMITS, S_NS, Limits
 

@@ -9,10 +9,10 @@ import asyncio
 import itertools
 import logging
 from collections.abc import Iterator
+from dataclasses import dataclass
 
 from drivers.transports.addresses import Network, address_text, is_within, networks_of, tune
 from drivers.transports.links import Backoff, Clock, LinkEvents
-from ledger.dataclass import dataclass
 from ledger.errors import ConfigurationFault
 from ledger.limits import LIMITS, Limits
 from ledger.records import LinkId

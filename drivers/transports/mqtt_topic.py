@@ -19,6 +19,7 @@ import ssl
 from collections import deque
 from collections.abc import Iterator
 from concurrent.futures import TimeoutError as TooLate
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
@@ -27,7 +28,6 @@ from paho.mqtt.enums import CallbackAPIVersion
 
 from drivers.transports.addresses import address_text, reason_of
 from drivers.transports.links import Clock, LinkEvents
-from ledger.dataclass import dataclass
 from ledger.errors import ConfigurationFault
 from ledger.limits import LIMITS, Limits
 from ledger.records import LinkId

@@ -5,9 +5,9 @@ from __future__ import annotations
 import hashlib
 import re
 import ssl
+from dataclasses import dataclass
 from pathlib import Path
 
-from ledger.dataclass import dataclass
 from ledger.errors import ConfigurationFault
 
 _EPR = re.compile(r"urn:[A-Za-z0-9:.\-]{3,250}|https?://[A-Za-z0-9.:/\-]{1,250}")

@@ -6,6 +6,7 @@ import asyncio
 import ssl
 import zlib
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any
 
 import h11
@@ -13,7 +14,6 @@ import h11
 from drivers.sdc.soap import sender_fault
 from drivers.transports.addresses import tune
 from drivers.transports.sdc_config import SdcTls
-from ledger.dataclass import dataclass
 from ledger.limits import Limits
 
 _NO_SUCH_SUBSCRIPTION = sender_fault("DestinationUnreachable", "no subscription of this recorder has this address")

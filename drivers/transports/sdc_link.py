@@ -12,7 +12,7 @@ import itertools
 import ssl
 import uuid
 from collections.abc import Iterator
-from dataclasses import field
+from dataclasses import dataclass, field
 from urllib.parse import SplitResult, urlsplit
 
 import msgspec
@@ -24,7 +24,6 @@ from drivers.transports.links import Backoff, Clock, LinkEvents
 from drivers.transports.sdc_config import SdcLinkConfig, SdcTls, load_tls
 from drivers.transports.sdc_finder import find_epr
 from drivers.transports.sdc_http import HttpClient, HttpFault, NotifyConnection
-from ledger.dataclass import dataclass
 from ledger.errors import OrledgerError
 from ledger.limits import LIMITS, Limits
 from ledger.records import LinkId

@@ -16,13 +16,13 @@ import re
 import stat
 import termios
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
 import serial
 
 from drivers.transports.links import Backoff, Clock, LinkEvents
 from drivers.transports.paced_reader import PacedReader
-from ledger.dataclass import dataclass
 from ledger.errors import ConfigurationFault
 from ledger.limits import LIMITS, Limits
 from ledger.records import LinkId

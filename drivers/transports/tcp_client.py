@@ -7,12 +7,12 @@ import itertools
 import socket
 import struct
 from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
 
 from drivers.contract import Now
 from drivers.transports.addresses import TcpConfig, address_text, reason_of, tune
 from drivers.transports.links import Backoff, Clock, LinkEvents
 from drivers.transports.paced_reader import PacedReader
-from ledger.dataclass import dataclass
 from ledger.limits import LIMITS, MS_NS, S_NS, Limits
 from ledger.records import LinkId
 

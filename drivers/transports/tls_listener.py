@@ -10,12 +10,12 @@ import asyncio
 import re
 import ssl
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, Self
 
 from drivers.transports.links import Clock
 from drivers.transports.mllp_listener import Connection, MllpConfig, MllpListener
-from ledger.dataclass import dataclass
 from ledger.errors import ConfigurationFault
 from ledger.limits import KIB, LIMITS, Limits
 

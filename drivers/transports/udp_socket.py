@@ -6,10 +6,10 @@ import asyncio
 import itertools
 import socket
 from collections.abc import Iterator
+from dataclasses import dataclass
 
 from drivers.transports.addresses import UdpConfig, address_text, reason_of
 from drivers.transports.links import Backoff, Clock, LinkEvents
-from ledger.dataclass import dataclass
 from ledger.limits import LIMITS, Limits
 from ledger.records import LinkId
 

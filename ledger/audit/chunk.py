@@ -8,14 +8,13 @@ judged here.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import field
+from dataclasses import dataclass, field
 from typing import NoReturn, Protocol
 
 from ledger.audit.findings import MEND, Finding, Severity, remark
 from ledger.audit.task import Chunk, KeyFor
 from ledger.audit.together import GROUP_BLOCKS, GROUP_BYTES, Together, check_together
 from ledger.block import Header, decode_signed_header, header_signature_is_valid, payload_hash
-from ledger.dataclass import dataclass
 from ledger.errors import PeerFault, StoreFault, VerificationFailed
 from ledger.log import LogId
 from ledger.notices import ClockStep

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import enum
+from dataclasses import dataclass
 
-from ledger.dataclass import dataclass
 from ledger.errors import Party
 from ledger.log import LogId
 from ledger.quorum import Level

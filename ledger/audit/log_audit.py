@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import field, replace
+from dataclasses import dataclass, field, replace
 from typing import Protocol
 
 from ledger.audit.chunk import BadBlock, Blocks, Checked, Mark, check_link, readable_header
@@ -12,7 +12,6 @@ from ledger.audit.rows import Standing, check_keyframes, check_subtrees, check_t
 from ledger.audit.task import Chunk
 from ledger.block import Header, decode_signed_header
 from ledger.certificate import Certificate
-from ledger.dataclass import dataclass
 from ledger.errors import PeerFault, StoreFault
 from ledger.log import LogId
 from ledger.manifest import Manifest

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 
 from ledger.audit.findings import Finding, on_disk
 from ledger.block import decode_signed_header, header_signature_is_valid
 from ledger.checkpoint import Checkpoint, checkpoint_signature_is_valid
-from ledger.dataclass import dataclass
 from ledger.errors import PeerFault
 from ledger.evidence import proof_hash, read_proof
 from ledger.log import LogId

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 
 from ledger.audit.chunk import Mark
 from ledger.audit.findings import MEND, Finding, Severity, Vouched, on_disk, remark
 from ledger.certificate import Certificate
 from ledger.checkpoint import Checkpoint, checkpoint_signature_is_valid, cosignature_is_valid
-from ledger.dataclass import dataclass
 from ledger.errors import PeerFault
 from ledger.limits import LIMITS, S_NS
 from ledger.log import LogId

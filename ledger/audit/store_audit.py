@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
 from typing import Protocol
 
 from ledger.audit.chunk import Checked, check_chunk
@@ -11,7 +12,6 @@ from ledger.audit.log_audit import LogAudit, LogSource, begin_log
 from ledger.audit.proofs import Proof, check_manifests, check_promises, read_proofs
 from ledger.audit.task import Chunk, KeyFor
 from ledger.block import decode_signed_header
-from ledger.dataclass import dataclass
 from ledger.errors import OrledgerError, PeerFault, StoreFault
 from ledger.log import LogId
 from ledger.manifest import Manifest

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 
-from ledger.dataclass import dataclass
 from ledger.log import LogId
 from ledger.sealing import DataKey
 

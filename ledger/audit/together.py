@@ -7,11 +7,11 @@ same code run for one block after another stays in the processor's caches: a fif
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from itertools import pairwise
 
 from ledger.audit.task import Chunk, KeyFor
 from ledger.block import Header, header_signature_is_valid, payload_hash
-from ledger.dataclass import dataclass
 from ledger.errors import VerificationFailed
 from ledger.payload import CODEC_ZSTD, decompress, frame_in
 from ledger.plain_header import PlainHeader, plain_run

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections import Counter
+from dataclasses import dataclass
 
-from ledger.dataclass import dataclass
 from ledger.errors import NoPeer, PeerFault
 from ledger.limits import LIMITS, Limits
 from ledger.messages import GetObject, ObjectPiece

@@ -11,11 +11,11 @@ import os
 import secrets
 from collections.abc import Callable, Iterator
 from contextlib import suppress
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Self
 
-from ledger.dataclass import dataclass
 from ledger.errors import StoreFault
 from ledger.limits import LIMITS, Limits
 from ledger.objects.format import HASH_BYTES

@@ -15,13 +15,13 @@ another object, and no end can be cut off.
 from __future__ import annotations
 
 import hashlib
+from dataclasses import dataclass
 from typing import Final
 
 from nacl import bindings
 from nacl._sodium import ffi, lib  # type: ignore[import-not-found]
 
 from ledger.canonical import Fields, pack, unpack
-from ledger.dataclass import dataclass
 from ledger.errors import PeerFault, VerificationFailed
 from ledger.limits import LIMITS
 from ledger.log import INCARNATION_BYTES, LogId

@@ -9,10 +9,10 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
+from dataclasses import dataclass
 from enum import Enum, auto
 from typing import Protocol, Self
 
-from ledger.dataclass import dataclass
 from ledger.errors import NoPeer, OrledgerError, PeerFault, StoreFault, VerificationFailed
 from ledger.limits import LIMITS, Limits
 from ledger.objects.assembly import Assembly

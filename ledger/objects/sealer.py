@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterator
+from dataclasses import dataclass
 from typing import Protocol
 
-from ledger.dataclass import dataclass
 from ledger.errors import DeviceFault, OurFault, VerificationFailed
 from ledger.limits import LIMITS, Limits
 from ledger.objects.format import (

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Collection, Iterable, Sequence
+from dataclasses import dataclass
 from typing import Protocol, TypeVar
 
-from ledger.dataclass import dataclass
 from ledger.limits import LIMITS, Limits
 from ledger.log import LogId
 from ledger.notices import StoredObject

@@ -8,10 +8,9 @@ from __future__ import annotations
 
 from collections import Counter, OrderedDict, deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import field
+from dataclasses import dataclass, field
 from typing import Protocol
 
-from ledger.dataclass import dataclass
 from ledger.errors import PeerFault
 from ledger.limits import LIMITS
 from ledger.log import LogId

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import dataclass
 from typing import Any, TypeAlias
 
 import lmdb
 
 from ledger.canonical import Fields, unpack
-from ledger.dataclass import dataclass
 from ledger.log import LogId
 from ledger.store.rows import (
     Table,

@@ -10,13 +10,13 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from typing import Any
 
 import lmdb
 
 from ledger.block import decode_signed_header
 from ledger.canonical import Fields, pack, unpack
-from ledger.dataclass import dataclass
 from ledger.errors import PeerFault
 from ledger.limits import LIMITS
 from ledger.log import LogId

@@ -8,13 +8,13 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
+from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
 from typing import Any, TypeVar
 
 import lmdb
 
-from ledger.dataclass import dataclass
 from ledger.errors import StoreFault
 from ledger.limits import LIMITS
 from ledger.log import LogId

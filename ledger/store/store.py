@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from contextlib import ExitStack
+from dataclasses import dataclass
 from pathlib import Path
 
 import lmdb
 
-from ledger.dataclass import dataclass
 from ledger.errors import StoreFault
 from ledger.ops import Op, OpenLog
 from ledger.store.batch import Batch

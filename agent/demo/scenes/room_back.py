@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
@@ -15,7 +16,6 @@ from agent.demo.site import OTHERS
 from agent.demo.stage import Stage
 from agent.demo.stored import object_holders
 from agent.demo.watch import until
-from ledger.dataclass import dataclass
 
 SCENE: Final = "room-lost"
 _BACK_S: Final = 30.0

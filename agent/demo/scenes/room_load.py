@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from agent.demo.claims import Claim
 from agent.demo.stage import Stage
 from agent.demo.usage import Usage, measure
-from ledger.dataclass import dataclass
 from ledger.limits import LIMITS, S_NS
 
 SCENE = "room-load"

@@ -6,6 +6,7 @@ import asyncio
 import os
 import time
 from collections.abc import Mapping
+from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
@@ -21,7 +22,6 @@ from agent.demo.stage import Stage, holds
 from agent.demo.stored import object_holders, patient_of
 from agent.demo.vitals import ABSENT
 from agent.demo.watch import until
-from ledger.dataclass import dataclass
 from ledger.errors import OurFault
 
 SCENE = "room-lost"
