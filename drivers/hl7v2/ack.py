@@ -13,6 +13,7 @@ from datetime import UTC, datetime
 
 from drivers import mllp
 from drivers.hl7v2 import er7
+from drivers.hl7v2.datatypes import HL7_NULL
 from drivers.hl7v2.er7 import Delimiters, Message
 from ledger.errors import DeviceFault
 from ledger.limits import S_NS
@@ -110,12 +111,18 @@ def header_of(message: Message) -> Header:
         control_id_raw=msh.get(10),
         processing_raw=msh.get(11),
         version_raw=msh.get(12),
-        accept=msh.get(15).strip().upper(),
-        application=msh.get(16).strip().upper(),
+        accept=_condition(msh.get(15)),
+        application=_condition(msh.get(16)),
         charset_raw=msh.get(18),
         profile=er7.component(msh.get(21), 1, marks),
         is_response=kind[0].upper() == "ACK" or any(segment.name == "MSA" for segment in message.segments),
     )
+
+
+def _condition(raw: str) -> str:
+    """MSH-15 or MSH-16; HL7's ``""`` says as little as an empty field."""
+    word = raw.strip().upper()
+    return "" if word == HL7_NULL else word
 
 
 def _wanted(condition: str, outcome: Outcome) -> bool:

@@ -6,6 +6,7 @@ whose two-byte characters may look like delimiters: so a message is decoded whol
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from typing import Final
 
@@ -58,6 +59,8 @@ _CODECS: Final = {
     "GB2312": "gb18030",
     "BIG5": "big5",
 }
+_C1: Final = re.compile(rb"[\x80-\x9f]")
+"""Control characters in 8859/1, where nobody sends them, and letters in Windows-1252, whose senders declare 8859/1."""
 _RAW: Final = "latin-1"
 """Gives every byte a character and back: ids and numbers stay readable, texts do not."""
 
@@ -93,6 +96,8 @@ def decode(body: bytes) -> Decoded:
     if "iso2022_jp_2" in codecs and b"\x1b" in body:
         codecs.insert(0, "iso2022_jp_2")
     known = bool(codecs) or not declared(body)
+    if "iso8859-1" in codecs and _C1.search(body):
+        codecs.insert(codecs.index("iso8859-1"), "cp1252")
     for codec in [*codecs, "utf-8"]:
         try:
             return Decoded(body.decode(codec), codec, faithful=known or body.isascii())

@@ -98,7 +98,7 @@ def parse(text: str) -> Message:
     lines = [line for line in _SEPARATORS.split(text, MAX_SEGMENTS + 1) if line.strip()]
     if len(lines) > MAX_SEGMENTS:
         raise _fault(f"the message has more than {MAX_SEGMENTS} segments")
-    header, *rows = [line.lstrip(" ").split(marks.field) for line in lines]
+    header, *rows = [line.lstrip(" \t").split(marks.field) for line in lines]
     if any(row[0] == "MSH" for row in rows):
         raise _fault("two messages in one MLLP frame")
     header.insert(1, marks.field)

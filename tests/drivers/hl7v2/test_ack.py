@@ -44,6 +44,7 @@ def _answer(data: bytes, code: str = "AA", problem: Problem | None = None) -> st
         ("NE", "SU", ("AA",), (), ()),
         ("al", "ne", ("CA",), ("CE",), ("CR",)),
         ("??", "NE", ("CA",), ("CE",), ("CR",)),
+        ('""', '""', ("AA",), ("AE",), ("AR",)),
     ],
 )
 def test_which_answers_are_sent(

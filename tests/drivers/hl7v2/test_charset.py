@@ -32,6 +32,8 @@ def _message(name: str, text: str, codec: str) -> bytes:
         ("ISO IR192", "Größe", "utf-8"),
         ("ISO-8859-1", "Dräger", "latin-1"),
         ("WINDOWS-1252", "5 €", "cp1252"),
+        ("8859/1", "5 € „Dräger“", "cp1252"),
+        ("8859/1~8859/2", "\x81ä", "latin-1"),  # nothing in Windows-1252
         ("GBK", "脉搏", "gbk"),
         ("WINDOWS-1251", "пульс", "cp1251"),
         ("JIS X 0202", "脈拍", "iso2022_jp"),
