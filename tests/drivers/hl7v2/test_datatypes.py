@@ -154,6 +154,13 @@ def test_coded_values(raw: str, value: str, text: str) -> None:
         ("mmHg^mmHg^UCUM", "mm[Hg]"),
         ("MM(HG)^^ISO+", "mm[Hg]"),
         ("bpm", "/min"),
+        ("mm Hg", "mm[Hg]"),
+        ("deg C", "Cel"),
+        ("mcg/kg/hr", "ug/kg/h"),
+        ("mg/hr", "mg/h"),
+        ("units/hr", "units/h"),
+        ("mEq/L", "meq/L"),
+        ("{beats}/min^beats per minute^UCUM", "{beats}/min"),
         ("\N{DEGREE SIGN}C", "Cel"),
         ("C", "C"),  # degrees or coulombs: as sent
         ("arb. units", "arb. units"),
