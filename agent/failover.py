@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections import Counter
 from collections.abc import Coroutine, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -26,6 +27,9 @@ if TYPE_CHECKING:
 _LOG = logging.getLogger(__name__)
 _HOUR_NS = 3_600 * S_NS
 _CANNOT = "standby.failed"
+_CUT_OFF = "standby.cut-off"
+_RESERVE = "standby.reserve"
+_TRIES_BEFORE_THE_RESERVE = 3
 
 
 @dataclass(slots=True)
@@ -50,6 +54,7 @@ class Failover:
         self._emission = Emission(node.configuration)
         self._tasks: set[asyncio.Task[None]] = set()
         self._deliveries: dict[str, _Delivery] = {}
+        self._failures: Counter[str] = Counter()
         self.follow()
 
     def follow(self) -> None:
@@ -60,6 +65,7 @@ class Failover:
         for gone in self._known_since_ns.keys() - set(peers):
             node.alerts.clear("peer.silent", gone, now.utc_ns)
             node.alerts.clear(_CANNOT, gone, now.utc_ns)
+            node.alerts.clear(_RESERVE, gone, now.utc_ns)
             standby = self._standbys.pop(gone, None)
             if standby is not None and standby.phase is Phase.EMITTING:
                 self._start(self._withdraw(gone))
@@ -76,17 +82,66 @@ class Failover:
         for peer, since_ns in self._known_since_ns.items():
             self._watch(peer, max(since_ns, heard.get(peer, since_ns)), now)
         self._watch_vouching(now)
+        self._watch_own_network(now)
         for standby in self._standbys.values():
+            self._judge_order(standby, now)
             match standby.step(heard.get(standby.box), now.mono_ns):
                 case Step.ASK_AND_RESTORE:
                     self._start(self._restore(standby))
                 case Step.END_EMISSION:
-                    _LOG.warning("%s is heard again: its restored values are withdrawn", standby.box)
+                    who = "another box speaks for it" if standby.defers else "it is heard again"
+                    _LOG.warning("the restored values of %s are withdrawn: %s", standby.box, who)
                     self._start(self._withdraw(standby.box))
             if standby.phase is Phase.HEARD:
                 alerts.clear(_CANNOT, standby.box, now.utc_ns)
+                self._failures.pop(standby.box, None)
+        if self._node.configuration.restore.standby_for:
+            able = (box for box in self._standbys if self._failures[box] < _TRIES_BEFORE_THE_RESERVE)
+            self._node.member.gossip.duties.own = tuple(able)
         for delivery in self._deliveries.values():
             self._follow_up(delivery, now)
+
+    def _watch_own_network(self, now: Now) -> None:
+        """Nobody at all is heard: it is this box that is cut off, and not each of the others that is dead."""
+        heard, alerts, own = self._node.member.gossip.heard_mono_ns, self._node.alerts, self._node.member.own_id
+        is_cut_off = len(self._known_since_ns) > 1 and all(
+            now.mono_ns - max(since_ns, heard.get(peer, since_ns)) >= LIMITS.silence_ns
+            for peer, since_ns in self._known_since_ns.items()
+        )
+        for standby in self._standbys.values():
+            standby.is_cut_off = is_cut_off
+        if not is_cut_off or not self._standbys:
+            alerts.clear(_CUT_OFF, own, now.utc_ns)
+            return
+        text = f"{own} hears no other box: it may be cut off itself, and restores none that needs another's word on it"
+        next_step = f"check the network of {own} itself: its cable, its switch, then orledger status on another box"
+        alerts.take(Warn(_CUT_OFF, "critical", "operator", own, text, next_step), now.utc_ns)
+
+    def _judge_order(self, standby: Standby, now: Now) -> None:
+        """Of several that stand by for one the first in the manifest acts; this one while it hears none before it."""
+        node, heard = self._node, self._node.member.gossip.heard_mono_ns
+        before = self._before(standby.box)
+        standby.defers = any(now.mono_ns - heard[each] < LIMITS.silence_ns for each in before if each in heard)
+        if not before:
+            node.alerts.clear(_RESERVE, standby.box, now.utc_ns)
+            return
+        text = f"{before[0]} stands by for {standby.box}; {node.member.own_id} does while {before[0]} cannot"
+        next_step = f"if one standby is meant, name {standby.box} in [restore] standby_for of one box alone"
+        node.alerts.take(Warn(_RESERVE, "info", "operator", standby.box, text, next_step), now.utc_ns)
+
+    def _before(self, box: str) -> list[str]:
+        gossip, order = self._node.member.gossip, [each.id for each in self._node.manifest.boxes]
+        before = gossip.duties.before(self._node.member.own_id, box, order, gossip.heard_mono_ns)
+        return [each for each in before if each != box]
+
+    async def _others_hear(self, boxes: Sequence[str]) -> bool:
+        """True when somebody who answers hears one of these: it is we who do not."""
+        for box in boxes:
+            answers = await self._node.restorer.heads(box)
+            given = [answer for sender, answer in answers.items() if sender != self._node.member.own_id]
+            if any(Hearing(answer.silent_ms).hears for answer in given):
+                return True
+        return False
 
     def _follow_up(self, delivery: _Delivery, now: Now) -> None:
         """A console that did not take the state gets it again; values so old that their case is over are withdrawn."""
@@ -133,6 +188,7 @@ class Failover:
         node = self._node
         try:
             report = await node.restorer.restore(standby.box)
+            reserves = await self._others_hear(self._before(standby.box))
         except OrledgerError as error:
             self._failed(standby, error)
             return
@@ -142,10 +198,12 @@ class Failover:
             return
         now = node.now()
         node.alerts.clear(_CANNOT, standby.box, now.utc_ns)
+        self._failures.pop(standby.box, None)
         others = {box: Hearing(silent_ms) for box, silent_ms in report.silent_ms.items() if box != node.member.own_id}
-        if not standby.may_emit(others, node.member.gossip.heard_mono_ns.get(standby.box), now.mono_ns):
+        heard_ns = node.member.gossip.heard_mono_ns.get(standby.box)
+        if reserves or not standby.may_emit(others, heard_ns, now.mono_ns):
             standby.failed(now.mono_ns)
-            _LOG.info("%s is silent here but not to others: nothing is handed out", standby.box)
+            _LOG.info("%s is silent here, but others hear it or its standby: nothing is handed out", standby.box)
             return
         standby.emitted(now.mono_ns)
         await self._hand_over(report)
@@ -154,6 +212,10 @@ class Failover:
         """It is tried again and again; a person is told."""
         now = self._node.now()
         standby.failed(now.mono_ns)
+        if standby.is_cut_off and not isinstance(error, OurFault):
+            _LOG.info("%s cannot be restored while this box hears nobody: %s", standby.box, error)
+            return  # said of this box, once, by standby.cut-off
+        self._failures[standby.box] += 1
         text = f"{standby.box} is silent and its state cannot be restored: {error.text}"
         warning = Warn(_CANNOT, "critical", error.party, standby.box, text, error.next_step or f"check {standby.box}")
         self._node.alerts.take(warning, now.utc_ns)

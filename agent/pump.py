@@ -25,7 +25,7 @@ from ledger.limits import LIMITS
 from ledger.log import LogId
 from ledger.member import RESTORE_REQUESTS_FROM, Member, WireMessage
 from ledger.message_codec import decode_message
-from ledger.messages import BlockMessage, Fence, Get, Heads, Range, Signed, Wrap
+from ledger.messages import BlockMessage, Fence, Get, Heads, Range, Signed, StandsBy, Wrap
 from ledger.ops import Op
 from ledger.outbox import EVERYBODY
 from ledger.quorum import Level
@@ -146,7 +146,7 @@ class Pump:
                 self.wire.reply_to(message.to, message.wire, bulk=message.bulk)
             else:
                 self.wire.send_to(message.to, message.wire, bulk=message.bulk and issubclass(message.kind, Get))
-        elif issubclass(message.kind, Heads):
+        elif issubclass(message.kind, Heads | StandsBy):
             self.wire.broadcast_heads(message.wire)
         elif issubclass(message.kind, _TO_EACH):
             for peer in self._peers():

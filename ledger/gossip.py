@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from ledger.catchup import CatchUp
+from ledger.duties import Duties
 from ledger.instant import Now
 from ledger.limits import LIMITS
-from ledger.messages import NEVER_HEARD_MS, Answer, Cosign, HeadReport, Heads, Stored
+from ledger.messages import NEVER_HEARD_MS, Answer, Cosign, HeadReport, Heads, StandsBy, Stored
 from ledger.outbox import EVERYBODY, Outbox
 from ledger.witness import Witness
 from ledger.writer import Writer
@@ -16,6 +17,7 @@ class Gossip:
 
     def __init__(self, own_id: str, writer: Writer, witness: Witness, catchup: CatchUp, out: Outbox) -> None:
         self.heard_mono_ns: dict[str, int] = {}
+        self.duties = Duties()
         self._own_id = own_id
         self._writer = writer
         self._witness = witness
@@ -23,9 +25,18 @@ class Gossip:
         self._out = out
 
     def tell_heads(self, now: Now) -> None:
-        """Every head worth talking about, to everybody."""
+        """Every head worth talking about, to everybody, and whom this box stands by for."""
+        if self.duties.own is not None:
+            self._out.tell(EVERYBODY, StandsBy(self.duties.own))
         live = [report for replica in self._witness.held.live() if (report := replica.report()) is not None]
         self._out.tell(EVERYBODY, Heads(now.utc_ns, tuple(self._own_reports(None) + live)))
+
+    def on_told(self, sender: str, told: Heads | StandsBy, now: Now) -> None:
+        """What a peer says once a second. Raises PeerFault as ``on_heads``."""
+        if isinstance(told, Heads):
+            self.on_heads(sender, told.reports)
+        else:
+            self.duties.take(sender, told.boxes, now.mono_ns)
 
     def on_heads(self, sender: str, reports: tuple[HeadReport, ...]) -> None:
         """A peer tells the heads that it holds. Raises PeerFault when one is of a stranger's log."""

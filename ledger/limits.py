@@ -51,6 +51,7 @@ class Limits:
     network_retry_ns: int = 5 * S_NS
     farewell_ns: int = 3 * S_NS
     unvouched_ns: int = 5 * S_NS
+    duty_ns: int = 5 * S_NS
     standby_pause_min_ns: int = 2 * S_NS
     standby_pause_max_ns: int = 300 * S_NS
     standby_calm_ns: int = 600 * S_NS

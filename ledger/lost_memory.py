@@ -54,5 +54,8 @@ class LostMemory:
             self._witness.cosigner.vouch_again(now)
 
     def _take_loss(self) -> None:
+        promises, own = self._witness.promises, self._witness.own_id
         for box in self._voids.take_loss():
-            self._witness.promises.set_void(box, void=True)
+            promises.set_void(box, void=True)
+            if not promises.of(own).void:
+                promises.set_void(own, void=True)  # for good: what a newer manifest adds may have been forgotten, too

@@ -43,6 +43,7 @@ from ledger.messages import (
     Refuse,
     Signed,
     SignedBody,
+    StandsBy,
     Stored,
     Wrap,
 )
@@ -304,8 +305,8 @@ class Member:
                 self.witness.promises.on_fence(message, fence)
             case Promise() | Refuse() | Nack() | Stored():
                 self._on_reply_to_writer(sender, message, now.mono_ns)
-            case Heads(_, reports):
-                self.gossip.on_heads(sender, reports)
+            case Heads() | StandsBy() as told:
+                self.gossip.on_told(sender, told, now)
             case Get() as get:
                 asked = get if bulk else replace(get, reply_bytes=LIMITS.range_reply_bytes)
                 self.out.tell(sender, self.serve(asked), bulk=bulk)

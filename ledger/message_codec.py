@@ -41,6 +41,7 @@ from ledger.messages import (
     Refuse,
     Signed,
     SignedBody,
+    StandsBy,
     Stored,
     Want,
     Wrap,
@@ -121,6 +122,11 @@ def _names(value: list[Any]) -> tuple[bytes, ...]:
     return tuple(value)
 
 
+def _boxes(value: list[Any]) -> tuple[str, ...]:
+    take = Fields(value, len(value), "boxes")
+    return tuple(take.text(63, 1) for _ in value)
+
+
 def _log(take: Fields) -> LogId:
     return LogId.from_fields(take.optional(), "message")
 
@@ -152,6 +158,7 @@ _TABLE: dict[int, tuple[type, int, Callable[[Any], list[Any]], Callable[[Fields]
          lambda t: GetObject(t.uint(), t.raw(_NAME_BYTES), t.uint(), t.uint())),
     14: (Holding, 2, lambda m: [m.sha256, m.sealed_bytes], lambda t: Holding(t.raw(_NAME_BYTES), t.uint())),
     15: (AskHoldings, 1, lambda m: [list(m.names)], lambda t: AskHoldings(_names(t.array(LIMITS.object_names_asked)))),
+    16: (StandsBy, 1, lambda m: [list(m.boxes)], lambda t: StandsBy(_boxes(t.array(LIMITS.boxes)))),
     32: (BlockMessage, 4, lambda m: [m.signed_header, m.payload, m.root, m.checkpoint_signature],
          lambda t: BlockMessage(t.blob(LIMITS.signed_header_bytes), t.blob(PAYLOAD_BYTES), t.raw(32),
                                 t.raw(SIGNATURE_BYTES))),

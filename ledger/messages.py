@@ -198,6 +198,13 @@ class AskHoldings:
 
 
 @dataclass(frozen=True, slots=True)
+class StandsBy:
+    """Once a second, from a box that was given such duties: the boxes it stands by for and can speak for now."""
+
+    boxes: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class BlockMessage:
     """A live block: signed header, sealed payload, the root with it appended, the writer's checkpoint signature."""
 
@@ -245,7 +252,7 @@ class ObjectPiece:
 ObjectBody = GetObject | Holding | AskHoldings | ObjectPiece
 SignedBody = (
     Fence | Promise | Refuse | Stored | Nack | Get | Heads | Wrap | GetWrap | ManifestOffer | Ask | Answer
-    | GetObject | Holding | AskHoldings
+    | GetObject | Holding | AskHoldings | StandsBy
 )  # fmt: skip
 PlainBody = BlockMessage | Cosign | Range | ObjectPiece
 Body = SignedBody | PlainBody

@@ -22,7 +22,8 @@ _PROMISE_BYTES = 2 * LIMITS.signed_header_bytes
 class PromiseState:
     """What was promised about a box: nothing older than (counter, incarnation). ``evidence`` is the FENCE or START.
 
-    ``void``: this box has lost memory and its word on that box does not count until it has caught up.
+    ``void``: this box has lost memory and its word on that box does not count until it has caught up; of itself: it
+    lost memory once.
     """
 
     counter: int

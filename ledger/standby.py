@@ -2,9 +2,10 @@
 
 One machine per box that this one stands by for. ``now_ns`` is monotonic. The shell asks the peers and restores; the
 rules are here. A box is silent when nothing of it was heard for ``LIMITS.silence_ns``. Its state is handed out only
-when F of its peers (this one counted) do not hear it and no peer that answers does. It ends when the box is heard
-again. A box that comes and goes is restored ever more rarely; an attempt that handed out nothing is made again soon,
-and is forgotten once the box was heard for a while.
+when F of its peers (this one counted) do not hear it and no peer that answers does, and not by a reserve while the
+standby before it is there (``duties``). It ends when the box is heard again. What this box cannot find out because it
+is cut off itself is no attempt. A box that comes and goes is restored ever more rarely; an attempt that handed out
+nothing is made again soon, and is forgotten once the box was heard for a while.
 """
 
 from __future__ import annotations
@@ -53,6 +54,10 @@ class Standby:
         self.box = box
         self.phase = Phase.HEARD
         self.quorum = quorum
+        self.defers = False
+        """Another box, before this one, stands by for it and is heard."""
+        self.is_cut_off = False
+        """Nobody at all is heard, so F peers cannot be asked."""
         self._heard_ns = now_ns
         self._restored_ns: int | None = None
         self._next_try_ns = now_ns
@@ -68,6 +73,11 @@ class Standby:
             return self._heard(now_ns)
         if self.phase is Phase.HEARD:
             self.phase = Phase.SILENT
+        if self.defers:
+            was, self.phase = self.phase, Phase.SILENT
+            return Step.END_EMISSION if was is Phase.EMITTING else Step.NOTHING
+        if self.is_cut_off and self.quorum.fence > 1:
+            return Step.NOTHING
         if self.phase is Phase.SILENT and now_ns >= self._next_try_ns:
             self.phase = Phase.RESTORING
             return Step.ASK_AND_RESTORE
@@ -86,7 +96,7 @@ class Standby:
 
     def may_emit(self, others: Mapping[str, Hearing], heard_ns: int | None, now_ns: int) -> bool:
         """With the answers of the other peers: is the box silent to F of its peers, and heard by none that answered?"""
-        if self.phase is not Phase.RESTORING:
+        if self.phase is not Phase.RESTORING or self.defers:
             return False
         if heard_ns is not None and now_ns - heard_ns < LIMITS.silence_ns:
             return False
@@ -107,5 +117,8 @@ class Standby:
         """The restore did not verify, or somebody still hears the box: try again later."""
         if self.phase is Phase.RESTORING:
             self.phase = Phase.SILENT
+        if self.is_cut_off or self.defers:
+            self._next_try_ns = now_ns + LIMITS.standby_retry_min_ns
+            return
         self._next_try_ns = now_ns + self._retry_ns
         self._retry_ns = min(2 * self._retry_ns, LIMITS.standby_retry_max_ns)

@@ -54,13 +54,14 @@ class Voids:
 
     def start(self, own_logs: Iterable[LogId], void: Mapping[str, bool]) -> None:
         """What the disk held when this process began (logs as they were opened), and whether our word on each box that
-        it knew was void before.
+        it knew was void before; of this box itself: whether it ever lost memory.
         """
         self._own_at_start = {log: self._reader.length(log) for log in own_logs}
         self._newest = next(reversed(self._own_at_start), None)
-        self._void = {box: _Void() for box, is_void in void.items() if is_void}
+        self._void = {box: _Void() for box, is_void in void.items() if is_void and box != self._own_id}
         self._mended = void.keys() - self._void.keys()
-        self._is_lost = self._is_to_warn = bool(self._void)
+        self._is_to_warn = bool(self._void)
+        self._is_lost = self._is_to_warn or void.get(self._own_id, False)
 
     @property
     def is_sure(self) -> bool:
@@ -129,7 +130,7 @@ class Voids:
         if fresh:
             self._void.update({box: _Void() for box in fresh})
             self._next_ask_ns = 0
-            self._is_to_warn = True
+            self._is_to_warn |= bool(self._ahead)
         if self._is_news and self._void and not self._told and not self._was_in_flight():
             self._warn(active=True)
         self._is_news = False

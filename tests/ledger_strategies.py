@@ -30,6 +30,7 @@ from ledger.messages import (
     Range,
     Refuse,
     SignedBody,
+    StandsBy,
     Stored,
     Want,
     Wrap,
@@ -118,6 +119,7 @@ signed_by_type: dict[type, st.SearchStrategy[SignedBody]] = {
     GetObject: st.builds(GetObject, counts, hashes, counts, counts),
     Holding: st.builds(Holding, hashes, counts),
     AskHoldings: st.builds(AskHoldings, tuples_of(hashes)),
+    StandsBy: st.builds(StandsBy, tuples_of(names)),
 }
 plain_by_type: dict[type, st.SearchStrategy[PlainBody]] = {
     BlockMessage: st.builds(BlockMessage, blobs, blobs, hashes, signatures),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from ledger.audit.findings import Finding, on_disk
 from ledger.block import decode_signed_header, header_signature_is_valid
@@ -14,7 +14,7 @@ from ledger.log import LogId
 from ledger.manifest import Manifest, SignedManifest
 from ledger.message_codec import decode_message
 from ledger.messages import Fence, Signed
-from ledger.promises import PromiseState
+from ledger.promises import NO_PROMISE, PromiseState
 from ledger.tree import HASH_BYTES, Frontier, leaf_hash
 
 
@@ -49,6 +49,8 @@ def check_promises(rows: Mapping[str, bytes], manifests: Sequence[Manifest]) -> 
 
 
 def _promise_fault(box: str, promise: PromiseState, manifests: Sequence[Manifest]) -> str | None:
+    if promise == replace(NO_PROMISE, void=promise.void):
+        return None  # it says that memory was lost, and nothing else
     manifest = next((known for known in manifests if known.hash == promise.manifest_hash), None)
     if manifest is None:
         return "it is bound to a manifest that is not held"

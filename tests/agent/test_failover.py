@@ -198,6 +198,75 @@ def test_a_box_that_is_heard_again_while_its_state_is_handed_over_leaves_nothing
     asyncio.run(scenario())
 
 
+def test_a_standby_cut_off_from_everybody_says_so_of_itself_and_not_that_each_box_is_beyond_restoring(
+    tmp_path: Path,
+) -> None:
+    async def scenario() -> None:
+        async with PumpedGroup(4, tmp_path) as group:
+            watching = Watching(group.boxes["or-1"], "or-2", tmp_path)
+            await group.tick(10, heart_rate())
+            for name in ("or-2", "or-3", "or-4"):
+                group.boxes[name].dead = True
+            watching.ahead_ns = LIMITS.silence_ns
+            for _ in range(3):
+                await watching.step()
+                watching.ahead_ns += LIMITS.standby_retry_max_ns
+            assert ("standby.cut-off", "or-1") in watching.alert_ids()
+            assert ("standby.failed", "or-2") not in watching.alert_ids()
+            assert not watching.state_file.exists()
+            watching.box.member.gossip.heard_mono_ns["or-3"] = watching.now().mono_ns + 60 * S_NS
+            for name in ("or-3", "or-4"):
+                group.boxes[name].dead = False
+                group.boxes[name].member.gossip.heard_mono_ns.pop("or-2", None)
+            step = asyncio.create_task(watching.step())
+            async with asyncio.timeout(60):
+                while not step.done():
+                    await group.settle()
+            assert ("standby.cut-off", "or-1") not in watching.alert_ids()
+            assert "NOT LIVE" in watching.state_file.read_text()
+
+    asyncio.run(scenario())
+
+
+def test_of_two_standbys_the_first_in_the_manifest_acts_and_the_other_while_nobody_hears_it(tmp_path: Path) -> None:
+    async def scenario() -> None:
+        async with PumpedGroup(4, tmp_path) as group:
+            watching = Watching(group.boxes["or-4"], "or-1", tmp_path)
+            await group.tick(10, heart_rate())
+            gossip = watching.box.member.gossip
+            group.boxes["or-1"].dead = True
+            for name in ("or-2", "or-3", "or-4"):
+                group.boxes[name].member.gossip.heard_mono_ns.pop("or-1", None)
+            watching.ahead_ns = LIMITS.silence_ns
+
+            def hears(who: str, whom: str) -> None:
+                clock = watching.now() if who == "or-4" else read_now()
+                group.boxes[who].member.gossip.heard_mono_ns[whom] = clock.mono_ns + 60 * S_NS
+
+            hears("or-4", "or-2")
+            hears("or-4", "or-3")
+            gossip.duties.take("or-2", ["or-1"], gossip.heard_mono_ns["or-2"])
+            await watching.step()
+            assert ("standby.reserve", "or-1") in watching.alert_ids()
+            assert not watching.state_file.exists(), "or-2 is there"
+            gossip.heard_mono_ns.pop("or-2")
+            hears("or-3", "or-2")
+            await watching.step()
+            assert not watching.state_file.exists(), "or-3 still hears or-2"
+            group.boxes["or-3"].member.gossip.heard_mono_ns.pop("or-2")
+            watching.ahead_ns += LIMITS.standby_retry_max_ns
+            hears("or-4", "or-3")
+            await watching.step()
+            assert "NOT LIVE" in watching.state_file.read_text()
+            hears("or-4", "or-2")
+            gossip.duties.take("or-2", ["or-1"], gossip.heard_mono_ns["or-2"])
+            await watching.step()
+            assert "NOT LIVE" not in watching.state_file.read_text(), "or-2 is back, and speaks for or-1"
+            assert gossip.duties.own == ("or-1",)
+
+    asyncio.run(scenario())
+
+
 def bug(*_given: object) -> NoReturn:
     raise KeyError("a bug")
 

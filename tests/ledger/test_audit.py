@@ -30,7 +30,7 @@ from ledger.evidence import equivocation_proof
 from ledger.log import LogId
 from ledger.notices import Start
 from ledger.ops import CheckpointRow, DropBlocks, PrunePayloads, PutDerived, PutPromise, PutProof, ReplaceBlock
-from ledger.promises import PromiseState
+from ledger.promises import NO_PROMISE, PromiseState
 from ledger.quorum import Level
 from ledger.sealing import DataKey
 from ledger.store import Store
@@ -428,6 +428,12 @@ def test_a_promise_nobody_asked_for_is_found(audited: Audited) -> None:
     promise = PromiseState.decode(stored)
     audited.store.commit([PutPromise("or-1", replace(promise, counter=promise.counter + 7).encode())])
     assert "promise about or-1" in audited.only_bad().what
+
+
+def test_that_memory_was_lost_is_no_promise(audited: Audited) -> None:
+    rows = {"or-1": replace(NO_PROMISE, void=True), "or-3": NO_PROMISE}
+    audited.store.commit([PutPromise(box, state.encode()) for box, state in rows.items()])
+    assert audited.audit().is_good
 
 
 def test_a_cosignature_of_a_stranger_is_found(audited: Audited) -> None:

@@ -153,6 +153,10 @@ def test_lost_memory_is_not_forgotten_by_catching_up_before_enough_peers_spoke()
     voids = cluster.boxes["or-1"].member.voids
     assert voids.is_sure
     assert not voids.void, "it has caught up with everybody's live log"
+    states = cluster.boxes["or-1"].member.witness.promises.states
+    assert {name: state.void for name, state in states.items()} == {"or-1": True} | dict.fromkeys(
+        ("or-2", "or-3", "or-4"), False
+    ), "that it lost memory once stays known"
 
 
 @pytest.mark.parametrize("n", [2, 3, 4, 5])

@@ -54,6 +54,46 @@ def test_a_box_heard_while_its_state_is_fetched_is_not_spoken_for() -> None:
     assert standby.phase is Phase.HEARD
 
 
+def test_a_reserve_waits_for_the_standby_before_it_and_gives_way_to_it() -> None:
+    standby = Standby("or-2", quorum_for(2), 0)
+    standby.defers = True
+    now = 10 * S_NS
+    assert standby.step(0, now) is Step.NOTHING
+    standby.defers = False
+    assert standby.step(0, now) is Step.ASK_AND_RESTORE
+    standby.defers = True
+    assert not standby.may_emit({"or-3": SILENT}, 0, now)
+    standby.failed(now)
+    standby.defers = False
+    now += LIMITS.standby_retry_min_ns
+    assert standby.step(0, now) is Step.ASK_AND_RESTORE, "having waited was no failure"
+    assert standby.may_emit({"or-3": SILENT}, 0, now)
+    standby.emitted(now)
+    standby.defers = True
+    assert standby.step(0, now) is Step.END_EMISSION
+    assert standby.step(0, now) is Step.NOTHING
+
+
+def test_a_standby_that_is_cut_off_itself_makes_no_attempt_and_acts_as_soon_as_it_hears_somebody() -> None:
+    standby, now = silent_standby(3)
+    for _ in range(9):
+        standby.is_cut_off = True
+        standby.failed(now)
+        now += LIMITS.standby_retry_max_ns
+        assert standby.step(0, now) is Step.NOTHING
+    standby.is_cut_off = False
+    assert standby.step(0, now) is Step.ASK_AND_RESTORE
+    standby.failed(now)
+    assert standby.step(0, now + LIMITS.standby_retry_min_ns) is Step.ASK_AND_RESTORE, "none of it counted"
+
+
+def test_of_two_peers_one_is_enough_and_it_acts_although_it_hears_nobody() -> None:
+    standby = Standby("or-2", quorum_for(2), 0)
+    standby.is_cut_off = True
+    assert standby.step(0, LIMITS.silence_ns) is Step.ASK_AND_RESTORE
+    assert standby.may_emit({}, 0, LIMITS.silence_ns)
+
+
 def test_it_ends_when_the_box_is_heard_again() -> None:
     standby, now = silent_standby()
     standby.emitted(now)

@@ -107,6 +107,22 @@ def test_of_a_box_that_a_newer_manifest_adds_something_may_be_forgotten_too() ->
     assert under.voids.take_loss() == {"or-4"}
 
 
+@pytest.mark.parametrize("ever_lost", [True, False])
+def test_a_loss_that_was_mended_before_a_restart_still_counts_for_a_box_that_a_newer_manifest_adds(
+    ever_lost: bool,
+) -> None:
+    under = VoidsUnderTest(manifest=make_manifest(3))
+    under.voids.start([OWN], {"or-1": False, "or-2": ever_lost, "or-3": False})
+    under.answer("or-1", 5)
+    under.manifests.load([(2, sign_manifest(make_manifest(4, version=2), []).encode())])
+    under.answer("or-3", 5)
+    assert (under.voids.may_vouch("or-1"), under.voids.may_vouch("or-4")) == (True, not ever_lost)
+    assert under.voids.take_loss() == ({"or-4"} if ever_lost else frozenset())
+    under.voids.step([], 0)
+    under.voids.step([], LIMITS.memory_lost_wait_ns)
+    assert warned(under) == [], "nobody holds more of its log now"
+
+
 def warned(under: VoidsUnderTest) -> list[tuple[str, bool]]:
     return [(warning.id, warning.active) for warning in under.out.take_warnings()]
 
