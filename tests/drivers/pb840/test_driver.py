@@ -174,6 +174,33 @@ def test_a_field_that_the_manual_does_not_name_is_kept_with_its_number() -> None
     ]
 
 
+REPORT_OF_AN_OLDER_840 = (
+    b"MISCA,706,97,\x0214:47 ,840 3510053249    ,      ,NOV 22 2011 ,CMV   ,14.0  ,0.36  ,55    ,21    ,0.0   ,5.0   ,"
+    b"0.0   ,      ,      ,      ,      ,20    ,0.50  ,20.0  ,55    ,100   ,0     ,RAMP  ,      ,      ,OFF   ,      ,"
+    b"      ,      ,14    ,0.38  ,5.29  ,0.0   ,24.0  ,8.6   ,24.0  ,5.00  ,50    ,      ,      ,0.35  ,4.5   ,40    ,"
+    b"NORMAL,      ,      ,NORMAL,NORMAL,NORMAL,NORMAL,NORMAL,NORMAL,NORMAL,      ,      ,14:47 ,      ,NOV 22 2011 ,"
+    b"0.0   ,0.0   ,20.0  ,5.10  ,0     ,0.000 ,0     ,4     ,3     ,"
+    + b"      ,"
+    * 11
+    + b"NOOP C,24.00 ,0     ,0.00  ,20    ,"
+    b"0     ,20.0  ,0.00  ,100   ,50    ,OFF   ,NORMAL,NORMAL,0.00  ,0.00  ,0.00  ,0.00  ,         ,1:5.00,\x03\r"
+)
+"""As MD PnP's older C++ adapter (pb840.cpp) has it, from a ventilator in 2011; it says 706 bytes and 97 fields."""
+
+
+def test_a_report_of_a_real_840_with_older_software() -> None:
+    line = Line(report="MISCA")
+    line.hear(REPORT_OF_AN_OLDER_840)
+    assert line.of(Gap) == []
+    assert line.of(Event) == []
+    assert [(who.model, who.serial, who.protocol) for who in line.of(Identity)] == [("840", "3510053249", "MISCA")]
+    told = {record.device_code: (str(record.value), record.unit) for record in line.of(Numeric) + line.of(Setting)}
+    assert told["MISCA:36"] == ("5.29", "L/min")
+    assert told["MISCA:65"] == ("20.0", "mL/cm[H2O]")
+    assert told["MISCA:42"] == ("50", "cm[H2O]")
+    assert told["MISCA:101"] == ("1:5.00", "")
+
+
 def test_the_alarm_that_a_980_has_of_its_own() -> None:
     line = Line()
     line.hear(REPORT_OF_A_980)
