@@ -69,6 +69,8 @@ class NumericsDecoder:
         records: list[Numeric] = []
         for physio_id, value, unit, quality, more in _observed(told, metric):
             numeric = _numeric(metric, physio_id, value, unit, joined(quality, whole), more, time, now)
+            if not metric.text_id and (apart := self._metrics.unlabelled(key, numeric.code, now.mono_ns)):
+                numeric = replace(numeric, channel=f"{numeric.channel} {apart}".lstrip())
             records += self._report((*key, physio_id), numeric, stamp, now)
         return records
 

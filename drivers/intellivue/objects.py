@@ -14,6 +14,7 @@ from typing import Final
 
 from drivers.intellivue.names import SCADA
 from drivers.intellivue.values import entries, text, unpack
+from ledger.limits import S_NS
 
 MAX_OBJECTS: Final = 1_024
 """A monitor says that it has some 200 numerics and 60 waves at most."""
@@ -95,6 +96,10 @@ class Metric:
     fixed_values: tuple[tuple[int, int], ...] = ()
 
 
+UNLABELLED_GONE_NS: Final = 10 * S_NS
+"""An object of which nothing came for so long leaves its code to another one."""
+
+
 class MetricStore:
     """The newest context by (class, context, handle); what was heard of longest ago makes room.
 
@@ -102,14 +107,28 @@ class MetricStore:
     context that comes alone is that of the wave its label names, or without a label of all.
     """
 
-    __slots__ = ("_families",)
+    __slots__ = ("_families", "_unlabelled")
 
     def __init__(self) -> None:
         self._families: OrderedDict[tuple[int, int, int], dict[int | None, Metric]] = OrderedDict()
+        self._unlabelled: OrderedDict[tuple[int, str], tuple[tuple[int, int, int], int]] = OrderedDict()
 
     def clear(self) -> None:
         """Forget everything: handles may mean other objects now."""
         self._families.clear()
+        self._unlabelled.clear()
+
+    def unlabelled(self, key: tuple[int, int, int], code: str, mono_ns: int) -> str:
+        """The channel of an object whose label was not told: its handle, while another one has this code, else none."""
+        owner = (key[0], code)
+        first, heard_ns = self._unlabelled.get(owner, (key, mono_ns))
+        if first != key and mono_ns - heard_ns < UNLABELLED_GONE_NS:
+            return f"object {key[2]:04X}"
+        self._unlabelled[owner] = (key, mono_ns)
+        self._unlabelled.move_to_end(owner)
+        if len(self._unlabelled) > MAX_OBJECTS:
+            self._unlabelled.popitem(last=False)
+        return ""
 
     def known(self, key: tuple[int, int, int], told: dict[int, bytes]) -> Metric:
         """What is known of an object, with what ``told`` says of it. Raises DeviceFault ``intellivue.bad-message``."""

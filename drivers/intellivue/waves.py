@@ -82,7 +82,8 @@ class WaveDecoder:
         told = dict(observation.attributes)
         arrays = list(_arrays(told))
         alone = arrays[0][0] if Attribute.SAMPLES in told else None
-        metric = self._metrics.learn((reply.object_class, observation.context, observation.handle), alone, told)
+        key = (reply.object_class, observation.context, observation.handle)
+        metric = self._metrics.learn(key, alone, told)
         waves: list[Wave] = []
         since: Now | None = None
         for physio_id, state, raw in arrays:
@@ -92,6 +93,8 @@ class WaveDecoder:
             timing = _timing(metric.period_ticks, samples.count)
             code = code_name(metric.partition, physio_id)
             named = channel(metric.partition, physio_id, metric.text_id, metric.label)
+            if not metric.text_id:
+                named = self._metrics.unlabelled(key, code, now.mono_ns)
             placed = self._place((code, named), reply.ticks, samples.count, timing, now)
             if placed is None:
                 continue

@@ -66,6 +66,17 @@ def test_labels_that_say_more_than_the_code_are_the_channel() -> None:
     assert (right.channel, bare.channel) == ("Pulse r", "80155402")
 
 
+def test_two_values_of_one_code_whose_labels_are_not_told_stay_apart() -> None:
+    monitor = Monitor()
+    told = [
+        (value.channel, str(value.value))
+        for _ in range(2)
+        for handle, number in ((0x31, 36), (0x32, 39))
+        for value in monitor.says(numeric(0x4B48, number), handle=handle)
+    ]
+    assert told == [("", "36"), ("object 0032", "39")] * 2
+
+
 def test_context_that_came_before_is_remembered() -> None:
     monitor = Monitor()
     assert monitor.says(*ART_LABEL) == []

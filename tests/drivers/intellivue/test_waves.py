@@ -135,6 +135,21 @@ def test_before_the_context_comes_rate_is_known_by_the_block_and_values_are_bare
     assert slow.rate == (125, 2)
 
 
+def test_two_waves_of_one_code_whose_labels_are_not_told_stay_apart() -> None:
+    """As an EEG's two channels in what a client asked for that never asked for labels."""
+    monitor = Monitor()
+    told = [
+        wave
+        for block in range(8)
+        for handle in (0x21, 0x22)
+        for wave in monitor.says(samples(0x592C, [handle] * 32), ticks=2_048 * block, handle=handle).waves
+    ]
+    assert [(w.channel, w.index) for w in told[-2:]] == [("", 7 * 32), ("object 0022", 7 * 32)]
+    assert {(wave.channel, wave.samples[0]) for wave in told} == {("", 0x21), ("object 0022", 0x22)}
+    later = monitor.says(samples(0x592C, [0x22] * 32), ticks=2_048 * 60, handle=0x22).waves
+    assert [wave.channel for wave in later] == [""]  # the other one is there no longer
+
+
 def test_a_compound_has_one_context_for_all() -> None:
     arrays = [u16(code, 0, 128) + u16(*[5] * 64) for code in (0x0101, 0x0102, 0x013D)]
     context = ((0x0924, u32(0x00020100)), (0x098D, u32(32)), ECG_CONTEXT[5])
