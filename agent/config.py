@@ -109,7 +109,7 @@ class CaseSection(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     ``close_after_h``: hours without a sign of the patient after which it is closed by rule; 0 for never.
     """
 
-    open_on: tuple[str, ...] = ("ADT^A01", "ADT^A02", "ADT^A04", "ADT^A13")
+    open_on: tuple[str, ...] = ("ADT^A01", "ADT^A02", "ADT^A04", "ADT^A13", "ADT^A17")
     close_on: tuple[str, ...] = ("ADT^A03", "ADT^A11")
     close_on_leaving: bool = True
     close_after_h: int = 12

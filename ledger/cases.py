@@ -52,7 +52,7 @@ DEVICE: Final = "device"
 class CaseRules:
     """What messages do. A trigger is ``ADT^A01``, or with a status ``SIU^S14:STARTED``. ``idle_ns`` 0: no such rule."""
 
-    open_on: frozenset[str] = frozenset({"ADT^A01", "ADT^A02", "ADT^A04", "ADT^A13"})
+    open_on: frozenset[str] = frozenset({"ADT^A01", "ADT^A02", "ADT^A04", "ADT^A13", "ADT^A17"})
     close_on: frozenset[str] = frozenset({"ADT^A03", "ADT^A11"})
     close_on_leaving: bool = True
     idle_ns: int = 12 * 3_600 * S_NS

@@ -19,13 +19,14 @@ CONTEXT_MESSAGES: Final = frozenset({"ADT", "SIU", "ORM", "OMG", "OMI", "OML", "
 """Message codes that are about a patient's stay or treatment and hold no measurement of a device."""
 LABORATORY: Final = "laboratory"
 _ORDERS: Final = frozenset({"ORM", "OMG", "OMI", "OML"})
-_TRANSFERS: Final = frozenset({"A02", "A12"})
+_TRANSFERS: Final = frozenset({"A02", "A12", "A17"})
 _LABORATORIES: Final = frozenset({"BG", "BLB", "CH", "CP", "GE", "HM", "IMM", "LAB", "MB", "MCB", "MYC", "OSL", "SP",
                                   "SR", "TX", "VR"})  # fmt: skip
 """Of table 0074 (OBR-24) the sections that send results of specimens. ICU there is bedside monitoring, CTH the
 catheterisation laboratory: they measure patients.
 """
 _IDS: Final = 8
+_SEVERAL: Final = 2
 _NAME_PARTS: Final = 5
 """Of XPN: family, given, further, suffix and prefix."""
 
@@ -59,6 +60,15 @@ def places(message: Message, header: Header) -> tuple[list[str], list[str]]:
         here = [one for room in rooms for one in er7.repetitions(room, message.delimiters)] or here
     before = [visit.get(6) for visit in visits] if header.trigger in _TRANSFERS else []
     return here or [""], before
+
+
+def parts(message: Message) -> list[Message]:
+    """The message as one for each of its patients: two who swap beds (A17), results of several. A merge stays whole."""
+    names = [segment.name for segment in message.segments]
+    if names.count("PID") < _SEVERAL or "MRG" in names:
+        return [message]
+    marks, head = message.delimiters, message.segments[0]
+    return [Message(marks, (head, *group)) for group in _by_patient(message.segments[1:])]
 
 
 def contexts(message: Message, header: Header, place: str) -> Iterator[dict[str, str]]:

@@ -19,7 +19,7 @@ from drivers.hl7v2.ack import NO_HEADER, Header, Outcome, Problem, Sender
 from drivers.hl7v2.duplicates import Duplicates, Seen, Verdict
 from drivers.hl7v2.pcd01 import Decoding, LinkMemory
 from drivers.hl7v2.routing import Hl7Config
-from ledger.cases import HERE, LEFT, PATIENT_IDS, is_same
+from ledger.cases import HERE, LEFT, PATIENT_IDS, PLACE, is_same
 from ledger.errors import DeviceFault
 from ledger.limits import LIMITS, S_NS
 from ledger.records import Event, Gap, GapCause, LinkId, PatientContext, Quality, Raw, Record
@@ -240,14 +240,9 @@ class Hl7v2(Outbox):
 
     def _route(self, message: er7.Message, header: Header, connection: _Connection) -> _Routed | None:
         """Where a message belongs and whom it is about; None where nothing of it may be kept."""
-        patients = structure.patients(message)
         if context.is_context(header) or context.is_laboratory(message):
-            sub, told = self._about(message, header)
-            if sub is None:
-                return None
-            orders = structure.Patient(orders=[order for each in patients for order in each.orders])
-            nameless = sum(not facts.get(PATIENT_IDS) for facts in told)
-            return _Routed([(sub, orders)], told, nameless)
+            return self._route_patients(message, header)
+        patients = structure.patients(message)
         groups = [(self._sub(patient, message.delimiters), patient) for patient in patients]
         kept = [(sub, patient) for sub, patient in groups if sub is not None]
         if len(kept) < len(groups):
@@ -257,6 +252,19 @@ class Hl7v2(Outbox):
         if header.message_code == "ORU" and is_here:
             return _Routed(kept, self._connected_to(message, header, kept[0][0], connection))
         return _Routed(kept, [])
+
+    def _route_patients(self, message: er7.Message, header: Header) -> _Routed | None:
+        """A message about stays, orders or specimens: of each of its patients who is here, or leaves."""
+        judged = [(self._about(part, header), part) for part in context.parts(message)]
+        groups, told = [], []
+        for (sub, facts), part in judged:
+            if sub is not None:
+                orders = [order for each in structure.patients(part) for order in each.orders]
+                groups.append((sub, structure.Patient(orders=orders)))
+                told += facts
+        told.sort(key=lambda facts: facts.get(PLACE) != LEFT)  # who leaves makes room for who comes
+        nameless = sum(not facts.get(PATIENT_IDS) for facts in told)
+        return _Routed(groups, told, nameless) if groups else None
 
     def _about(self, message: er7.Message, header: Header) -> tuple[str | None, list[dict[str, str]]]:
         """The logical device for a message about a stay, an order or a specimen, and whom it is about; None where it is

@@ -33,7 +33,7 @@ def with_anna(rules: CaseRules | None = None) -> Cases:
     return cases
 
 
-@pytest.mark.parametrize("trigger", ["ADT^A01", "ADT^A02", "ADT^A04", "ADT^A13"])
+@pytest.mark.parametrize("trigger", ["ADT^A01", "ADT^A02", "ADT^A04", "ADT^A13", "ADT^A17"])
 def test_an_arrival_opens_a_case_and_says_so_once(trigger: str) -> None:
     cases = room()
     verdict = cases.judge(said(trigger, ANNA))

@@ -112,6 +112,26 @@ def test_a_merge_names_the_id_that_goes_and_each_of_several() -> None:
     ]  # fmt: skip
 
 
+def test_of_two_who_swap_beds_each_is_told_by_himself_and_who_leaves_first() -> None:
+    comes, goes = ("PID|1||8^^^MRN", pv1(HERE, "W^5")), ("PID|2||9^^^MRN", pv1("W^5", HERE))
+    elsewhere = ("PID|3||7^^^MRN", pv1("W^6", "W^7"))
+    for several in ((*comes, *goes), (*goes, *comes), (*elsewhere, *goes, *comes)):
+        contexts = told(up(ROOM).give(framed(*several, kind="ADT^A17^ADT_A17")))
+        assert [(each.facts["place"], each.facts["patient_ids"]) for each in contexts] == [
+            ("left", "9^^^MRN"), ("here", "8^^^MRN"),
+        ]  # fmt: skip
+
+
+def test_of_results_of_several_patients_those_of_this_room_are_recorded() -> None:
+    def of(patient: str, place: str, value: int) -> tuple[str, ...]:
+        obr = "OBR|1||L1|CBC||||||||||||||||||||HM|F"
+        return (f"PID|||{patient}^^^MRN", pv1(place), obr, f"OBX|1|NM|718-7^Hb^LN||{value}|g/dL|||||F")
+
+    fed = up(ROOM).give(framed(*of("9", "W^5", 7), *of("8", HERE, 12)))
+    assert [numeric.value for numeric in fed.of(Numeric)] == [12]
+    assert [each.facts["patient_ids"] for each in told(fed)] == ["8^^^MRN"]
+
+
 def test_the_patient_of_the_open_case_is_followed_wherever_a_message_places_him() -> None:
     merge = framed("PID|1||9^^^MRN", "MRG|4711^^^MRN", kind="ADT^A40^ADT_A39")
     lab = framed(PID, pv1("W^5"), "OBR|1||L1|CBC||||||||||||||||||||HM|F",
