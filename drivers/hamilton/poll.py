@@ -28,7 +28,7 @@ FLOW_CONTROL: Final = b"\x11\x13"
 
 _REFUSED: Final = b"RERROR"
 _MODEL_LETTERS: Final = b"ABCRV"
-_WORDS: Final = re.compile(r"[A-Za-z0-9 .,:/+*-]*")
+_WORDS: Final = re.compile(r"[A-Za-z0-9 .,:/<>%+*-]*")
 """What a value may be made of, if only for a ratio or a word; anything else is damage, which no checksum tells."""
 _NO_VALUE: Final = re.compile(r"9{4,5}\.?|999\.9|99\.99")
 _PAUSE_NS: Final = 36_000_000

@@ -38,7 +38,7 @@ _QUIET: Final = ("", "NORMAL", "RESET", "OFF")
 _PRIORITIES: Final[dict[str, Priority]] = {"LOW": "low", "MEDIUM": "medium", "HIGH": "high"}
 _BREATHS_WRAP: Final = 60_000
 _WORDS: Final = frozenset((*_QUIET, *_PRIORITIES, "ALARM", "ON"))
-_SIGNS: Final = re.compile(r"[A-Za-z0-9 .:/()%+-]*")
+_SIGNS: Final = re.compile(r"[A-Za-z0-9 .:/+-]*")
 _ALARMS: Final = ("physiological_alarm", "technical_alarm", "mode")
 
 
@@ -218,12 +218,12 @@ def _numbered(report: Report) -> Iterator[tuple[int, str]]:
     return enumerate(report.texts, FIRST_FIELD)
 
 
-def _odd(report: Report) -> Iterator[tuple[int, str]]:
+def _odd(report: Report) -> Iterator[int]:
     """Fields that damage may have changed, for there is no checksum: words no alarm has, signs no field has."""
     for number, text in _numbered(report):
         is_alarm = field_of(report.name, number).kind in _ALARMS
         if text not in _WORDS if is_alarm else _SIGNS.fullmatch(text) is None:
-            yield number, text
+            yield number
 
 
 def _conditions(report: Report) -> Iterator[Condition]:

@@ -166,6 +166,17 @@ def test_a_word_or_sign_that_damage_may_have_made_counts_from_its_second_report(
     assert [(event.phase, event.priority) for event in line.of(Event)] == [("start", "unknown")]
 
 
+def test_a_value_that_always_bears_an_odd_sign_is_recorded_as_it_changes() -> None:
+    line = Line()
+    for n in range(4):
+        line.hear(report(f70=f"<{n}.0"), 1 + 2 * n)
+    assert [record.value for record in line.of(Numeric) if record.device_code == "MISCF:70"][-3:] == [
+        "<1.0",
+        "<2.0",
+        "<3.0",
+    ]
+
+
 def test_a_field_that_the_manual_does_not_name_is_kept_with_its_number() -> None:
     line = Line()
     line.hear(report(f172="BREATH"))
