@@ -15,7 +15,6 @@ class EarlyClose:
     """Times are monotonic nanoseconds."""
 
     def __init__(self, limits: Limits = LIMITS) -> None:
-        self._gather_ns = limits.early_close_gather_ns
         self._apart_ns = limits.early_close_apart_ns
         self._object_apart_ns = limits.early_close_object_apart_ns
         self._before_tick_ns = limits.early_close_before_tick_ns
@@ -41,14 +40,13 @@ class EarlyClose:
     def wanted(self, now_ns: int, *, for_object: bool = False) -> int | None:
         """Somebody waits: when to close early. None when the tick is as good, one is planned, or none is saved.
 
-        A moment is left for what arrives together with the first record. ``for_object``: nothing is taken
-        from what is saved, blocks may be closer together, and it closes at once: who comes while the disk writes shares
-        the next.
+        ``for_object``: nothing is taken from what is saved, and blocks may be closer together: who comes while the disk
+        writes shares the next.
         """
         if self._planned or not (self._saved or for_object):
             return None
         apart_ns = self._object_apart_ns if for_object else self._apart_ns
-        due_ns = max(now_ns + (0 if for_object else self._gather_ns), self._closed_ns + apart_ns)
+        due_ns = max(now_ns, self._closed_ns + apart_ns)
         if due_ns + self._before_tick_ns > self._next_tick_ns:
             return None
         self._planned = True

@@ -142,6 +142,7 @@ class Ticker:
         now_ns = read_now().mono_ns
         due_ns = self._early.wanted(now_ns, for_object=for_object)
         if due_ns is not None and self._stop is not None:
+            # A timer, though it may be due: what waits in other senders' sockets has its turn before.
             self._early_timer = asyncio.get_running_loop().call_later((due_ns - now_ns) / S_NS, self.tick_early)
 
     def tick_early(self) -> None:

@@ -24,7 +24,6 @@ class Limits:
     keyframe_every_ns: int = 5 * S_NS
     tick_ns: int = 100 * MS_NS
     idle_block_ns: int = 1 * S_NS
-    early_close_gather_ns: int = 1 * MS_NS
     early_close_apart_ns: int = 15 * MS_NS
     early_close_object_apart_ns: int = 8 * MS_NS
     early_close_before_tick_ns: int = 8 * MS_NS

@@ -15,11 +15,11 @@ BEFORE_TICK_NS = LIMITS.early_close_before_tick_ns
 SAVED = LIMITS.early_close_saved_blocks
 
 
-def test_a_lone_sender_waits_no_longer_than_its_message_takes_to_gather() -> None:
+def test_a_lone_sender_does_not_wait() -> None:
     early = EarlyClose()
     early.ticked(TICK_NS)
     early.closed(0)
-    assert early.wanted(40 * MS_NS) == 40 * MS_NS + LIMITS.early_close_gather_ns
+    assert early.wanted(40 * MS_NS) == 40 * MS_NS
 
 
 def test_never_close_to_the_block_before_nor_to_the_next_tick() -> None:
@@ -28,7 +28,7 @@ def test_never_close_to_the_block_before_nor_to_the_next_tick() -> None:
     early.closed(2 * MS_NS)
     assert early.wanted(3 * MS_NS) == 2 * MS_NS + APART_NS
     early.ticked(2 * TICK_NS)
-    assert early.wanted(2 * TICK_NS - BEFORE_TICK_NS) is None
+    assert early.wanted(2 * TICK_NS - BEFORE_TICK_NS + 1) is None
 
 
 def test_what_ticks_did_not_use_is_there_for_more_than_one_sender_between_two() -> None:
@@ -36,7 +36,7 @@ def test_what_ticks_did_not_use_is_there_for_more_than_one_sender_between_two() 
     early.ticked(TICK_NS)
     for at_ns in (20 * MS_NS, 60 * MS_NS):
         due_ns = early.wanted(at_ns)
-        assert due_ns == at_ns + LIMITS.early_close_gather_ns
+        assert due_ns == at_ns
         early.closed(due_ns)
 
 
@@ -68,7 +68,7 @@ def test_never_two_together_and_but_for_objects_at_most_twice_as_many(
             early.closed(at_ns)
             early.ticked(at_ns + TICK_NS)
         elif (due_ns := early.wanted(at_ns, for_object=for_object and objects)) is not None:
-            assert at_ns <= due_ns <= at_ns + APART_NS + LIMITS.early_close_gather_ns
+            assert at_ns <= due_ns <= at_ns + APART_NS
             planned.append(due_ns)
     apart_ns = OBJECT_APART_NS if objects else APART_NS
     assert all(
