@@ -122,7 +122,7 @@ class Relay:
             if giver.gives_large is None and stream.under_way:
                 return
             first, end = stream.todo.popleft()
-            middle = min(end, first + giver.step)
+            middle = first + _even_step(end - first, giver.step)
             if middle < end:
                 stream.todo.appendleft((middle, end))
             is_small = giver.gives_large is False
@@ -180,7 +180,7 @@ class Relay:
         elif count < asked.end - asked.first:
             giver.step = max(1, count * 9 // 10)
             stream.todo.appendleft((asked.first + count, asked.end))
-        else:
+        elif count >= giver.step:  # fewer prove nothing
             giver.step = min(_MOST_STEP, giver.step + 1 + giver.step // 8)
 
     def take(self, sender: str, wire: bytes) -> bool:
@@ -193,6 +193,12 @@ class Relay:
             del self._streams[number]  # an answer counts once; hence the queue never holds more than the window
             stream.came.put_nowait((number, wire))
         return number >= RELAYED_REQUESTS_FROM  # a late one is waited for by nobody any more
+
+
+def _even_step(blocks: int, most: int) -> int:
+    """How many to ask for first, so that all of them come in as few answers as ``most`` allows, none of them small."""
+    answers = -(-blocks // most)
+    return -(-blocks // answers)
 
 
 def _count(wire: bytes) -> int:
