@@ -7,6 +7,7 @@ rare or false, ask that.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from operator import attrgetter, gt
 from typing import Annotated, Any, Final, Literal
 
 import msgspec
@@ -74,6 +75,8 @@ class PlainHeader(msgspec.Struct, array_like=True, forbid_unknown_fields=True, g
 
 _decode: Final = msgspec.msgpack.Decoder(PlainHeader).decode
 _encode: Final = msgspec.msgpack.Encoder().encode
+_keyframe_seq: Final = attrgetter("keyframe_seq")
+_whose: Final = attrgetter("box", "counter", "incarnation", "fenced", "manifest_hash")
 
 
 def plain_header(signed: bytes) -> PlainHeader | None:
@@ -93,7 +96,7 @@ def plain_run(
     """``plain_header`` of blocks ``first`` and on of ``log``; None unless each is plain, stands at its place and is
     bound to this manifest. Their links are NOT checked.
     """
-    if any(len(signed) > LIMITS.signed_header_bytes for signed in signed_headers):
+    if max(map(len, signed_headers), default=0) > LIMITS.signed_header_bytes:
         return None
     bodies = [signed[:-SIGNATURE_BYTES] for signed in signed_headers]
     try:
@@ -101,11 +104,8 @@ def plain_run(
     except ValueError:
         return None
     seqs = [header.seq for header in headers]
-    if seqs != list(range(first, first + len(headers))) or any(header.keyframe_seq > header.seq for header in headers):
+    if seqs != list(range(first, first + len(headers))) or any(map(gt, map(_keyframe_seq, headers), seqs)):
         return None
-    whose = {
-        (header.box, header.counter, header.incarnation, header.fenced, header.manifest_hash) for header in headers
-    }  # fmt: skip
-    if whose - {(log.box, log.counter, log.incarnation, log.fenced, manifest_hash)}:
+    if set(map(_whose, headers)) - {(log.box, log.counter, log.incarnation, log.fenced, manifest_hash)}:
         return None
     return headers if [_encode(header) for header in headers] == bodies else None

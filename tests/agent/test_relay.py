@@ -155,6 +155,20 @@ def test_large_answers_are_asked_for_and_small_ones_of_who_knows_no_others(tmp_p
     asyncio.run(main())
 
 
+def test_a_range_is_asked_for_in_parts_of_one_size_once_it_is_known_what_fits_an_answer(tmp_path: Path) -> None:
+    async def main() -> None:
+        async with PumpedGroup(3, tmp_path) as group:
+            box = group.boxes["or-1"]
+            relay = Relay(box.member, box.pump)
+            peer = Peer(lambda: relay, knows_large=True)
+            for _ in range(3):
+                peer.asked.clear()
+                assert await _fetched(box, peer, 0, 300, relay) == list(range(300))
+            assert [(get.first, get.end) for get in peer.asked] == [(0, 150), (150, 300)], "174 fit"
+
+    asyncio.run(main())
+
+
 def test_a_large_answer_that_was_lost_is_asked_for_in_small_ones(tmp_path: Path) -> None:
     async def main() -> None:
         async with PumpedGroup(3, tmp_path) as group:
