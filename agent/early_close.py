@@ -26,6 +26,10 @@ class EarlyClose:
         self.is_put_off = False
         """Somebody waits for whom no block closes before the disk is free."""
 
+    def first_tick(self, due_ns: int) -> None:
+        """The ticks begin: whoever sends before the first one need not wait for it, either."""
+        self._next_tick_ns = due_ns
+
     def ticked(self, next_tick_ns: int) -> None:
         """A tick has come; the next one is due then."""
         self._next_tick_ns = next_tick_ns

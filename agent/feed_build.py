@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import cast
+from collections.abc import Callable, Mapping
+from importlib import import_module
+from typing import Any, Final, cast
 
 import msgspec
 
@@ -17,15 +18,30 @@ from drivers.transports.addresses import TcpConfig, UdpConfig
 from drivers.transports.commitment_service import CommitmentService
 from drivers.transports.dicom_config import DicomConfig
 from drivers.transports.links import Clock, LinkTransport
-from drivers.transports.mllp_listener import MllpListener
-from drivers.transports.mqtt_topic import MqttConfig, MqttTopic
+from drivers.transports.mllp_listener import MllpConfig
+from drivers.transports.mqtt_config import MqttConfig
 from drivers.transports.sdc_config import SdcLinkConfig
-from drivers.transports.serial_port import SerialConfig, SerialPort
-from drivers.transports.tcp_client import TcpClient
-from drivers.transports.tls_listener import TlsConfig, TlsListener
-from drivers.transports.udp_socket import UdpSocket
+from drivers.transports.serial_config import SerialConfig
+from drivers.transports.tls_listener import TlsConfig
 from ledger.errors import OurFault
 from ledger.limits import LIMITS
+
+# What runs a transport, by its configuration: loaded once a feed wants it, for some take half a second, and few rooms
+# have all of them.
+_TRANSPORTS: Final[Mapping[type[TransportConfig], str]] = {
+    SerialConfig: "drivers.transports.serial_port:SerialPort",
+    MllpConfig: "drivers.transports.mllp_listener:MllpListener",
+    TcpConfig: "drivers.transports.tcp_client:TcpClient",
+    UdpConfig: "drivers.transports.udp_socket:UdpSocket",
+    SdcLinkConfig: "drivers.transports.sdc_link:SdcTransport",
+    TlsConfig: "drivers.transports.tls_listener:TlsListener",
+    MqttConfig: "drivers.transports.mqtt_topic:MqttTopic",
+    DicomConfig: "drivers.transports.dicom_listener:DicomListener",
+}
+_PACES_NS: Final[Mapping[type[TransportConfig], int]] = {
+    SerialConfig: LIMITS.serial_pace_ns,
+    TcpConfig: LIMITS.tcp_pace_ns,
+}
 
 
 def build_feed(
@@ -45,24 +61,12 @@ def build_feed(
 def _transport(
     config: TransportConfig, now: Clock, objects: ObjectIntake | None, commitments: CommitmentService | None
 ) -> LinkTransport:  # fmt: skip
+    kind = type(config)
+    module, _, name = _TRANSPORTS[kind].partition(":")
+    make: Callable[..., LinkTransport] = getattr(import_module(module), name)
     if isinstance(config, DicomConfig):
-        from drivers.transports.dicom_listener import DicomListener  # noqa: PLC0415 - half a second that few rooms need
-
         if objects is None:
             raise OurFault("feed.objects", "a DICOM feed without an object store")
-        return DicomListener(config, objects, now, commitments=commitments)
-    if isinstance(config, SerialConfig):
-        return SerialPort(config, now, pace_ns=LIMITS.serial_pace_ns)
-    if isinstance(config, TcpConfig):
-        return TcpClient(config, now, pace_ns=LIMITS.tcp_pace_ns)
-    if isinstance(config, UdpConfig):
-        return UdpSocket(config, now)
-    if isinstance(config, SdcLinkConfig):
-        from drivers.transports.sdc_link import SdcTransport  # noqa: PLC0415 - loaded only if a feed needs it
-
-        return SdcTransport(config, now)
-    if isinstance(config, MqttConfig):
-        return MqttTopic(config, now)
-    if isinstance(config, TlsConfig):
-        return TlsListener(config, now)
-    return MllpListener(config, now)
+        return make(config, objects, now, commitments=commitments)
+    paced: dict[str, Any] = {"pace_ns": _PACES_NS[kind]} if kind in _PACES_NS else {}
+    return make(config, now, **paced)

@@ -29,9 +29,9 @@ from drivers.contract import Driver, Transport
 from drivers.transports.addresses import TcpConfig, UdpConfig, networks_of
 from drivers.transports.dicom_config import DicomConfig, DicomPeer, DicomTls
 from drivers.transports.mllp_listener import MllpConfig
-from drivers.transports.mqtt_topic import MqttConfig
+from drivers.transports.mqtt_config import MqttConfig
 from drivers.transports.sdc_config import SdcLinkConfig, SdcTlsFiles
-from drivers.transports.serial_port import SerialConfig, SerialLine
+from drivers.transports.serial_config import SerialConfig, SerialLine
 from drivers.transports.tls_listener import TlsConfig
 from drivers.urls import is_url
 from ledger.limits import S_NS

@@ -26,6 +26,13 @@ _PEER_UNFIT = "network.peer-unfit"
 _ASK = "have the site's manifest corrected"
 
 
+def _load() -> None:
+    """On a thread: what MQTT and certificates need takes long to import, and the first ticks go on meanwhile."""
+    import agent.broker  # noqa: PLC0415
+    import agent.mesh  # noqa: PLC0415
+    import agent.tls  # noqa: F401, PLC0415
+
+
 class MeshWire:
     """``agent.pump.Wire`` over the mesh."""
 
@@ -133,14 +140,14 @@ class Network:
 
     async def _adapt(self) -> None:
         """Make broker and mesh as the manifest wants them now. Raises OrledgerError; then it is to be done again."""
-        from agent.mesh import Mesh  # noqa: PLC0415 - the network comes after the first feeds
-
         node, replication = self._node, self._node.configuration.replication
         if replication is None and node.manifest.peers_of(node.member.own_id):
             raise ConfigurationFault(
                 "config.no-replication", "the manifest lists peers, but there is no [replication]",
                 "add [replication] listen to the configuration and restart",
             )  # fmt: skip
+        if replication is not None:
+            await asyncio.to_thread(_load)
         addresses = self._wanted()
         if replication is None or (not addresses and self.mesh is None):
             return
@@ -153,6 +160,8 @@ class Network:
         else:
             self._broker.set_peers(certificates)
         if self.mesh is None:
+            from agent.mesh import Mesh  # noqa: PLC0415 - loaded by then
+
             own = node.identity.tls
             mesh = Mesh(node.manifest.site, own, self._broker or (host, port), addresses.values(), self._on_event)
             await mesh.start()

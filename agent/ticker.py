@@ -83,6 +83,7 @@ class Ticker:
             return loop.time() + tick_s - (time.time() - phase_s) % tick_s
 
         due = next_due()
+        self._early.first_tick(read_now().mono_ns + int((due - loop.time()) * S_NS))
         while True:
             await asyncio.sleep(due - loop.time())
             began = time.perf_counter_ns()

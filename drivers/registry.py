@@ -5,6 +5,8 @@ Nothing is imported before it is asked for, so a broken plug-in stops nobody but
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterable
+from functools import lru_cache
 from importlib.metadata import EntryPoint, entry_points
 
 from drivers.built_in import BUILT_IN
@@ -38,7 +40,13 @@ def get(name: str) -> type[Driver]:
 
 def _points() -> list[EntryPoint]:
     ours = [EntryPoint(name, value, GROUP) for name, value in BUILT_IN.items()]
-    return [*ours, *entry_points(group=GROUP)]
+    return [*ours, *_installed(entry_points)]
+
+
+@lru_cache(maxsize=1)
+def _installed(find: Callable[..., Iterable[EntryPoint]]) -> tuple[EntryPoint, ...]:
+    """Of other packages, as ``find`` knows them: it looks through every installed one, so it is asked once."""
+    return tuple(find(group=GROUP))
 
 
 def _source(point: EntryPoint) -> str:

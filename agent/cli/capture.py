@@ -251,7 +251,8 @@ def _transport(source: str, line: str | None, rtscts: bool, allow: tuple[str, ..
     from agent.config import host_port
     from drivers.transports.addresses import TcpConfig, UdpConfig
     from drivers.transports.mllp_listener import MllpConfig, MllpListener
-    from drivers.transports.serial_port import SerialConfig, SerialLine, SerialPort
+    from drivers.transports.serial_config import SerialConfig, SerialLine
+    from drivers.transports.serial_port import SerialPort
     from drivers.transports.tcp_client import TcpClient
     from drivers.transports.udp_socket import UdpSocket
 

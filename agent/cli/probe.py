@@ -42,7 +42,8 @@ def command(settings: Settings, *, port: Path, ask: bool, seconds: float) -> int
     from drivers import registry
     from drivers.recognition import serial_drivers
     from drivers.transports.links import LinkTransport
-    from drivers.transports.serial_port import SerialConfig, SerialLine, SerialPort
+    from drivers.transports.serial_config import SerialConfig, SerialLine
+    from drivers.transports.serial_port import SerialPort
 
     _refuse_if_recorded(settings, port)
     kinds = serial_drivers(registry.get(name) for name in registry.names())

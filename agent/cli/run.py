@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 import click
 
 from agent.cli.context import Settings, common_options, pass_settings
+from agent.garbage import not_collected
 
 if TYPE_CHECKING:
     from agent.node import Node
@@ -31,10 +32,12 @@ def command(settings: Settings, *, verbose: bool) -> int:
         format="%(levelname)s %(name)s: %(message)s",
         stream=sys.stderr,
     )
-    from agent.node import Node
+    with not_collected():
+        from agent.node import Node
 
+        node = Node(settings.configuration())
     sys.setswitchinterval(_SWITCH_S)
-    return asyncio.run(_run(Node(settings.configuration())))
+    return asyncio.run(_run(node))
 
 
 async def _run(node: Node) -> int:

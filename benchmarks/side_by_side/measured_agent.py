@@ -110,8 +110,8 @@ def _wrap(marks: _Marks) -> None:
         marks.vouched(vouching.size_at(Level.COPIED), vouching.size_at(Level.WITNESSED))
 
     def intake_durable(intake: Intake, position: int) -> None:
+        marks.durable(position)  # before the answers leave: who has one finds the mark of the block that made it true
         durable(intake, position)
-        marks.durable(position)
 
     Pump.closed = pump_closed  # type: ignore[method-assign, assignment]
     Pump.arrived = pump_arrived  # type: ignore[method-assign, assignment]

@@ -15,12 +15,10 @@ import contextlib
 import itertools
 import re
 import socket
-import ssl
 from collections import deque
 from collections.abc import Iterator
 from concurrent.futures import TimeoutError as TooLate
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, Final
 
 import paho.mqtt.client as paho
@@ -28,7 +26,7 @@ from paho.mqtt.enums import CallbackAPIVersion
 
 from drivers.transports.addresses import address_text, reason_of
 from drivers.transports.links import Clock, LinkEvents
-from ledger.errors import ConfigurationFault
+from drivers.transports.mqtt_config import MqttConfig
 from ledger.limits import LIMITS, Limits
 from ledger.records import LinkId
 
@@ -36,45 +34,6 @@ _NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 _LOOK_S: Final = 1.0
 _RETRY_S: Final = 0.2
 _SUBSCRIBE_AGAIN_S: Final = 30.0
-
-
-@dataclass(frozen=True, slots=True)
-class MqttConfig:
-    """Which broker and topic. With ``ca_file`` over TLS; we show the certificate in ``own_pem``, user and password, or
-    both. ``client_id`` names the session that the broker keeps for us.
-    """
-
-    host: str
-    port: int
-    topic: str
-    ca_file: Path | None = None
-    own_pem: Path | None = None
-    username: str | None = None
-    password_file: Path | None = None
-    client_id: str = "orledger"
-
-    def context(self) -> ssl.SSLContext | None:
-        """Raises ConfigurationFault ``mqtt.certificate``."""
-        if self.ca_file is None:
-            return None
-        try:
-            context = ssl.create_default_context(cafile=self.ca_file)
-            if self.own_pem is not None:
-                context.load_cert_chain(self.own_pem)
-        except OSError as fault:
-            text = f"{self.ca_file} or {self.own_pem}: {fault.strerror or fault}"
-            raise ConfigurationFault("mqtt.certificate", text, "give PEM files") from fault
-        return context
-
-    def password(self) -> str | None:
-        """Raises ConfigurationFault ``mqtt.password``."""
-        if self.password_file is None:
-            return None
-        try:
-            return self.password_file.read_text(encoding="utf-8").strip()
-        except (OSError, ValueError) as fault:
-            text = f"{self.password_file}: {getattr(fault, 'strerror', None) or 'not UTF-8'}"
-            raise ConfigurationFault("mqtt.password", text, "name a file that the recorder can read") from fault
 
 
 @dataclass(slots=True)

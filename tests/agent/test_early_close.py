@@ -22,6 +22,15 @@ def test_a_lone_sender_does_not_wait() -> None:
     assert early.wanted(40 * MS_NS) == 40 * MS_NS
 
 
+def test_who_sends_before_the_first_tick_waits_for_it_only_when_it_is_as_good() -> None:
+    early = EarlyClose()
+    early.first_tick(TICK_NS)
+    assert early.wanted(TICK_NS // 2) == TICK_NS // 2 + LIMITS.early_close_gather_ns
+    late = EarlyClose()
+    late.first_tick(TICK_NS)
+    assert late.wanted(TICK_NS - 1) is None
+
+
 def test_never_close_to_the_block_before_nor_to_the_next_tick() -> None:
     early = EarlyClose()
     early.ticked(TICK_NS)

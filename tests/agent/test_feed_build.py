@@ -21,7 +21,7 @@ from agent.intake import Intake
 from agent.wake_timer import loop_schedule
 from drivers.transports.addresses import TcpConfig, UdpConfig
 from drivers.transports.mllp_listener import MllpConfig
-from drivers.transports.serial_port import SerialConfig, SerialLine
+from drivers.transports.serial_config import SerialConfig, SerialLine
 from ledger.records import Link, Numeric, Raw, Record
 from tests.agent.feed_fakes import Codes
 from tests.drivers.transport_log import until

@@ -13,8 +13,8 @@ from drivers import registry
 from drivers.contract import Driver, Message, Now, Outbox, Spec, Transport
 from drivers.transports.addresses import TcpConfig, UdpConfig
 from drivers.transports.mllp_listener import MllpConfig
-from drivers.transports.mqtt_topic import MqttConfig
-from drivers.transports.serial_port import SerialConfig, SerialLine
+from drivers.transports.mqtt_config import MqttConfig
+from drivers.transports.serial_config import SerialConfig, SerialLine
 from drivers.transports.tls_listener import TlsConfig
 from ledger.errors import ConfigurationFault, OperatorFault
 from ledger.records import LinkId

@@ -23,7 +23,8 @@ from agent.intake import Intake
 from agent.wake_timer import loop_schedule
 from drivers.contract import Now
 from drivers.push import Push, PushConfig
-from drivers.transports.mqtt_topic import MqttConfig, MqttTopic
+from drivers.transports.mqtt_config import MqttConfig
+from drivers.transports.mqtt_topic import MqttTopic
 from ledger.errors import ConfigurationFault
 from ledger.limits import LIMITS
 from ledger.records import Link, Numeric, Record

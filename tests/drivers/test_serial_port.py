@@ -21,7 +21,8 @@ import pytest
 
 from drivers.contract import Now
 from drivers.transports.links import Backoff
-from drivers.transports.serial_port import SerialConfig, SerialLine, SerialPort
+from drivers.transports.serial_config import SerialConfig, SerialLine
+from drivers.transports.serial_port import SerialPort
 from ledger.errors import ConfigurationFault
 from ledger.limits import LIMITS
 from ledger.records import LinkId
