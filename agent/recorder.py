@@ -50,6 +50,8 @@ class Recorder:
         self._notices: list[Notice] = []
         self._own_records: list[Record] = []
         self._keyframe_due_ns = 0
+        self._keyframe_early_ns = 0
+        self._since_keyframe_bytes = 0
         self._idle_due_ns = 0
         self._opened: Now | None = None
         self._closings: deque[int] = deque(maxlen=_CLOSINGS_KEPT)
@@ -86,7 +88,7 @@ class Recorder:
         """
         self._member.enter_case(None if opening is None else opening.case_id)
         self.state.leave_patient()
-        self._keyframe_due_ns = 0
+        self._keyframe_due_ns = self._keyframe_early_ns = 0
         self._idle_due_ns = 0
         if opening is not None:
             self._own_records.insert(0, opening)
@@ -134,17 +136,25 @@ class Recorder:
     def _close(self, now: Now, batch: Batch, begins: bool) -> Block:
         self.settle()
         groups = dict(batch.encoded)
-        keyframe = begins or now.mono_ns >= self._keyframe_due_ns
+        keyframe = begins or self._keyframe_is_due(now)
         own, self._own_records = self._own_records, []
         if keyframe:
             own.insert(0, Keyframe(at_ns=now.utc_ns, state=encode_state(self.state)))
             self._keyframe_due_ns = now.mono_ns + LIMITS.keyframe_every_ns
+            self._keyframe_early_ns = now.mono_ns + LIMITS.keyframes_apart_ns
+            self._since_keyframe_bytes = 0
         if own:
             groups[LEDGER_FEED] = [encode_record(record) for record in own]
         notices, self._notices = tuple(self._notices[:_NOTICES]), self._notices[_NOTICES:]
         block = self._seal(now, groups, keyframe=keyframe, notices=notices)
+        self._since_keyframe_bytes += len(block.payload)
         self._unfolded = groups
         return block
+
+    def _keyframe_is_due(self, now: Now) -> bool:
+        """By time, or earlier by how much a restore would have to read."""
+        much = self._since_keyframe_bytes >= LIMITS.keyframe_every_bytes
+        return now.mono_ns >= (self._keyframe_early_ns if much else self._keyframe_due_ns)
 
     def _seal(
         self, now: Now, groups: Mapping[str, Sequence[EncodedRecord]], *, keyframe: bool, notices: tuple[Notice, ...]

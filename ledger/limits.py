@@ -22,6 +22,8 @@ class Limits:
     epoch_blocks: int = 1 << 20
     epoch_ns: int = 24 * 3600 * S_NS
     keyframe_every_ns: int = 5 * S_NS
+    keyframe_every_bytes: int = 1 * MIB
+    keyframes_apart_ns: int = 1 * S_NS
     tick_ns: int = 100 * MS_NS
     idle_block_ns: int = 1 * S_NS
     early_close_apart_ns: int = 15 * MS_NS

@@ -162,6 +162,15 @@ def _is_signed_by_writer(manifest: Manifest, report: HeadReport) -> bool:
     return checkpoint_signature_is_valid(public, checkpoint, report.checkpoint_signature)
 
 
+@dataclass(frozen=True, slots=True)
+class _Block:
+    """A block that the box signed, decoded once; ``leaf`` is the hash of its signed header."""
+
+    header: Header
+    leaf: bytes
+    payload: bytes
+
+
 class Fetch:
     """Collects the blocks from keyframe to head, from any number of peers, and verifies them as one."""
 
@@ -169,7 +178,7 @@ class Fetch:
         self.candidate = candidate
         self._manifest = manifest
         self._key_for = key_for
-        self._blocks: dict[int, tuple[bytes, bytes]] = {}
+        self._blocks: dict[int, _Block] = {}
         self._frontiers: list[bytes] = []
         self._pruned: set[int] = set()
         self._next_id = first_id
@@ -218,7 +227,7 @@ class Fetch:
                 raise VerificationFailed(
                     "block.bad-payload", f"payload of block {seq} of {header.log} is not what it signed"
                 )
-            self._blocks.setdefault(seq, (signed_header, payload))
+            self._blocks.setdefault(seq, _Block(header, leaf_hash(signed_header), payload))
 
     def _take_frontier(self, encoded: bytes) -> None:
         if Frontier.decode(encoded).size != self.candidate.keyframe_seq:
@@ -255,7 +264,7 @@ class Fetch:
         vouching = self._vouching(headers)
         state, believed_state = RoomState(), None
         for header in headers:
-            state.fold_groups(open_payload(header, self._blocks[header.seq][1], self._key_for))
+            state.fold_groups(open_payload(header, self._blocks[header.seq].payload, self._key_for))
             if header.seq + 1 == candidate.believed_size:
                 believed_state = decode_state(encode_state(state))
         if believed_state is None:
@@ -281,13 +290,13 @@ class Fetch:
         # A peer that lies about how much it holds costs no more than the tail that nobody has.
         end = min((first for first, _ in self.missing()), default=candidate.newest_size)
         for seq in range(candidate.keyframe_seq, end):
-            signed_header, _ = self._blocks[seq]
-            header = decode_signed_header(signed_header)
+            block = self._blocks[seq]
+            header = block.header
             if previous is not None and header.previous_leaf != previous:
                 raise VerificationFailed(
                     "block.broken-link", f"block {seq} of {candidate.log} does not link to the one before"
                 )
-            previous = leaf_hash(signed_header)
+            previous = block.leaf
             headers.append(header)
         if headers[0].keyframe_seq != candidate.keyframe_seq:
             raise VerificationFailed(
@@ -335,7 +344,7 @@ class Fetch:
         for seq in range(self.candidate.keyframe_seq, self.candidate.newest_size):
             if seq not in self._blocks:
                 break
-            frontier.append(leaf_hash(self._blocks[seq][0]))
+            frontier.append(self._blocks[seq].leaf)
             if frontier.size in wanted:
                 roots[frontier.size] = frontier.root()
         return roots

@@ -1,14 +1,16 @@
 from __future__ import annotations
 
+import random
+
 from agent.intake import Batch
 from agent.recorder import Recorder
 from ledger.block import ClockQuality, ClockState, decode_signed_header
 from ledger.chain import Block
 from ledger.instant import Now
-from ledger.limits import MS_NS, S_NS
+from ledger.limits import KIB, LIMITS, MS_NS, S_NS
 from ledger.notices import ClockStep, Drill, Start
 from ledger.payload import decode_payload, encode_record
-from ledger.records import Gap, Keyframe, Numeric, Record
+from ledger.records import Gap, Keyframe, LinkId, Numeric, Raw, Record
 from ledger.state import LEDGER_FEED, RoomState, decode_state
 from tests.ledger.cluster import Cluster
 
@@ -78,6 +80,22 @@ def test_a_keyframe_comes_every_five_seconds_and_holds_what_was_before_its_block
             assert decode_signed_header(block.signed_header).keyframe_seq == block.seq
     assert [number for number, _ in keyframes] == [49, 99]
     assert [value for _, value in keyframes] == [str(100 + number - 1) for number, _ in keyframes]
+
+
+def test_after_much_data_a_keyframe_comes_sooner_but_no_more_than_once_a_second() -> None:
+    bench = Bench()
+    bench.tick()
+    keyframes, since_bytes = [], 0
+    for number in range(1, 26):
+        data = random.Random(number).randbytes(240 * KIB)
+        block = bench.tick(Raw(at_ns=UTC_NS, link=LinkId(1), direction="<", data=data, pieces=((0, len(data)),)))
+        assert block is not None
+        if decode_signed_header(block.signed_header).keyframe_seq == block.seq:
+            assert since_bytes >= LIMITS.keyframe_every_bytes
+            keyframes.append(number)
+            since_bytes = 0
+        since_bytes += len(block.payload)
+    assert keyframes == [10, 20]
 
 
 def test_folding_the_blocks_gives_the_recorders_state() -> None:
