@@ -25,7 +25,7 @@ def test_a_lone_sender_does_not_wait() -> None:
 def test_who_sends_before_the_first_tick_waits_for_it_only_when_it_is_as_good() -> None:
     early = EarlyClose()
     early.first_tick(TICK_NS)
-    assert early.wanted(TICK_NS // 2) == TICK_NS // 2 + LIMITS.early_close_gather_ns
+    assert early.wanted(TICK_NS // 2) == TICK_NS // 2
     late = EarlyClose()
     late.first_tick(TICK_NS)
     assert late.wanted(TICK_NS - 1) is None
