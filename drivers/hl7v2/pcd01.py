@@ -7,16 +7,16 @@ from __future__ import annotations
 
 import re
 from collections import OrderedDict
-from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from decimal import Decimal
 
-from drivers.hl7v2 import datatypes, er7, waves
+from drivers.hl7v2 import datatypes, er7, wave_records, waveform_results, waves
 from drivers.hl7v2.ack import Header
 from drivers.hl7v2.structure import Containment, Obx, Order
-from drivers.hl7v2.waves import Quantised, SampleCount
+from drivers.hl7v2.wave_records import Signal
+from drivers.hl7v2.waves import SampleCount
 from ledger.limits import S_NS
-from ledger.records import DeviceTime, Identity, Numeric, Quality, Record, Setting, Wave
+from ledger.records import DeviceTime, Identity, Numeric, Quality, Record, Setting
 
 MAX_TEXT = 4_096
 """Characters of one text value; what is longer is cut (the raw message has the rest)."""
@@ -91,13 +91,13 @@ class Decoding:
 
     def measured_time(self, obx: Obx) -> DeviceTime | None:
         """OBX-14; the offset of MSH-7 holds where it has none."""
-        return self._moment(obx.observed_raw)
+        return self.moment(obx.observed_raw)
 
     def report_time(self, order: Order) -> DeviceTime | None:
         """OBR-7, in the same way."""
-        return self._moment(order.obr.get(7)) if order.obr is not None else None
+        return self.moment(order.obr.get(7)) if order.obr is not None else None
 
-    def _moment(self, raw: str) -> DeviceTime | None:
+    def moment(self, raw: str) -> DeviceTime | None:
         """A DTM; of a TS, which HL7 had before 2.6, the second component tells its precision."""
         marks = self.header.delimiters
         zone = datatypes.zone_of(er7.component(self.header.time_raw, 1, marks))
@@ -110,12 +110,13 @@ class Decoding:
 
 def decode(order: Order, into: Decoding) -> None:
     """Append the records of one OBR and its OBX."""
+    waveform_results.decode(order, into)
     tree = Containment(order)
     facets = _facets(order)
     taken: set[tuple[str, str]] = set()
     for obx in order.observations:
         identify(tree, obx, into)
-        if obx.is_device or obx.is_screen_alert or _belongs_to_wave(obx, facets):
+        if obx.is_device or obx.is_screen_alert or obx.waveform_part or _belongs_to_wave(obx, facets):
             continue
         if obx.type in {"NA", "MA"}:
             into.unread += not _wave(order, obx, tree.channel(obx), facets, into)
@@ -250,7 +251,9 @@ def _wave(order: Order, obx: Obx, channel: str, facets: dict[tuple[int, ...], di
     step, unit = _step(obx, rows, told)
     for number, row in enumerate(rows):
         place = f"{channel}#{number + 1}" if len(rows) > 1 else channel
-        into.records.extend(_runs(order, obx, place, rate, replace(waves.quantise(row), step=step), unit, into))
+        signal = Signal(obx.code.code[:MAX_TEXT], place[:MAX_TEXT], unit, obx.quality, rate)
+        samples = replace(waves.quantise(row), step=step)
+        into.records.extend(wave_records.records(signal, samples, into.time(order, obx), into))
     return True
 
 
@@ -275,38 +278,3 @@ def _step(obx: Obx, rows: list[list[Decimal | None]], facets: dict[str, Obx]) ->
         return 1.0, unit
     facet = facets[_RESOLUTION]
     return float(resolution), datatypes.unit(facet.segment.get(6), facet.marks)[:MAX_TEXT]
-
-
-def _runs(
-    order: Order, obx: Obx, channel: str, rate: tuple[int, int], quantised: Quantised, unit: str, into: Decoding
-) -> Iterator[Wave]:
-    start = into.time(order, obx)
-    code = obx.code.code[:MAX_TEXT]
-    count = len(quantised.samples)
-    index = into.memory.samples.place((into.sub, code, channel), count, rate, start)
-
-    def after(samples: int) -> int:
-        return samples * rate[1] * S_NS // rate[0]
-
-    first_ns = into.at_ns - after(count)  # the array is complete when it arrives: its last sample is now
-    for at in range(0, count, waves.MAX_SAMPLES):
-        stop = min(at + waves.MAX_SAMPLES, count)
-        yield Wave(
-            sub=into.sub,
-            at_ns=first_ns + after(at),
-            device_time=None
-            if start is None
-            else DeviceTime(start.value_ns + after(at), start.kind, start.resolution_ns),
-            quality=into.base_quality | obx.quality,
-            code=code,
-            unit=unit,
-            channel=channel[:MAX_TEXT],
-            rate=rate,
-            index=index + at,
-            width=quantised.width,
-            samples=quantised.encode(at, stop),
-            scale=quantised.scale * quantised.step,
-            offset=quantised.offset * quantised.step,
-            invalid=quantised.invalid,
-            marks=() if quantised.exact else ((0, "rounded"),),
-        )

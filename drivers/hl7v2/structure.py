@@ -47,6 +47,7 @@ _OBX_11 = {
 }
 _PATH = re.compile(r"\d{1,9}(?:\.\d{1,9}){0,7}", re.ASCII)
 _MAX_PATH = 100
+_WAVEFORM_PARTS = frozenset({"CHN", "TIM", "WAV", "ANO"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,6 +103,15 @@ class Obx:
     def is_screen_alert(self) -> bool:
         """A line of Philips' alert display: OBX-3 is its class ("2^Yellow Alarm^MDIL-ALERT"), OBX-5 what it says."""
         return er7.component(self.segment.get(3), 3, self.marks) == "MDIL-ALERT"
+
+    @property
+    def waveform_part(self) -> str:
+        """CHN, TIM, WAV or ANO where OBX-3 ends its code with it (HL7 chapter 7, waveform results); else empty."""
+        sent = self.segment.get(3)
+        if not self.marks.subcomponent or self.marks.subcomponent not in sent:
+            return ""
+        first = er7.subcomponents(sent.split(self.marks.component, 1)[0], self.marks)
+        return first[1] if len(first) > 1 and first[1] in _WAVEFORM_PARTS else ""
 
     @property
     def is_device(self) -> bool:

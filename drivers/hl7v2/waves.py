@@ -99,22 +99,27 @@ def _squeeze(values: Sequence[Decimal | None], present: Sequence[Decimal]) -> Qu
     return Quantised(whole, 4, float(scale), float(middle), gap, exact=False)
 
 
+def rows(obx: Obx) -> list[list[Decimal | None]]:
+    """The repetitions of an NA or MA, each as numbers. Empty places and words that are no number become None."""
+    marks = obx.marks
+    return [
+        [datatypes.number(part) for part in row.split(marks.component)] for row in er7.repetitions(obx.value_raw, marks)
+    ]
+
+
 def signals(obx: Obx) -> list[list[Decimal | None]]:
-    """The sample rows of an NA or MA: one per signal. Empty places and words that are no number become None.
+    """The sample rows of an NA or MA: one per signal.
 
     MA interleaves: each repetition is one moment, each component one signal. In NA the components run on through
     the repetitions.
     """
-    marks = obx.marks
-    rows = [
-        [datatypes.number(part) for part in row.split(marks.component)] for row in er7.repetitions(obx.value_raw, marks)
-    ]
+    told = rows(obx)
     if obx.type == "NA":
-        return [[value for row in rows for value in row]]
-    width = max(map(len, rows), default=0)
-    if width * len(rows) > 4 * sum(map(len, rows)):  # ragged beyond sense: one long row would multiply all the others
+        return [[value for row in told for value in row]]
+    width = max(map(len, told), default=0)
+    if width * len(told) > 4 * sum(map(len, told)):  # ragged beyond sense: one long row would multiply all the others
         return []
-    return [[row[at] if at < len(row) else None for row in rows] for at in range(width)]
+    return [[row[at] if at < len(row) else None for row in told] for at in range(width)]
 
 
 def rate_of(value: Decimal) -> tuple[int, int] | None:
