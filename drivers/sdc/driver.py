@@ -31,6 +31,7 @@ from ledger.records import Event, Gap, GapCause, Link, LinkId
 _SLOW_ANSWER_NS: Final = 10 * S_NS
 """For the answers that a device has to compute: its MDIB, its metadata."""
 _HTTP_OK: Final = range(200, 300)
+_BEGAN_ANEW: Final = "the device's MDIB began anew (another sequence or instance); it is read again"
 
 
 class Sdc(Outbox):
@@ -273,7 +274,7 @@ class Sdc(Outbox):
         if session.metadata is None or session.reading:
             return
         session.reading = True
-        session.read_at_ns = now.mono_ns
+        session.read_at_ns, session.last_before_read = now.mono_ns, session.reported
         data = session.requests.get_mdib(session.metadata.get_service)
         self._ask(session, "GetMdib", data, self._told_mdib, None, _SLOW_ANSWER_NS)
 
@@ -286,10 +287,12 @@ class Sdc(Outbox):
             return
         group, before = version_group(mdib if "SequenceId" in mdib.attributes else body), session.group
         if before is not None and not before.continues(group):
+            if not session.told_anew:
+                self._tell("sequence", session.last_before_read or session.reported, now, _BEGAN_ANEW)
             self._mdib.renumbered()
             session.versions = Versions()
         session.group = group
-        session.reading = session.stale = False
+        session.reading = session.stale = session.told_anew = False
         self._record(session, self._mdib.describe(mdib, session.metadata.info, now), 0, now)
         # what was told on the way to this version, then what this version has besides, then what came after it
         held = session.let_go()
@@ -330,8 +333,8 @@ class Sdc(Outbox):
         since, session.reported = session.reported, now
         if not session.stale and of is not None:
             if not of.continues(group):
-                detail = "the device's MDIB began anew (another sequence or instance); it is read again"
-                self._tell("sequence", since, now, detail)
+                self._tell("sequence", since, now, _BEGAN_ANEW)
+                session.told_anew = True
                 self._distrust(session, now)
             elif body.tag == "DescriptionModificationReport":
                 session.versions.saw(group.version, since, now)

@@ -63,7 +63,10 @@ class Subscription:
 
 @dataclass(slots=True)
 class Session:
-    """One connection. ``stale``: no report can be decoded before the MDIB is read (again); reports are held."""
+    """One connection. ``stale``: no report can be decoded before the MDIB is read (again); reports are held.
+    ``told_anew``: that the MDIB began anew is told already; ``last_before_read``: the last report before it was asked
+    for.
+    """
 
     link: LinkId
     peer: str
@@ -81,6 +84,8 @@ class Session:
     versions: Versions = field(default_factory=Versions)
     stale: bool = True
     reading: bool = False
+    told_anew: bool = False
+    last_before_read: Now | None = None
     read_at_ns: int | None = None
     reread_apart_ns: int = REREAD_APART_NS
     reread_due_ns: int | None = None

@@ -45,10 +45,12 @@ def recorded(port: int, number: int = 1) -> list[bytes]:
     ae.add_requested_context(CTImageStorage, ExplicitVRLittleEndian)
     ae.add_requested_context(Verification)
     ae.add_requested_context(StorageCommitmentPushModel)
-    told = threading.Event()
+    told, answered_it = threading.Event(), threading.Event()
 
     def on_sent(event: evt.Event) -> None:
         sent.append(bytes(event.data))
+        if told.is_set():
+            answered_it.set()
 
     def on_report(_event: object) -> tuple[int, None]:
         told.set()
@@ -63,7 +65,7 @@ def recorded(port: int, number: int = 1) -> list[bytes]:
     asked = request(f"2.25.{number}", [(CTImageStorage, f"2.25.7.{number}"), (CTImageStorage, "2.25.7.0")])
     answered, _ = association.send_n_action(asked, 1, StorageCommitmentPushModel, INSTANCE)
     if answered.get("Status") == 0:
-        assert told.wait(_REPORT_S), "no report on storage commitment came"
+        assert answered_it.wait(_REPORT_S), "no report on storage commitment came"
     association.release()
     return sent
 

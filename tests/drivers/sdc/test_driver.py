@@ -326,6 +326,19 @@ def test_an_mdib_that_begins_anew_is_read_again_before_anything_is_decoded(chang
     assert values(talk) == [("hr", Decimal(74)), ("hr", Decimal(75))]
 
 
+def test_an_mdib_that_is_found_begun_anew_when_it_is_read_again_is_a_gap_too() -> None:
+    talk = Talk().running(numeric("hr", "70", 9))
+    talk.wait(0.9)
+    talk.notify(report(9, "hr", "71", 10))  # some are missing before it
+    talk.wait(1.05)
+    assert [gap.cause for gap in talk.take(Gap) if isinstance(gap, Gap)] == ["sequence"]
+    assert talk.asked[-1] == "GetMdib"
+    talk.answer(mdib(numeric("hr", "74", 0), version=0, sequence=OTHER))
+    (gap,) = (gap for gap in talk.take(Gap) if isinstance(gap, Gap))
+    assert (gap.cause, "began anew" in gap.detail) == ("sequence", True)
+    assert gap.since_ns < gap.until_ns
+
+
 def test_a_changed_description_is_read_before_what_follows_it() -> None:
     talk = Talk().running(numeric("co2.absorber", "37", 1))
     talk.take()

@@ -149,6 +149,11 @@ def files(folder: Path, who: str, *, ca: str = "", pinned: str = "") -> SdcTlsFi
     )
 
 
+def gaps(made: Recording) -> list[str]:
+    """Their causes."""
+    return [gap.cause for gap in made.of(Gap)]
+
+
 def last(made: Recording, channel: str) -> Any:
     return next((one for one in reversed(made.of(Numeric)) if one.channel == channel), None)
 
@@ -169,15 +174,15 @@ def test_over_mutual_tls_it_reads_what_the_workstation_shows_and_asks_nothing_el
             await asyncio.to_thread(workstation.do, "alarm ac.lead-off off")
             await made.until(lambda: any(event.phase == "end" for event in made.of(Event)), "the alarm's end")
             await asyncio.to_thread(workstation.do, "jump 5")
-            await made.until(lambda: bool(made.of(Gap)), "the jump's gap")
+            await made.until(lambda: gaps(made).count("sequence") >= 1, "the jump's gap")
             await asyncio.to_thread(workstation.do, "sequence")
-            await made.until(lambda: len(made.of(Gap)) >= 2, "the sequence's gap")
+            await made.until(lambda: gaps(made).count("sequence") >= 2, "the sequence's gap")
         return made
 
     made = asyncio.run(session())
     (identity,) = made.of(Identity)
     assert (identity.make, identity.model, identity.serial) == ("Simulated Medical", "SDC workstation SW-1", "SIM-0001")
-    assert {gap.cause for gap in made.of(Gap)} == {"sequence"}
+    assert set(gaps(made)) - {"silence"} == {"sequence"}  # a busy machine may hold the workstation up
     alarm = [(event.phase, event.latched) for event in made.of(Event) if event.alarm_id == "ac.lead-off"]
     assert alarm == [("start", False), ("change", True), ("end", False)]
     waves = [wave for wave in made.of(Wave) if wave.channel == "ecg.ii"]
