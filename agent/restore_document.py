@@ -32,6 +32,7 @@ def restore_document(report: RestoreReport, now: Now, recorded_in: int) -> dict[
         "vouching": report.vouching,
         "peers": len(report.asked),
         "may_be_newer": report.incomplete,
+        "void": list(report.void),
         "equivocation_proofs": report.proofs,
         "verified": {
             "blocks": restored.blocks,

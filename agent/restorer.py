@@ -31,7 +31,7 @@ _SPLIT = 4
 class RestoreReport:
     """A restore that verified: the state, who answered of whom, how long each has not heard the box, and how long each
     step took (ms). ``tail``: beside the believed head the newest end that verified; ``lost``: ends newer than that one
-    that could not be restored.
+    that could not be restored. ``void``: who answered, but has lost memory, or cannot tell yet.
     """
 
     box: str
@@ -44,6 +44,7 @@ class RestoreReport:
     steps_ms: dict[str, float] = field(default_factory=dict)
     tail: Restored | None = None
     lost: tuple[LostTail, ...] = ()
+    void: tuple[str, ...] = ()
 
     @property
     def vouching(self) -> int:
@@ -122,7 +123,7 @@ class Restorer:
             tuple(sorted(answers)),
             tuple(sorted(everyone)),
             max(answer.proofs for answer in answers.values()),
-            may_be_newer(self._member.manifest, box, len(answers)),
+            may_be_newer(self._member.manifest, box, answers.values()),
             {sender: answer.silent_ms for sender, answer in answers.items()},
             {
                 "ask": (answered_ns - began) / 1e6,
@@ -133,6 +134,7 @@ class Restorer:
             },
             tail,
             lost,
+            tuple(sorted(sender for sender, answer in answers.items() if answer.is_void)),
         )
 
     def _wire(self) -> Wire:

@@ -63,7 +63,9 @@ class Gossip:
     def answer(self, nonce: bytes, box: str, now: Now) -> Answer:
         """Every durable head of ``box`` held here, newest first: for a peer's restore, or for this box's own."""
         reports = tuple((self._own_reports(box) + self._witness.held.reports(box))[: LIMITS.boxes])
-        return Answer(nonce, box, reports, self._witness.forks.proofs.get(box, 0), self.silent_ms(box, now))
+        proofs = self._witness.forks.proofs.get(box, 0)
+        is_void = box != self._own_id and not self._witness.promises.may_vouch(box)
+        return Answer(nonce, box, reports, proofs, self.silent_ms(box, now), is_void)
 
     def silent_ms(self, box: str, now: Now) -> int:
         """How long nothing was heard of ``box`` directly; NEVER_HEARD_MS when never."""

@@ -116,6 +116,21 @@ def _decode_get(take: Fields) -> Get:
     return replace(get, reply_bytes=reply_bytes)
 
 
+def _answer_fields(answer: Answer) -> list[Any]:
+    reports = [report.fields() for report in answer.reports]
+    fields = [answer.nonce, answer.box, reports, answer.proofs, answer.silent_ms]
+    return [*fields, True] if answer.is_void else fields
+
+
+def _decode_answer(take: Fields) -> Answer:
+    answer = Answer(take.raw(NONCE_BYTES), take.text(63, 1), _reports(take.array(_HEADS)), take.uint(), take.uint())
+    if not take.has_more:
+        return answer
+    if not take.boolean():
+        raise PeerFault("codec.not-canonical", "an ANSWER says what it says without a word")
+    return replace(answer, is_void=True)
+
+
 def _names(value: list[Any]) -> tuple[bytes, ...]:
     if any(type(name) is not bytes or len(name) != _NAME_BYTES for name in value):
         raise PeerFault("codec.field", "an object's name must be 32 bytes")
@@ -152,8 +167,7 @@ _TABLE: dict[int, tuple[type, int, Callable[[Any], list[Any]], Callable[[Fields]
     10: (ManifestOffer, 1, lambda m: [m.signed_manifest],
          lambda t: ManifestOffer(t.blob(LIMITS.manifest_bytes))),
     11: (Ask, 2, lambda m: [m.nonce, m.box], lambda t: Ask(t.raw(NONCE_BYTES), t.text(63, 1))),
-    12: (Answer, 5, lambda m: [m.nonce, m.box, [r.fields() for r in m.reports], m.proofs, m.silent_ms],
-         lambda t: Answer(t.raw(NONCE_BYTES), t.text(63, 1), _reports(t.array(_HEADS)), t.uint(), t.uint())),
+    12: (Answer, 5, _answer_fields, _decode_answer),
     13: (GetObject, 4, lambda m: [m.request_id, m.sha256, m.first, m.end],
          lambda t: GetObject(t.uint(), t.raw(_NAME_BYTES), t.uint(), t.uint())),
     14: (Holding, 2, lambda m: [m.sha256, m.sealed_bytes], lambda t: Holding(t.raw(_NAME_BYTES), t.uint())),
@@ -169,7 +183,7 @@ _TABLE: dict[int, tuple[type, int, Callable[[Any], list[Any]], Callable[[Fields]
     35: (ObjectPiece, 4, lambda m: [m.request_id, m.sha256, m.first, m.data],
          lambda t: ObjectPiece(t.uint(), t.raw(_NAME_BYTES), t.uint(), t.blob(LIMITS.range_reply_bytes))),
 }  # fmt: skip
-_MORE_FIELDS = {6: 1}
+_MORE_FIELDS = {6: 1, 12: 1}
 """Kinds with fields that may be left out, at the end."""
 _KIND_OF = {row[0]: kind for kind, row in _TABLE.items()}
 _FIRST_PLAIN = 32

@@ -163,6 +163,7 @@ class Ask:
 class Answer:
     """Every head of ``box`` the sender holds, bound to the asker's nonce. ``proofs`` counts equivocations kept;
     ``silent_ms`` is how long the sender has not heard the box itself (NEVER_HEARD_MS: never since it started).
+    ``is_void``: the sender may have forgotten newer heads, and its word on the box does not count.
     """
 
     nonce: bytes
@@ -170,6 +171,7 @@ class Answer:
     reports: tuple[HeadReport, ...]
     proofs: int
     silent_ms: int
+    is_void: bool = False
 
 
 @dataclass(frozen=True, slots=True)

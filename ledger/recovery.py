@@ -377,6 +377,6 @@ def open_payload(header: Header, payload: bytes, key_for: KeyFor) -> dict[str, t
     return decode_payload(plain, header.codec)
 
 
-def may_be_newer(manifest: Manifest, box: str, answered: int) -> bool:
-    """True when too few peers answered to rule out a newer epoch or block."""
-    return answered < manifest.quorum_of(box).fence
+def may_be_newer(manifest: Manifest, box: str, answers: Iterable[Answer]) -> bool:
+    """True when too few peers answered to rule out a newer epoch or block. One that lost memory rules out nothing."""
+    return sum(not answer.is_void for answer in answers) < manifest.quorum_of(box).fence

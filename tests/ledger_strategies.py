@@ -115,7 +115,7 @@ signed_by_type: dict[type, st.SearchStrategy[SignedBody]] = {
     GetWrap: st.builds(GetWrap, logs, hashes),
     ManifestOffer: st.builds(ManifestOffer, blobs),
     Ask: st.builds(Ask, exactly(16), names),
-    Answer: st.builds(Answer, exactly(16), names, tuples_of(reports), counts, counts),
+    Answer: st.builds(Answer, exactly(16), names, tuples_of(reports), counts, counts, st.booleans()),
     GetObject: st.builds(GetObject, counts, hashes, counts, counts),
     Holding: st.builds(Holding, hashes, counts),
     AskHoldings: st.builds(AskHoldings, tuples_of(hashes)),

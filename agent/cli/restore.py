@@ -183,6 +183,11 @@ def story(restored: Mapping[str, Any], elapsed_ms: float, delivered: str) -> lis
         tail = restored["newest_block"] - restored["block"]
         lines.append(f"{tail} newer blocks are signed by {restored['box']} but not yet vouched for: see newest_state.")
     lines += tail_lines(restored)
+    if restored["void"]:
+        void = ", ".join(restored["void"])
+        lines.append(
+            f"Lost memory, or not sure yet after a start: {void}. What they do not know of may exist all the same."
+        )
     if restored["may_be_newer"]:
         lines.append("Too few peers answered to be sure: A NEWER BLOCK MAY EXIST.")
     if restored["equivocation_proofs"]:

@@ -137,8 +137,23 @@ def test_a_keyframe_too_far_back_is_said() -> None:
 
 
 def test_too_few_answers_cannot_rule_out_a_newer_block() -> None:
-    cluster, _ = group()
-    assert [may_be_newer(cluster.manifest, BOX, answered) for answered in range(4)] == [True, True, False, False]
+    cluster, answers = group()
+    given = list(answers.values())
+    newer = [may_be_newer(cluster.manifest, BOX, given[:answered]) for answered in range(4)]
+    assert newer == [True, True, False, False]
+
+
+def test_who_lost_memory_rules_out_nothing() -> None:
+    cluster, answers = group()
+    assert not any(answer.is_void for answer in answers.values())
+    cluster.boot("or-3")
+    forgetful = cluster.boxes["or-3"].member.answer(bytes(16), BOX, cluster.now)
+    assert forgetful.is_void, "it does not know yet whether it forgot anything"
+    assert may_be_newer(cluster.manifest, BOX, [answers["or-2"], forgetful])
+    assert not cluster.boxes["or-3"].member.answer(bytes(16), "or-3", cluster.now).is_void
+    cluster.link_up("or-3")
+    cluster.run(2)
+    assert not cluster.boxes["or-3"].member.answer(bytes(16), BOX, cluster.now).is_void
 
 
 # ---- one peer lies ----------------------------------------------------------------------------------------------
