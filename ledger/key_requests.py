@@ -7,33 +7,44 @@ So each key is asked for ever more seldom, and anew when a peer comes back: it m
 from __future__ import annotations
 
 import heapq
+from collections import deque
 from collections.abc import Collection
-from typing import NamedTuple
+from dataclasses import dataclass
 
 from ledger.limits import LIMITS
 from ledger.messages import GetWrap
 from ledger.outbox import Outbox
 from ledger.replica import Replica
 
+_NEWEST = 4 * LIMITS.keys_asked
 
-class _Request(NamedTuple):
-    """``number`` falls: of requests that are due together the key comes first that was found to be lacking last. It is
-    likely to be of what is recorded now, and nobody vouches for that without it.
-    """
 
-    due_ns: int
-    number: int
+@dataclass(slots=True, eq=False)
+class _Wanted:
+    """``number`` falls: of keys that are due together the one comes first that was found to be lacking last."""
+
     replica: Replica
     key_id: bytes
+    number: int
+    due_ns: int = 0
     pause_ns: int = LIMITS.key_retry_min_ns
+
+    @property
+    def is_open(self) -> bool:
+        """Neither here by now nor of a log that went."""
+        return self.key_id in self.replica.missing_keys and not self.replica.expired
 
 
 class KeyRequests:
-    """Which keys of which logs to ask for, and when."""
+    """Which keys of which logs to ask for, and when. Half of each second's questions are for the keys found to be
+    lacking last, for they are likely to be of what is recorded now, and nobody vouches for that without them; the rest
+    go by how long a key has been due, so that none waits for ever.
+    """
 
     def __init__(self, out: Outbox) -> None:
         self._out = out
-        self._requests: list[_Request] = []
+        self._waiting: list[tuple[int, int, _Wanted]] = []
+        self._newest: deque[_Wanted] = deque(maxlen=_NEWEST)
         self._number = 0
 
     def lacks(self, replica: Replica, key_id: bytes) -> bool:
@@ -42,23 +53,38 @@ class KeyRequests:
             return False
         replica.missing_keys.add(key_id)
         self._number -= 1
-        heapq.heappush(self._requests, _Request(0, self._number, replica, key_id))
+        wanted = _Wanted(replica, key_id, self._number)
+        self._newest.append(wanted)
+        self._wait(wanted)
         return True
+
+    def _wait(self, wanted: _Wanted) -> None:
+        heapq.heappush(self._waiting, (wanted.due_ns, wanted.number, wanted))
 
     def again(self) -> None:
         """A peer has come: every key is due, and soon asked for again if that brings nothing."""
-        self._requests = [_Request(0, number, replica, key_id) for _, number, replica, key_id, _ in self._requests]
-        heapq.heapify(self._requests)
+        due = {wanted.number: wanted for _, _, wanted in self._waiting}
+        for wanted in due.values():
+            wanted.due_ns, wanted.pause_ns = 0, LIMITS.key_retry_min_ns
+        self._waiting = [(0, number, wanted) for number, wanted in due.items()]
+        heapq.heapify(self._waiting)
 
     def step(self, peers: Collection[str], now_ns: int) -> None:
         """Ask every peer for what is due, a few keys at a time. ``now_ns``: monotonic."""
         asked = 0
-        while peers and asked < LIMITS.keys_asked and self._requests and self._requests[0].due_ns <= now_ns:
-            _, number, replica, key_id, pause_ns = heapq.heappop(self._requests)
-            if key_id not in replica.missing_keys or replica.expired:
-                continue
-            asked += 1
-            following_ns = min(2 * pause_ns, LIMITS.key_retry_max_ns)
-            heapq.heappush(self._requests, _Request(now_ns + pause_ns, number, replica, key_id, following_ns))
-            for peer in peers:
-                self._out.tell(peer, GetWrap(replica.log, key_id))
+        for wanted in reversed(self._newest):
+            if peers and asked < LIMITS.keys_asked // 2 and wanted.is_open and wanted.due_ns <= now_ns:
+                self._ask(wanted, peers, now_ns)
+                asked += 1
+        while peers and asked < LIMITS.keys_asked and self._waiting and self._waiting[0][0] <= now_ns:
+            due_ns, _, wanted = heapq.heappop(self._waiting)
+            if wanted.is_open and wanted.due_ns == due_ns:  # else asked meanwhile, for being among the newest
+                self._ask(wanted, peers, now_ns)
+                asked += 1
+
+    def _ask(self, wanted: _Wanted, peers: Collection[str], now_ns: int) -> None:
+        wanted.due_ns = now_ns + wanted.pause_ns
+        wanted.pause_ns = min(2 * wanted.pause_ns, LIMITS.key_retry_max_ns)
+        self._wait(wanted)
+        for peer in peers:
+            self._out.tell(peer, GetWrap(wanted.replica.log, wanted.key_id))

@@ -169,8 +169,8 @@ class Voids:
         self._out.warn(Warn(
             "memory.lost", "warning", "disk", self._own_id,
             "the peers hold more of this box's own log than its disk does: it vouches again once it has caught up",
-            "see which case is open (orledger case list): it and the last values may be the older disk's; if an image was"
-            " put back, do not do so again: enrol a replacement box instead", active,
+            "see which case is open (orledger case list): it and the last values may be the older disk's; if an image"
+            " was put back, do not do so again: enrol a replacement box instead", active,
         ))  # fmt: skip
 
     def _learn(self, sender: str, answer: Answer) -> None:

@@ -69,6 +69,25 @@ def test_hundreds_of_keys_that_never_come_are_not_in_the_way_of_the_newest() -> 
     assert asking.key_ids[-1] in asking.second()
 
 
+def test_a_newest_key_whose_first_answer_was_lost_does_not_wait_behind_those_that_are_overdue() -> None:
+    asking = Asking(250)
+    newest = asking.key_ids[-1]
+    times = [now_s for now_s in range(12) if newest in asking.second()]
+    assert times == [0, 1, 3, 7]
+    asking.requests.again()
+    assert [newest in asking.second() for _ in range(2)] == [True, True]
+
+
+def test_the_newest_keys_leave_the_others_half_of_the_questions() -> None:
+    asking = Asking(250)
+    asked = set()
+    for number in range(8, 40):
+        asked |= set(asking.second())
+        for fresh in range(8):
+            asking.requests.lacks(asking.replica, bytes([number, fresh]) * 16)
+    assert len(asked & set(asking.key_ids)) == 250
+
+
 def test_a_key_is_found_to_be_lacking_once() -> None:
     asking = Asking(1)
     assert asking.news == [True]
@@ -95,6 +114,6 @@ def test_all_have_their_turn_a_few_at_a_time_and_those_that_came_no_more(keys: i
     asking = Asking(keys)
     came = {asking.key_ids[number] for number in come if number < keys}
     asking.replica.missing_keys -= came
-    asked = [asking.second() for _ in range(-(-keys // LIMITS.keys_asked) + 1)]
+    asked = [asking.second() for _ in range(-(-keys // (LIMITS.keys_asked // 2)) + 1)]
     assert {key_id for second in asked for key_id in second} == set(asking.key_ids) - came
     assert all(len(second) <= LIMITS.keys_asked for second in asked)
