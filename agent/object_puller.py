@@ -103,7 +103,7 @@ class ObjectPuller:
     async def _wait_for_blocks(self) -> None:
         """Blocks go first; and while the disk is short of room, this room's own."""
         witness = self._member.witness
-        while witness.backlog >= LIMITS.payload_backlog_blocks or self._pump.replicas_paused:  # noqa: ASYNC110
+        while witness.is_short_of_time or self._pump.replicas_paused:  # noqa: ASYNC110
             await asyncio.sleep(_PAUSE_S)
 
 

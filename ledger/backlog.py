@@ -54,6 +54,14 @@ class Backlog:
         self._blocks_of[box] += sign
         self._bytes_of[box] += sign * appended.bytes
 
+    @property
+    def is_short_of_time(self) -> bool:
+        """True while what can wait is to wait: blocks of several boxes do. Of one box only some are counted, so that
+        its flood keeps nobody from fetching what another's blocks lack.
+        """
+        most = LIMITS.payload_backlog_blocks_per_box
+        return sum(min(blocks, most) for blocks in self._blocks_of.values()) >= LIMITS.payload_backlog_blocks
+
     def crowded(self) -> frozenset[str]:
         """The boxes of whose logs no more is to be asked for: what is on its way would find no room."""
         most = LIMITS.catchup_backlog_blocks_per_box

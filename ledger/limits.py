@@ -69,6 +69,7 @@ class Limits:
     catchup_backlog_blocks: int = 768
     catchup_backlog_blocks_per_box: int = 192
     payload_backlog_blocks: int = 64
+    payload_backlog_blocks_per_box: int = 16
     payload_spans: int = 256
     payload_retry_min_ns: int = 2 * S_NS
     payload_retry_max_ns: int = 60 * S_NS

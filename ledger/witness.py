@@ -74,8 +74,12 @@ class Witness:
     @property
     def may_fetch_payloads(self) -> bool:
         """False while blocks wait for the disk, or the payloads fetched last do."""
-        fits = self.backlog < LIMITS.payload_backlog_blocks
-        return self.keeps_payloads and self._filling <= self.cosigner.committed and fits
+        return self.keeps_payloads and self._filling <= self.cosigner.committed and not self.is_short_of_time
+
+    @property
+    def is_short_of_time(self) -> bool:
+        """True while so many boxes' blocks wait for the disk that payloads and objects are to wait."""
+        return self._backlog.is_short_of_time
 
     @property
     def backlog(self) -> int:

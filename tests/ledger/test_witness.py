@@ -324,6 +324,24 @@ def test_what_is_asked_for_finds_room_however_long_the_disk_takes() -> None:
     assert LIMITS.commit_queue_blocks_per_box < LIMITS.catchup_backlog_blocks, "one box alone pauses nobody's catch-up"
 
 
+def test_one_boxs_flood_keeps_nobody_from_fetching_payloads_and_a_disk_that_is_late_for_all_does() -> None:
+    peer = PeerUnderTest()
+    recordings = [Recording(log_of(1, box=f"or-{number}", fenced=False)) for number in (1, 3, 4)]
+    for message in recordings[0].grow(300):
+        peer.witness.on_block("or-1", message, NOW)
+    assert peer.witness.backlog == 300
+    assert peer.witness.may_fetch_payloads
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(backlog, "LIMITS", Limits(payload_backlog_blocks=3 * LIMITS.payload_backlog_blocks_per_box))
+        for recording in recordings[1:]:
+            for message in recording.grow(LIMITS.payload_backlog_blocks_per_box):
+                assert peer.witness.may_fetch_payloads
+                peer.witness.on_block(recording.chain.log.box, message, NOW)
+        late = [peer.witness.may_fetch_payloads]
+        peer.commit()
+        assert [*late, peer.witness.may_fetch_payloads] == [False, True]
+
+
 def test_a_range_fills_the_gap_and_what_waited_follows() -> None:
     peer, recording = PeerUnderTest(), Recording(log_of(1))
     messages = recording.grow(6)
