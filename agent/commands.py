@@ -14,7 +14,7 @@ from agent.object_commands import object_handlers
 from agent.restore_document import restore_document
 from agent.status_builder import build_status
 from ledger.canonical import pack
-from ledger.errors import BadInput, PeerFault
+from ledger.errors import BadInput, PeerFault, StoreFault
 from ledger.limits import LIMITS
 from ledger.log import LogId
 from ledger.messages import Want
@@ -23,6 +23,13 @@ from ledger.state_document import state_document
 
 if TYPE_CHECKING:
     from agent.node import Node
+
+
+_WRITING = frozenset({
+    "restore", "restored", "drill", "mend", "offer_manifest", "case_open", "case_change", "case_close", "delivered",
+    "object-refetch",
+})  # fmt: skip
+"""Commands that put something on the chain or on the disk."""
 
 
 def handlers(node: Node) -> Mapping[str, Handler]:
@@ -66,13 +73,28 @@ def handlers(node: Node) -> Mapping[str, Handler]:
     async def restored(request: Request, reply: Reply) -> None:
         await reply({"recorded_in_block": node.record(restored_argument(request.arguments))})
 
-    return {
+    known = {
         "status": status, "statistics": statistics, "restore": restore, "state": state, "mend": mend,
         "drill": drill, "heads": heads, "fetch": fetch, "restored": restored,
         **manifest_handlers(node),
         **case_handlers(node),
         **object_handlers(node),
     }  # fmt: skip
+    return {name: _once_it_records(node, handler) if name in _WRITING else handler for name, handler in known.items()}
+
+
+def _once_it_records(node: Node, handler: Handler) -> Handler:
+    """Refused while the box waits for room on its disk: nothing may be begun there. StoreFault ``disk.full``."""
+
+    async def refusing(request: Request, reply: Reply) -> None:
+        if not node.recording:
+            raise StoreFault(
+                "disk.full", "this box does not record yet, for its disk is full: nothing can be put on its chain",
+                f"free {LIMITS.store_start_bytes >> 20} MiB here, or ask another box",
+            )  # fmt: skip
+        await handler(request, reply)
+
+    return refusing
 
 
 def box_argument(arguments: Mapping[str, Any], example: str) -> str:

@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from agent import config
+from agent import commands, config
 from agent.box_files import BoxFolder, load_box, open_keyring
 from agent.commands import handlers
 from agent.control import Request
@@ -290,7 +290,12 @@ def test_a_full_disk_is_waited_out_and_said(site: config.Configuration) -> None:
         (status,) = await ask(node, "status")
         assert (status.recording, status.exit, [alert.id for alert in status.alerts]) == (False, 2, ["disk.full"])
         assert "NOT RECORDING" in status.alerts[0].text
+        assert handlers(node).keys() > commands._WRITING
+        for command in sorted(commands._WRITING):
+            with pytest.raises(StoreFault, match="does not record yet"):
+                await ask(node, command)
         assert (node.pump.durable_blocks, node.feeds) == (0, [])
+        assert node.member.writer.chain.size == 0
         disk[0] = usage
         await until(lambda: node.pump.durable_blocks)
         (status,) = await ask(node, "status")
