@@ -153,6 +153,8 @@ class MetricStore:
 def _learn_alone(family: dict[int | None, Metric], told: dict[int, bytes]) -> Metric:
     """Context without samples of one wave."""
     metric = family[None] = _with(family.get(None) or Metric(), told)
+    if Attribute.COMPOUND_SAMPLES in told:
+        return metric  # a wave of the compound may come alone as well, with a context of its own
     if Attribute.LABEL in told:
         labelled = metric.text_id & 0xFFFF
         if labelled in family or len(family) < _MAX_PER_HANDLE:

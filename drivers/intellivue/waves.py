@@ -26,6 +26,7 @@ BLOCK_TICKS: Final = 2_048
 MAX_TRACKS: Final = 256
 _LATE_TICKS: Final = 2 * TICKS_PER_S
 _IMPLAUSIBLE_TICKS: Final = 10 * TICKS_PER_S
+_GONE_NS: Final = 10 * S_NS
 _HEAD = struct.Struct(">HHH")
 _LIST = struct.Struct(">HH")
 
@@ -69,10 +70,11 @@ class Blocks:
 class WaveDecoder:
     """Counts each wave's samples from link up on. Bounded by ``MAX_TRACKS``, oldest out first."""
 
-    __slots__ = ("_metrics", "_tracks")
+    __slots__ = ("_forms", "_metrics", "_tracks")
 
     def __init__(self, metrics: MetricStore) -> None:
         self._metrics = metrics
+        self._forms: OrderedDict[tuple[int, int, int, bool], int] = OrderedDict()
         self._tracks: OrderedDict[tuple[str, str], _Track] = OrderedDict()
 
     def decode(
@@ -84,17 +86,23 @@ class WaveDecoder:
         alone = arrays[0][0] if Attribute.SAMPLES in told else None
         key = (reply.object_class, observation.context, observation.handle)
         metric = self._metrics.learn(key, alone, told)
+        if arrays and alone is None:
+            self._remember_singles(reply, now)
         waves: list[Wave] = []
         since: Now | None = None
         for physio_id, state, raw in arrays:
             samples = read_samples(raw, metric)
             if not samples.count:
                 continue
-            timing = _timing(metric.period_ticks, samples.count)
+            is_doubled = self._comes_otherwise((*key[1:], physio_id), alone is not None, now)
+            # Of two under one handle the context may be the other's: the block tells the rate.
+            timing = _timing(0 if is_doubled else metric.period_ticks, samples.count)
             code = code_name(metric.partition, physio_id)
             named = channel(metric.partition, physio_id, metric.text_id, metric.label)
             if not metric.text_id:
                 named = self._metrics.unlabelled(key, code, now.mono_ns)
+            if is_doubled and alone is None:
+                named = f"{named} compound".lstrip()
             placed = self._place((code, named), reply.ticks, samples.count, timing, now)
             if placed is None:
                 continue
@@ -122,6 +130,25 @@ class WaveDecoder:
                 )
             )
         return Blocks(waves, since)
+
+    def _comes_otherwise(self, wave: tuple[int, int, int], is_single: bool, now: Now) -> bool:
+        """Whether a wave (context, handle, id) comes both alone and in a compound.
+
+        Monitors send an ECG lead so, at two rates under one handle.
+        """
+        self._forms[*wave, is_single] = now.mono_ns
+        while len(self._forms) > MAX_TRACKS:
+            self._forms.popitem(last=False)
+        other_ns = self._forms.get((*wave, not is_single))
+        return other_ns is not None and now.mono_ns - other_ns < _GONE_NS
+
+    def _remember_singles(self, reply: PollReply, now: Now) -> None:
+        """The waves that come alone, behind the compound perhaps."""
+        for observation in reply.observations:
+            for attribute, value in observation.attributes:
+                if attribute == Attribute.SAMPLES and len(value) >= _HEAD.size:
+                    wave = (observation.context, observation.handle, _HEAD.unpack_from(value)[0])
+                    self._forms[*wave, True] = now.mono_ns
 
     def _place(
         self, key: tuple[str, str], ticks: int, count: int, timing: _Timing, now: Now

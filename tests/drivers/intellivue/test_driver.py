@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import struct
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -259,6 +261,39 @@ def test_results_left_out_are_a_gap_and_repeated_ones_are_recorded_once() -> Non
     assert [record.value for record in records if isinstance(record, Numeric)] == [1, 3]
     (gap,) = [record for record in woken(found, 3)[0] if isinstance(record, Gap)]
     assert (gap.cause, gap.detail) == ("sequence", "1 poll results are missing by their numbers")
+
+
+PLETH = (
+    (1832, 1830, 1825, 1819, 1811, 1802, 1794, 1787, 1780, 1773, 1768, 1762, 1755, 1749, 1743, 1737,
+     1733, 1730, 1727, 1725, 1721, 1715, 1708, 1699, 1689, 1679, 1671, 1665, 1660, 1656, 1654, 1652),
+    (1648, 1642, 1634, 1625, 1619, 1619, 1630, 1658, 1709, 1788, 1894, 2024, 2173, 2334, 2496, 2650,
+     2788, 2905, 2999, 3068, 3113, 3136, 3139, 3127, 3103, 3071, 3034, 2996, 2960, 2927, 2899, 2877),
+)  # fmt: skip
+
+
+def test_a_real_monitor_s_ecg_comes_twice_under_one_handle() -> None:
+    """A compound of half the rate beside the lead itself, as published with patient-monitor-datalogger."""
+    found = associated()
+    waves: list[Wave] = []
+    for block, pleth in enumerate(PLETH):
+        compound = (0x0967, counted(u16(0x0102, 0x8000, 128) + u16(*[8186] * 64)))
+        message = poll_result(
+            WAVE, (2107, (compound,)), (2107, (samples(0x0102, [8191] * 128, 0x8000),)),
+            (1977, (samples(0x4BB4, list(pleth)),)), (2119, (samples(0x5000, [1023] * 16, 0x8000),)),
+            ticks=88_563_712 + 2_048 * block, sequence=12 + block, invoke_id=3,
+        )  # fmt: skip
+        records, _ = heard(found, message, at_s=0.256 * block)
+        assert not [record for record in records if isinstance(record, Gap)]
+        waves += [record for record in records if isinstance(record, Wave)]
+    told = [(wave.code, wave.channel, wave.rate, wave.index) for wave in waves]
+    assert told[:4] == [
+        ("MDC_ECG_ELEC_POTL_II", "compound", (250, 1), 0),
+        ("MDC_ECG_ELEC_POTL_II", "", (500, 1), 0),
+        ("MDC_PULS_OXIM_PLETH", "", (125, 1), 0),
+        ("MDC_RESP", "", (125, 2), 0),
+    ]
+    assert [index for *_, index in told[4:]] == [64, 128, 32, 16]
+    assert struct.unpack("<32h", waves[6].samples) == PLETH[1]
 
 
 def linked(*counts: int, end: bool = True) -> list[bytes]:

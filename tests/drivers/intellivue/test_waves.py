@@ -135,6 +135,19 @@ def test_before_the_context_comes_rate_is_known_by_the_block_and_values_are_bare
     assert slow.rate == (125, 2)
 
 
+def test_a_compound_of_the_same_lead_leaves_the_lead_its_context() -> None:
+    monitor = Monitor()
+    monitor.says(*ECG_CONTEXT, samples(0x0102, [1] * 128))
+    other_scale = (0x096F, u32(fixed(0), fixed(100)) + u16(0, 100))
+    array = u16(0x0102, 0, 128) + u16(*[5] * 64)
+    (half,) = monitor.says((0x0927, string("II")), (0x0924, u32(0x00020102)), (0x098D, u32(32)), other_scale,
+                           (0x0967, counted(array)), ticks=2_048).waves  # fmt: skip
+    (lead,) = monitor.says(samples(0x0102, [1] * 128), ticks=2_048).waves
+    assert (half.channel, half.rate, half.scale) == ("compound", (250, 1), 1.0)
+    assert (lead.channel, lead.rate, lead.index) == ("", (500, 1), 128)
+    assert lead.scale == pytest.approx(0.005, abs=1e-4)
+
+
 def test_two_waves_of_one_code_whose_labels_are_not_told_stay_apart() -> None:
     """As an EEG's two channels in what a client asked for that never asked for labels."""
     monitor = Monitor()
