@@ -48,6 +48,7 @@ _MDIL_PRIVATE = 0xF000
 HL7_NULL = '""'
 
 
+@lru_cache(maxsize=256)
 def zone_of(raw: str) -> str:
     """The offset of a DTM like ``+0100``; empty if it has none. Blanks inside ("- 0600") are dropped."""
     match = _DTM.fullmatch(raw[:_MAX_DTM].replace(" ", ""))

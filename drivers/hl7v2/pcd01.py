@@ -99,9 +99,9 @@ class Decoding:
 
     def moment(self, raw: str) -> DeviceTime | None:
         """A DTM; of a TS, which HL7 had before 2.6, the second component tells its precision."""
-        marks = self.header.delimiters
-        zone = datatypes.zone_of(er7.component(self.header.time_raw, 1, marks))
-        return datatypes.device_time(er7.component(raw, 1, marks), zone)
+        mark = self.header.delimiters.component
+        zone = datatypes.zone_of(self.header.time_raw.partition(mark)[0])
+        return datatypes.device_time(raw.partition(mark)[0].strip(), zone)
 
     def time(self, order: Order, obx: Obx) -> DeviceTime | None:
         """When something was observed: OBX-14, else OBR-7."""

@@ -77,10 +77,11 @@ def decode_screen(order: Order, into: Decoding) -> None:
     """Append what Philips' alert display says in an observation message: a class and a text, and no word of when it
     began or will end, so each is a moment.
     """
+    alerts = [obx for obx in order.observations if obx.is_screen_alert]
+    if not alerts:
+        return
     tree = Containment(order)
-    for obx in order.observations:
-        if not obx.is_screen_alert:
-            continue
+    for obx in alerts:
         number = er7.component(obx.segment.get(3), 1, obx.marks)
         name = er7.component(obx.segment.get(3), 2, obx.marks)
         code = f"MDCX_PHILIPS_ALERT_{_WORD.sub('_', number or name).strip('_')}"[:MAX_TEXT]

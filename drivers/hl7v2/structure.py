@@ -47,6 +47,7 @@ _OBX_11 = {
 }
 _PATH = re.compile(r"\d{1,9}(?:\.\d{1,9}){0,7}", re.ASCII)
 _MAX_PATH = 100
+_SCREEN_ALERT = "MDIL-ALERT"
 _WAVEFORM_PARTS = frozenset({"CHN", "TIM", "WAV", "ANO"})
 
 
@@ -102,7 +103,8 @@ class Obx:
     @property
     def is_screen_alert(self) -> bool:
         """A line of Philips' alert display: OBX-3 is its class ("2^Yellow Alarm^MDIL-ALERT"), OBX-5 what it says."""
-        return er7.component(self.segment.get(3), 3, self.marks) == "MDIL-ALERT"
+        sent = self.segment.get(3)
+        return _SCREEN_ALERT in sent and er7.component(sent, 3, self.marks) == _SCREEN_ALERT
 
     @property
     def waveform_part(self) -> str:
