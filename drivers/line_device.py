@@ -53,16 +53,25 @@ class ShapeGuard:
         return False
 
 
+NOISE: Final = b"\0\x11\x13"
+"""NUL, XON and XOFF: a port that is switched on or held back sends them, around lines of which they are no part."""
+
+
 class LineDevice(ByteDevice):
     """Override ``read``; it may raise DeviceFault for a line that cannot be read, and is given each line whole.
+
+    ``noise``: bytes that are taken away before and behind a line; of a line of fixed columns they may be a part.
 
     What ``_silence`` follows is withdrawn when no line could be read for so long.
     """
 
-    def __init__(self, longest_line_bytes: int, ends: bytes = _ANY_END, clock_resolution_ns: int = S_NS) -> None:
+    def __init__(
+        self, longest_line_bytes: int, ends: bytes = _ANY_END, clock_resolution_ns: int = S_NS, noise: bytes = b""
+    ) -> None:
         super().__init__()
         self._longest_line_bytes = longest_line_bytes
         self._ends = ends
+        self._noise = noise
         self._clock_resolution_ns = clock_resolution_ns
         self._session: LineSession | None = None
 
@@ -94,6 +103,8 @@ class LineDevice(ByteDevice):
         return session.splitter.abandon() if session is not None else 0
 
     def _take(self, session: LineSession, line: bytes, now: Now) -> None:
+        if self._noise and not (line := line.strip(self._noise)):
+            return
         try:
             self.read(session, line, now)
         except DeviceFault as fault:

@@ -20,7 +20,7 @@ import msgspec
 
 from drivers.conditions import Condition, Conditions
 from drivers.contract import Heard, Now, Spec, Transport
-from drivers.line_device import LineDevice, LineSession, ShapeGuard
+from drivers.line_device import NOISE, LineDevice, LineSession, ShapeGuard
 from drivers.shown_values import ShownValues
 from ledger.errors import DeviceFault
 from ledger.limits import S_NS
@@ -211,7 +211,7 @@ class Masimo(LineDevice):
     )
 
     def __init__(self, config: MasimoConfig) -> None:
-        super().__init__(_LONGEST_LINE_BYTES)
+        super().__init__(_LONGEST_LINE_BYTES, noise=NOISE)
         self._shown = ShownValues()
         self._conditions = Conditions()
         self._silence.follow(self._shown, self._conditions)

@@ -19,7 +19,7 @@ import msgspec
 
 from drivers.conditions import Condition, Conditions
 from drivers.contract import Heard, Now, Spec, Transport
-from drivers.line_device import LineDevice, LineSession, ShapeGuard
+from drivers.line_device import NOISE, LineDevice, LineSession, ShapeGuard
 from drivers.shown_values import ShownValues
 from ledger.errors import DeviceFault
 from ledger.limits import S_NS
@@ -186,7 +186,7 @@ class Nellcor(LineDevice):
     )
 
     def __init__(self, config: NellcorConfig) -> None:
-        super().__init__(_LONGEST_LINE_BYTES)
+        super().__init__(_LONGEST_LINE_BYTES, noise=NOISE)
         self._shown = ShownValues()
         self._conditions = Conditions()
         self._silence.follow(self._shown, self._conditions)

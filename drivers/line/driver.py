@@ -20,6 +20,10 @@ from ledger.records import Identity, LinkId, Numeric, Quality, Setting
 _NUMBER: Final = re.compile(r"[+-]?\d{1,12}(?:\.\d{0,12})?|[+-]?\.\d{1,12}", re.ASCII)
 _SIGN_APART: Final = re.compile(r"([+-]) +")
 """Scales print the sign in a column of its own and the number to the right, with blanks for leading zeros."""
+_CONTROL: Final = re.compile(rb"[\x00\x11\x13]")
+"""NUL, XON and XOFF stand in no column, but move all columns behind them."""
+_CUT: Final = re.compile(rb"[ +\-\d]*[.,]\d+")
+"""A column and the byte behind it: the number goes on where the column ends."""
 _HEX: Final = re.compile(rb"[0-9A-Fa-f]+")
 _LONGEST_TEXT: Final = 128
 _NO_LINE: Final = "a line that none of the configured ones is like"
@@ -166,10 +170,14 @@ def _by_pattern(pattern: re.Pattern[bytes]) -> Reader:
 
 def _by_columns(columns: Mapping[str, tuple[int, int]]) -> Reader:
     width = max(last for _, last in columns.values())
+    starts = {first for first, _ in columns.values()}
 
     def read(line: bytes) -> Mapping[str, bytes] | None:
-        if len(line) < width:
+        if len(line) < width or _CONTROL.search(line):
             return None
+        for first, last in columns.values():
+            if last + 1 not in starts and _CUT.fullmatch(line[first - 1 : last + 1]):
+                return None
         return {name: line[first - 1 : last] for name, (first, last) in columns.items()}
 
     return read

@@ -12,7 +12,7 @@ from typing import ClassVar, Final, cast
 
 from drivers.conditions import Condition, Conditions
 from drivers.contract import Heard, Now, Sendable, Spec, Transport
-from drivers.line_device import LineDevice, LineSession, ShapeGuard
+from drivers.line_device import NOISE, LineDevice, LineSession, ShapeGuard
 from drivers.pb840.config import Pb840Config
 from drivers.pb840.message import (
     FIRST_FIELD,
@@ -90,7 +90,7 @@ class Pb840(LineDevice):
     )
 
     def __init__(self, config: Pb840Config) -> None:
-        super().__init__(MAX_LINE_BYTES, clock_resolution_ns=round(config.poll_s * S_NS))
+        super().__init__(MAX_LINE_BYTES, clock_resolution_ns=round(config.poll_s * S_NS), noise=NOISE)
         self._config = config
         self._report = "MISCA" if config.report == "MISCA" else "MISCF"
         self._shown = ShownValues()

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from drivers.contract import Emit, Now, Send, Spec, Transport
-from drivers.line_device import LineDevice, LineSession, ShapeGuard
+from drivers.line_device import NOISE, LineDevice, LineSession, ShapeGuard
 from ledger.errors import DeviceFault
 from ledger.limits import S_NS
 from ledger.records import Clock, Gap, Identity, Link, LinkId, Numeric, Record
@@ -34,6 +34,13 @@ class Echo(LineDevice):
         self.identified(session, Identity(at_ns=now.utc_ns, make="Echo", model="1", serial=parts[1].decode("latin-1")))
         self.clocked(session, int(parts[0]) * S_NS, now)
         self.emit(Numeric(at_ns=now.utc_ns, code="MDCX_ECHO", value=parts[0].decode(), unit="s"))
+
+
+class Quiet(Echo):
+    """Another, of whose lines noise is no part."""
+
+    def __init__(self) -> None:
+        LineDevice.__init__(self, LONGEST, noise=NOISE)
 
 
 def now(s: float) -> Now:
@@ -100,6 +107,16 @@ def test_one_by_one_is_all_at_once(pieces: list[bytes]) -> None:
     for driver in (whole, singly):
         driver.link_down(LINK, "unplugged", now(2))
     assert records(singly) == records(whole)
+
+
+def test_noise_around_a_line_is_no_part_of_it() -> None:
+    driver = Quiet()
+    driver.link_up(LINK, "port", now(0))
+    driver.receive(LINK, b"\x001 A\r\x00\n\x112 A\x13\x00\r\n", now(1))
+    driver.wake(now(9))
+    found = records(driver)
+    assert [str(record.value) for record in found if isinstance(record, Numeric)] == ["1", "2"]
+    assert not [record for record in found if isinstance(record, Gap)]
 
 
 def test_a_new_shape_counts_from_its_second_line_and_damage_never_does() -> None:

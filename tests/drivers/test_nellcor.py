@@ -47,6 +47,12 @@ def test_the_manual_s_header_and_line() -> None:
     assert told.time_s == 910_879_205
 
 
+@pytest.mark.parametrize("noise", [b"\x11", b"\0", b"\0\x11"])
+def test_flow_control_and_nul_before_a_line_are_no_part_of_it(noise: bytes) -> None:
+    values = [record.value for record in Bench().line(noise + LINE) if isinstance(record, Numeric)]
+    assert values == [100, 120, 50]
+
+
 def test_limits_are_padded_with_blanks_as_an_n_595_prints_them() -> None:
     header = b"NPB-595   VERSION 1.0.0.0  CRC:A1B2  SpO2 Limit: 85- 99%   PR Limit:  40- 99BPM"
     told = parse_line(header)

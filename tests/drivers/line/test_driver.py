@@ -84,6 +84,14 @@ def test_a_sign_may_stand_apart_from_its_number(text: bytes, weight: str) -> Non
     assert values(driver, text + b"\r\n") == [Decimal(weight)]
 
 
+@pytest.mark.parametrize("text", [b"\0S S      62.25 kg", b"\x11S S      62.25 kg", b" S S      62.25 kg"])
+def test_columns_that_a_byte_has_moved_give_no_shortened_number(text: bytes) -> None:
+    driver = line(
+        lines=[{"columns": {"weight": [5, 14]}}], values=[{"field": "weight", "code": "MDCX_ACME_WEIGHT", "unit": "kg"}]
+    )
+    assert [gap.cause for gap in records(driver, text + b"\r\n", Gap)] == ["undecodable"]
+
+
 @pytest.mark.parametrize("text", [b"x,1 5,2", b"x,+ - 5,2", b"x,5 -,2", b"x,+,2"])
 def test_blanks_and_signs_elsewhere_make_no_number(text: bytes) -> None:
     assert [gap.cause for gap in records(line(), text + b"\r\n", Gap)] == ["undecodable"]
