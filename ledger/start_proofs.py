@@ -68,6 +68,11 @@ class StartProofs:
             self._waiting[header.log] = (signed_header, start.parent.log)
         return False
 
+    def refusal(self, log: LogId) -> PeerFault:
+        """What every further block of a refuted epoch is answered with."""
+        fault = self.refuted[log]
+        return PeerFault(fault.id, fault.text, fault.next_step)
+
     def take_refuted(self) -> list[tuple[LogId, PeerFault]]:
         """The epochs that ``settle`` found to be refuted, once."""
         refuted = [(log, self.refuted[log]) for log in self._untold]

@@ -223,7 +223,8 @@ class Witness:
             self.out.tell(sender, Nack(replica.log, "log.frozen", self.forks.proof_of(replica.log)))
             return
         if replica.log in self.starts.refuted:
-            raise self.starts.refuted[replica.log]
+            self.refused.add(replica.log)
+            raise self.starts.refusal(replica.log)
         if header.previous_leaf != replica.last_leaf:
             raise PeerFault("block.broken-link", f"block {header.seq} of {header.log} does not link to the one before")
         log = replica.log

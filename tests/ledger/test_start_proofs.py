@@ -94,6 +94,7 @@ def test_an_epoch_that_only_the_new_group_promised_is_never_vouched_for(restarts
     assert (warning.id, warning.subject, warning.severity) == ("epoch.unfenced", "or-1", "critical")
     with pytest.raises(PeerFault, match="0 promises, 2 are needed"):
         peer.take(*one_sided.grow(1))
+    assert log_of(2) in peer.witness.refused, "nor is more of it asked for"
     assert peer.promised_heads() == [log_of(1)], "a new epoch need not continue it"
 
 
