@@ -66,6 +66,7 @@ class Limits:
     memory_lost_wait_ns: int = 1 * S_NS
     catchup_logs_per_peer: int = 1_024
     wanted_logs_per_box: int = 128
+    unproved_epochs_per_box: int = 128
     catchup_backlog_blocks: int = 768
     catchup_backlog_blocks_per_box: int = 192
     payload_backlog_blocks: int = 64

@@ -10,6 +10,7 @@ from collections.abc import Mapping
 
 from ledger.block import Header, decode_signed_header
 from ledger.errors import PeerFault
+from ledger.limits import LIMITS
 from ledger.log import LogId
 from ledger.manifest import Manifest
 from ledger.manifests import Manifests
@@ -64,6 +65,11 @@ class StartProofs:
         start = start_in(header)
         if self._judge(header, start):
             return True
+        box = header.log.box
+        if sum(log.box == box for log in self._waiting) >= LIMITS.unproved_epochs_per_box:
+            raise PeerFault(
+                "epoch.unproved", f"{box} began more epochs than can wait for what they continue", f"look at {box}"
+            )
         if start.parent is not None:
             self._waiting[header.log] = (signed_header, start.parent.log)
         return False

@@ -6,9 +6,11 @@ from dataclasses import replace
 
 import pytest
 
+from ledger import start_proofs
 from ledger.audit.chunk import Checked
 from ledger.audit.log_audit import NO_ROWS, LogAudit
 from ledger.errors import PeerFault
+from ledger.limits import Limits
 from ledger.log import LogId
 from ledger.manifest import Manifest, sign_manifest
 from ledger.messages import Body, Cosign, Fence, Nack, Promise, Stored
@@ -119,6 +121,21 @@ def test_what_follows_an_epoch_that_is_not_proved_is_not_proved_either() -> None
         assert cosigned(said) == {}
     assert cosigned(peer.take(past().blocks[0].message())) == {log_of(1): 1}
     assert peer.promised_heads() == [log_of(1)]
+
+
+def test_epochs_that_wait_for_their_past_are_bounded_and_one_that_found_no_room_finds_it_later(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(start_proofs, "LIMITS", Limits(unproved_epochs_per_box=2))
+    peer, before = Newcomer(), epoch(2, NEW, BOTH, past().chain.head())
+    before.grow(1)
+    waiting = [epoch(counter, NEW, ONE, before.chain.head(), before.chain.head()) for counter in (3, 4, 5)]
+    for recording in waiting[:2]:
+        peer.take(*recording.grow(1))
+    with pytest.raises(PeerFault, match="more epochs than can wait"):
+        peer.take(*waiting[2].grow(1))
+    peer.take(before.blocks[0].message())
+    assert cosigned(peer.take(waiting[2].blocks[0].message())) == {log_of(5): 1}
 
 
 def test_a_past_that_peers_report_as_proved_to_them_need_not_be_proved_here() -> None:
