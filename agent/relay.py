@@ -43,6 +43,11 @@ class _Giver:
     gives_large: bool | None = None
     seen_s: float = 0.0
 
+    @property
+    def reply_bytes(self) -> int:
+        """How large an answer it is asked for."""
+        return LIMITS.range_reply_bytes if self.gives_large is False else LIMITS.relayed_reply_bytes
+
 
 @dataclass(frozen=True, slots=True)
 class _Asked:
@@ -99,7 +104,7 @@ class Relay:
                 if asked.is_trial:
                     self._on_trial(stream, number)
                 else:
-                    self._note(stream, asked, _count(wire))
+                    self._note(stream, asked, wire)
                     await send(wire)
         finally:
             stream.giver.seen_s = asyncio.get_running_loop().time()
@@ -125,9 +130,8 @@ class Relay:
             middle = first + _even_step(end - first, giver.step)
             if middle < end:
                 stream.todo.appendleft((middle, end))
-            is_small = giver.gives_large is False
-            reply_bytes = LIMITS.range_reply_bytes if is_small else LIMITS.relayed_reply_bytes
-            self._send(stream, Get(self._new_id(), log, first, middle, want, reply_bytes), _Asked(first, middle))
+            get = Get(self._new_id(), log, first, middle, want, giver.reply_bytes)
+            self._send(stream, get, _Asked(first, middle))
             if giver.gives_large is None:
                 trial = Get(self._new_id(), log, first, first + 1, Want.HEADERS)
                 self._send(stream, trial, _Asked(first, first + 1, is_trial=True))
@@ -170,18 +174,19 @@ class Relay:
             self._streams.pop(number, None)
 
     @staticmethod
-    def _note(stream: _Stream, asked: _Asked, count: int) -> None:
-        """Ask for as many blocks at a time as fit one answer; ask for what did not."""
-        giver = stream.giver
-        if giver.gives_large is None:
-            giver.gives_large, giver.step = True, _MOST_STEP
+    def _note(stream: _Stream, asked: _Asked, wire: bytes) -> None:
+        """Ask for as many blocks at a time as fit one answer, by the size of those that came last; ask for what did
+        not.
+        """
+        giver, count = stream.giver, _count(wire)
+        giver.gives_large = giver.gives_large is not False
         if count == 0:
             stream.todo.clear()
-        elif count < asked.end - asked.first:
-            giver.step = max(1, count * 9 // 10)
+            return
+        fit = giver.reply_bytes * 9 // 10 * count // len(wire)
+        giver.step = min(_MOST_STEP, max(1, fit))
+        if count < asked.end - asked.first:
             stream.todo.appendleft((asked.first + count, asked.end))
-        elif count >= giver.step:  # fewer prove nothing
-            giver.step = min(_MOST_STEP, giver.step + 1 + giver.step // 8)
 
     def take(self, sender: str, wire: bytes) -> bool:
         """True when the message is an answer to something asked for here; the pump's tap."""
