@@ -63,19 +63,26 @@ def places(message: Message, header: Header) -> tuple[list[str], list[str]]:
 
 
 def parts(message: Message) -> list[Message]:
-    """The message as one for each of its patients: two who swap beds (A17), results of several. A merge stays whole."""
+    """The message as one for each of its patients: two who swap beds (A17), results of several.
+
+    A merge stays whole, and so does an appointment (SCH), whose rooms stand behind all its patients. Prior results name
+    their patient again (OML^O21): they are no other patient's.
+    """
     names = [segment.name for segment in message.segments]
-    if names.count("PID") < _SEVERAL or "MRG" in names:
+    if names.count("PID") < _SEVERAL or "MRG" in names or "SCH" in names:
         return [message]
-    marks, head = message.delimiters, message.segments[0]
-    return [Message(marks, (head, *group)) for group in _by_patient(message.segments[1:])]
+    by_ids: dict[str, list[Segment]] = {}
+    for number, group in enumerate(_by_patient(message.segments[1:])):
+        ids = group[0].get(3) or group[0].get(2)
+        by_ids.setdefault(ids or f"nameless {number}", []).extend(group)
+    return [Message(message.delimiters, (message.segments[0], *group)) for group in by_ids.values()]
 
 
 def contexts(message: Message, header: Header, place: str) -> Iterator[dict[str, str]]:
     """The facts of a message: of each patient of a merge, else of its one patient."""
     groups = [[segment] for segment in message.segments if segment.name == "PID"]
     if header.trigger in {"A40", "A39", "A41"} and len(groups) > 1:
-        for group in _by_patient(message.segments):
+        for group in _by_patient(message.segments)[:_IDS]:
             yield _facts(group, message.delimiters, header, place)
     else:
         yield _facts(message.segments, message.delimiters, header, place)
@@ -95,7 +102,7 @@ def _by_patient(segments: Iterable[Segment]) -> list[list[Segment]]:
             groups.append([])
         if groups:
             groups[-1].append(segment)
-    return groups[:_IDS]
+    return groups
 
 
 def _facts(segments: Iterable[Segment], marks: Delimiters, header: Header, place: str) -> dict[str, str]:

@@ -71,11 +71,14 @@ def decode(order: Order, into: Decoding) -> None:
 def _samples(order: Order, obx: Obx, group: _Group, into: Decoding) -> bool:
     """One WAV: as many rows as there are channels. In NA a repetition is a channel, in MA a moment."""
     rows = waves.signals(obx) if obx.type == "MA" else waves.rows(obx)
+    start, told = group.start or into.time(order, obx), group.start
+    group.start = None  # of what follows an array of unknown length, nobody knows when it was
     if obx.type not in {"NA", "MA"} or not rows or len(rows) != len(group.channels):
         return False
-    start = group.start or into.time(order, obx)
     longest_ns, whole = 0, True
     for number, (channel, row) in enumerate(zip(group.channels, rows, strict=True), start=1):
+        if channel.rate is not None:
+            longest_ns = max(longest_ns, wave_records.length_ns(len(row), channel.rate))
         if channel.rate is None or not channel.step or not any(value is not None for value in row):
             whole = False
             continue
@@ -85,9 +88,8 @@ def _samples(order: Order, obx: Obx, group: _Group, into: Decoding) -> bool:
         baseline = float(channel.baseline) if channel.baseline is not None else 0.0
         scaled = replace(quantised, step=channel.step, offset=quantised.offset - baseline)
         into.records.extend(wave_records.records(signal, scaled, start, into))
-        longest_ns = max(longest_ns, wave_records.length_ns(len(row), channel.rate))
-    if group.start is not None:  # the next array goes on where this one ended
-        group.start = replace(group.start, value_ns=group.start.value_ns + longest_ns)
+    if told is not None and longest_ns:  # the next array goes on where this one ended
+        group.start = replace(told, value_ns=told.value_ns + longest_ns)
     return whole
 
 

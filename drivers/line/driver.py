@@ -176,7 +176,8 @@ def _by_columns(columns: Mapping[str, tuple[int, int]]) -> Reader:
         if len(line) < width or _CONTROL.search(line):
             return None
         for first, last in columns.values():
-            if last + 1 not in starts and _CUT.fullmatch(line[first - 1 : last + 1]):
+            is_followed = last < len(line) and last + 1 not in starts
+            if is_followed and _CUT.fullmatch(line[first - 1 : last + 1]):
                 return None
         return {name: line[first - 1 : last] for name, (first, last) in columns.items()}
 

@@ -148,6 +148,29 @@ def test_the_patient_of_the_open_case_is_followed_wherever_a_message_places_him(
     assert fed.give(framed(PID, pv1("W^5"), kind="ADT^A08", id="44")).codes[-1] == "AR"
 
 
+def test_of_many_patients_the_last_is_found_as_well() -> None:
+    others = [segment for n in range(20) for segment in (f"PID|||{n + 100}^^^MRN", pv1("W^5"))]
+    obr = "OBR|1||L1|CBC||||||||||||||||||||HM|F"
+    obx = "OBX|1|NM|718-7^Hb^LN||12|g/dL|||||F"
+    fed = up(ROOM).give(framed(*others, "PID|||8^^^MRN", pv1(HERE), obr, obx))
+    assert [numeric.value for numeric in fed.of(Numeric)] == [12]
+    assert [each.facts["patient_ids"] for each in told(fed)] == ["8^^^MRN"]
+
+
+def test_an_appointment_of_several_patients_keeps_its_room_and_its_time() -> None:
+    sch = "SCH|APP1||||||HIP^Hip|||||^^^20260102083000"
+    rooms = ("RGS|1", "AIL|1||OR^3")
+    fed = up(ROOM).give(framed(sch, PID, "PID|2||8^^^MRN", *rooms, kind="SIU^S12^SIU_S12"))
+    assert [(each.facts["appointment"], each.facts["place"]) for each in told(fed)] == [("APP1", "here")]
+
+
+def test_a_prior_result_s_order_is_not_the_patient_s_new_one() -> None:
+    new = (PID, pv1(HERE), "ORC|NW|NEW1", "OBR|1|NEW1||1^X^L")
+    prior = (PID, pv1(HERE), "ORC|RE|OLD1", "OBR|1|OLD1||2^Y^L")
+    contexts = told(up(ROOM).give(framed(*new, *prior, kind="OML^O21^OML_O21")))
+    assert [each.facts["order"] for each in contexts] == ["NEW1"]
+
+
 def test_bedside_monitoring_is_no_laboratory() -> None:
     obr = "OBR|1|1|1|x" + "|" * 20 + "ICU"
     fed = up(ROOM).give(framed(PID, pv1(HERE), obr, HEART_RATE))

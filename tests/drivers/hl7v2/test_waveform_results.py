@@ -55,6 +55,18 @@ def test_the_next_array_goes_on_where_the_one_before_it_ended() -> None:
 
 
 @pytest.mark.parametrize(
+    ("unread", "after_ms"),
+    [("a^b", 20), ("1^2~3^4", None)],  # two samples that are none; as if there were two channels
+)
+def test_an_array_that_cannot_be_read_lends_its_time_to_no_other(unread: str, after_ms: int | None) -> None:
+    chn = "OBX|1|CD|5&CHN^one channel^L|1|1^^^^100||||||F"
+    (wave,) = _given(chn, _TIM, _wav("NA", unread), _wav("NA", "3^4")).of(Wave)
+    at_ns = _START_NS - S_NS // 2 if after_ms is None else _START_NS + after_ms * 1_000_000
+    assert wave.device_time is not None
+    assert wave.device_time.value_ns == at_ns  # of OBR-7 where nothing better is known
+
+
+@pytest.mark.parametrize(
     "obx",
     [
         (_wav("NA", "1^2"),),  # no channel is defined

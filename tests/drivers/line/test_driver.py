@@ -92,6 +92,13 @@ def test_columns_that_a_byte_has_moved_give_no_shortened_number(text: bytes) -> 
     assert [gap.cause for gap in records(driver, text + b"\r\n", Gap)] == ["undecodable"]
 
 
+def test_a_number_may_end_with_the_line() -> None:
+    driver = line(
+        lines=[{"columns": {"weight": [5, 14]}}], values=[{"field": "weight", "code": "MDCX_ACME_WEIGHT", "unit": "kg"}]
+    )
+    assert values(driver, b"S S      82.45\r\n") == [Decimal("82.45")]
+
+
 @pytest.mark.parametrize("text", [b"x,1 5,2", b"x,+ - 5,2", b"x,5 -,2", b"x,+,2"])
 def test_blanks_and_signs_elsewhere_make_no_number(text: bytes) -> None:
     assert [gap.cause for gap in records(line(), text + b"\r\n", Gap)] == ["undecodable"]
