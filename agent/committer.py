@@ -101,20 +101,20 @@ class Committer:
     def _guarded(self, job: Callable[[], None], loop: asyncio.AbstractEventLoop) -> None:
         try:
             job()
-        except OrledgerError as error:
-            loop.call_soon_threadsafe(self._break, error)
         except Exception as error:  # noqa: BLE001 - whatever it is, nothing may be signed after it
-            fault = OurFault("commit.crashed", f"the commit failed: {error!r}", "report this")
-            loop.call_soon_threadsafe(self._break, fault)
+            loop.call_soon_threadsafe(self._break, error)
 
     # On the loop again.
 
     def _committed(self, elapsed_ns: int, loop: asyncio.AbstractEventLoop) -> None:
         """The answers leave first, then room is made: the two threads would compete, and only the next commit waits."""
         if self.fault is None:
-            self._done(elapsed_ns)
-            self._prepare_if_due(loop)
-            self._commit_next(loop)
+            try:
+                self._done(elapsed_ns)
+                self._prepare_if_due(loop)
+                self._commit_next(loop)
+            except Exception as error:  # noqa: BLE001 - the loop would only log it, and nothing be committed again
+                self._break(error)
 
     def _prepare_if_due(self, loop: asyncio.AbstractEventLoop) -> None:
         due = loop.time() - self._prepared_s >= _PREPARE_EVERY_S
@@ -122,11 +122,12 @@ class Committer:
             self._prepared_s, self._since_prepared = loop.time(), 0
             self._submit(self._prepare, loop)
 
-    def _break(self, error: OrledgerError) -> None:
+    def _break(self, error: Exception) -> None:
         if self.fault is None:
-            self.fault = error
+            known = error if isinstance(error, OrledgerError) else None
+            self.fault = known or OurFault("commit.crashed", f"the commit failed: {error!r}", "report this")
             self._idle.set()
-            self._failed(error)
+            self._failed(self.fault)
 
     async def drain(self) -> None:
         """Commit everything that waits, then return; also once nothing can be written (``fault``)."""

@@ -76,6 +76,25 @@ def test_what_comes_while_the_disk_is_busy_shares_the_next_transaction() -> None
     asyncio.run(scenario())
 
 
+def test_what_fails_once_it_is_durable_ends_the_recording_too() -> None:
+    async def scenario() -> None:
+        store, waiting = SlowStore(), Waiting()
+        store.go_on.set()
+
+        def fold(_elapsed_ns: int) -> None:
+            raise ValueError("a record that cannot be folded")
+
+        committer = Committer(store, waiting.gather, fold, waiting.failed.append)
+        waiting.ops.append(op("a"))
+        async with asyncio.timeout(60):
+            await committer.drain()
+        committer.close()
+        assert [fault.id for fault in waiting.failed] == ["commit.crashed"]
+        assert committer.fault is waiting.failed[0]
+
+    asyncio.run(scenario())
+
+
 def test_nothing_is_committed_after_a_failure_and_it_is_told_once() -> None:
     async def scenario() -> None:
         store, waiting = SlowStore(), Waiting()
