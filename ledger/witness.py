@@ -103,6 +103,9 @@ class Witness:
         self.replicas.update({replica.log: replica for replica in replicas})
         self.promises.load(promises)
         self.cosigner.load(key_ids)
+        for log in self.replicas:  # all of them first: what an epoch continues may have been opened here after it
+            if log.fenced and log.box != self.own_id:
+                self.starts.keep(log)
         for log, replica in self.replicas.items():
             if not self.keeps_payloads:
                 replica.give_up(0, replica.size)  # none is missed here
@@ -112,10 +115,9 @@ class Witness:
             if first is not None:
                 header = decode_signed_header(first)
                 self.held.name(linked_heads(header))
-                if log.fenced and log.box != self.own_id:
-                    self.starts.keep(log)
-                    if log.counter > self.promises.of(log.box).counter and self.starts.is_proved(log):
-                        self.promises.on_start(log, header.manifest_hash, first)
+                newer = log.fenced and log.counter > self.promises.of(log.box).counter
+                if newer and log.box != self.own_id and self.starts.is_proved(log):
+                    self.promises.on_start(log, header.manifest_hash, first)
                 if self.keeps_payloads and not replica.expired and replica.pruned_end < replica.size:
                     self.cosigner.need_keys(replica, {header.key_id, *replica.cases.key_ids})
 

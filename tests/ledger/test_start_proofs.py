@@ -111,7 +111,8 @@ def test_an_epoch_of_the_same_group_is_vouched_for_once_its_past_is_here(restart
     assert peer.promised_heads() == [log_of(3), log_of(2)]
 
 
-def test_what_follows_an_epoch_that_is_not_proved_is_not_proved_either() -> None:
+@pytest.mark.parametrize("restarts", [False, True])
+def test_what_follows_an_epoch_that_is_not_proved_is_not_proved_either(restarts: bool) -> None:
     peer = Newcomer()
     first = epoch(2, NEW, ONE, past().chain.head())
     second = epoch(3, NEW, ONE, first.chain.head() if first.grow(1) else None)
@@ -119,6 +120,9 @@ def test_what_follows_an_epoch_that_is_not_proved_is_not_proved_either() -> None
     for recording in (third, second, first):
         said = peer.take(*[block.message() for block in recording.blocks])
         assert cosigned(said) == {}
+    if restarts:
+        peer = peer.restarted()
+        assert cosigned(peer.take(*third.grow(1))) == {}, "what follows was opened here before what it follows"
     assert cosigned(peer.take(past().blocks[0].message())) == {log_of(1): 1}
     assert peer.promised_heads() == [log_of(1)]
 
