@@ -63,12 +63,12 @@ class _Received:
 
 @dataclass(frozen=True, slots=True)
 class _Routed:
-    """A message that is kept: its patients, each with the logical device that records it; what it tells of a case, and
-    how many of these contexts name no patient.
+    """A message that is kept: its patients, and what it tells of a case, each with the logical device that records it;
+    and how many of these contexts name no patient.
     """
 
     groups: list[tuple[str, structure.Patient]]
-    told: list[dict[str, str]]
+    told: list[tuple[str, dict[str, str]]]
     nameless: int = 0
 
 
@@ -222,7 +222,7 @@ class Hl7v2(Outbox):
         if seen is Seen.REUSED_ID:
             self._advise(connection, "MDCX_HL7_CONTROL_ID_REUSED", "the sender reuses MSH-10 for other content", now)
         sub = routed.groups[0][0]
-        before = [self._tell(facts, received.header, sub, now) for facts in routed.told]
+        before = [self._tell(facts, received.header, at, now) for at, facts in routed.told]
         first = [*before, self._keep(link, part.kept, sub, now)][0]
         unread = message.strays + routed.nameless
         unread += sum(self._decode(group, at, message, received.header, connection, now) for at, group in routed.groups)
@@ -250,20 +250,22 @@ class Hl7v2(Outbox):
         location = routing.location_of(patients[0].location_raw, message.delimiters)
         is_here = len(kept) == 1 and routing.bed_for(location, self._config) is not None
         if header.message_code == "ORU" and is_here:
-            return _Routed(kept, self._connected_to(message, header, kept[0][0], connection))
+            sub = kept[0][0]
+            return _Routed(kept, [(sub, facts) for facts in self._connected_to(message, header, sub, connection)])
         return _Routed(kept, [])
 
     def _route_patients(self, message: er7.Message, header: Header) -> _Routed | None:
         """A message about stays, orders or specimens: of each of its patients who is here, or leaves."""
         judged = [(self._about(part, header), part) for part in context.parts(message)]
-        groups, told = [], []
-        for (sub, facts), part in judged:
+        groups: list[tuple[str, structure.Patient]] = []
+        told: list[tuple[str, dict[str, str]]] = []
+        for (sub, contexts), part in judged:
             if sub is not None:
                 orders = [order for each in structure.patients(part) for order in each.orders]
                 groups.append((sub, structure.Patient(orders=orders)))
-                told += facts
-        told.sort(key=lambda facts: facts.get(PLACE) != LEFT)  # who leaves makes room for who comes
-        nameless = sum(not facts.get(PATIENT_IDS) for facts in told)
+                told += [(sub, facts) for facts in contexts]
+        told.sort(key=lambda each: each[1].get(PLACE) != LEFT)  # who leaves makes room for who comes
+        nameless = sum(not facts.get(PATIENT_IDS) for _, facts in told)
         return _Routed(groups, told, nameless) if groups else None
 
     def _about(self, message: er7.Message, header: Header) -> tuple[str | None, list[dict[str, str]]]:

@@ -122,6 +122,13 @@ def test_of_two_who_swap_beds_each_is_told_by_himself_and_who_leaves_first() -> 
         ]  # fmt: skip
 
 
+def test_of_two_who_swap_beds_of_one_room_each_is_told_where_his_bed_is() -> None:
+    beds = Hl7Config(beds=(Bed("OR^3", "left"), Bed("OR^4", "right")))
+    swap = ("PID|1||8^^^MRN", pv1("OR^3", "OR^4"), "PID|2||9^^^MRN", pv1("OR^4", "OR^3"))
+    contexts = told(up(beds).give(framed(*swap, kind="ADT^A17^ADT_A17")))
+    assert [(each.sub, each.facts["patient_ids"]) for each in contexts] == [("left", "8^^^MRN"), ("right", "9^^^MRN")]
+
+
 def test_of_results_of_several_patients_those_of_this_room_are_recorded() -> None:
     def of(patient: str, place: str, value: int) -> tuple[str, ...]:
         obr = "OBR|1||L1|CBC||||||||||||||||||||HM|F"
