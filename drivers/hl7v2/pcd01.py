@@ -164,6 +164,8 @@ def numeric(order: Order, obx: Obx, channel: str, into: Decoding) -> Numeric | N
         if obx.value_raw and not _is_placeholder(obx):
             return None
         quality |= Quality.UNAVAILABLE
+    elif obx.type in _NUMBER_TYPES and len(_repetitions(obx)) > 1:
+        quality |= Quality.QUESTIONABLE
     elif obx.type == "NM" and isinstance(value, str):
         quality |= _BEYOND.get(value[0], Quality.QUESTIONABLE)
     if isinstance(value, str):
@@ -195,11 +197,13 @@ def numeric(order: Order, obx: Obx, channel: str, into: Decoding) -> Numeric | N
 
 def _value(obx: Obx) -> Decimal | str | None:
     raw, kind = obx.value_raw, obx.type
-    several = er7.repetitions(raw, obx.marks)
+    several = _repetitions(obx)
     if kind in _NUMBER_TYPES and _is_placeholder(obx):
         return None
     if kind in _NUMBER_TYPES and len(several) > 1:  # no one number is the value then
         return ", ".join(er7.unescape(one, obx.marks).strip() for one in several)
+    if kind in _NUMBER_TYPES and several:
+        raw = several[0]
     if kind == "NM":
         parts = er7.components(raw, obx.marks)
         text = "^".join(parts) if any(parts[1:]) else parts[0]  # a number has one component
@@ -214,6 +218,12 @@ def _value(obx: Obx) -> Decimal | str | None:
     if kind in _TEXT_TYPES or kind in _COMPOSITE_TYPES or not kind:
         return "\n".join(er7.unescape(part, obx.marks).strip() for part in several).strip() or None
     return None
+
+
+def _repetitions(obx: Obx) -> list[str]:
+    """Of OBX-5; of numbers those alone in which something stands: some senders end each field with the mark."""
+    found = er7.repetitions(obx.value_raw, obx.marks)
+    return [one for one in found if one.strip()] if obx.type in _NUMBER_TYPES else found
 
 
 def _is_placeholder(obx: Obx) -> bool:

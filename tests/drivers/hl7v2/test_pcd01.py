@@ -350,6 +350,16 @@ def test_several_values_are_none_of_them_alone() -> None:
     assert _value("TX", "one~two") == "one\ntwo"
 
 
+@pytest.mark.parametrize(("kind", "sent"), [("NM", "80~"), ("NM", "~80"), ("SN", "=^80~"), ("SN", "^80")])
+def test_an_empty_repetition_is_no_second_value(kind: str, sent: str) -> None:
+    assert _value(kind, sent) == Decimal(80)
+
+
+def test_several_structured_numbers_are_questionable_as_well() -> None:
+    record = _one("OBX|1|SN|150456^MDC_PULS_OXIM_SAT_O2^MDC|1.3.1.1|>^97~^98||||||R")
+    assert (record.value, record.quality) == (">^97, ^98", Quality.QUESTIONABLE)
+
+
 def test_a_sub_id_that_is_no_path_tells_two_values_apart() -> None:
     left, right = (f"OBX|1|NM|150344^MDC_TEMP^MDC|{side}|36.5||||||R" for side in ("left", "right"))
     assert [record.channel for record in up().give(framed(_OBR, left, right)).of(Numeric)] == ["left", "right"]
