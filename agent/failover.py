@@ -198,7 +198,10 @@ class Failover:
             return
         now = node.now()
         node.alerts.clear(_CANNOT, standby.box, now.utc_ns)
-        self._failures.pop(standby.box, None)
+        if self._failures.pop(standby.box, 0) >= _TRIES_BEFORE_THE_RESERVE:
+            standby.tells_first(now.mono_ns)
+            _LOG.info("%s can be restored here again: who spoke for it meanwhile is told first", standby.box)
+            return
         others = {box: Hearing(silent_ms) for box, silent_ms in report.silent_ms.items() if box != node.member.own_id}
         heard_ns = node.member.gossip.heard_mono_ns.get(standby.box)
         if reserves or not standby.may_emit(others, heard_ns, now.mono_ns):
