@@ -41,11 +41,15 @@ class Emission:
         text = msgspec.json.encode(document)
         return await self._everywhere(report.box, text, document, now, recorded_in, kinds)
 
-    async def withdraw(self, box: str, now: Now) -> list[OrledgerError]:
-        """The box is heard again: its restored values are no longer to be shown."""
+    async def withdraw(self, box: str, now: Now, *, here_alone: bool = False) -> list[OrledgerError]:
+        """The box is heard again: its restored values are no longer to be shown. ``here_alone``: not those on a topic,
+        where another box that speaks for it has its own.
+        """
         document = {"schema": ENDED_SCHEMA, "box": box, "ended": utc_text(now.utc_ns), "restored": False}
         self._hl7.pop(box, None)
-        return await self._everywhere(box, msgspec.json.encode(document), None, now)
+        return await self._everywhere(
+            box, msgspec.json.encode(document), None, now, kinds={"file"} if here_alone else None
+        )
 
     async def _everywhere(
         self, box: str, text: bytes, document: dict[str, object] | None, now: Now, recorded_in: int = 0,

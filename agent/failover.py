@@ -55,6 +55,8 @@ class Failover:
         self._tasks: set[asyncio.Task[None]] = set()
         self._deliveries: dict[str, _Delivery] = {}
         self._failures: Counter[str] = Counter()
+        self._left: set[str] = set()
+        """Boxes that another speaks for again: on a topic that both have, what is handed out is its to withdraw."""
         self.follow()
 
     def follow(self) -> None:
@@ -67,7 +69,8 @@ class Failover:
             node.alerts.clear(_CANNOT, gone, now.utc_ns)
             node.alerts.clear(_RESERVE, gone, now.utc_ns)
             standby = self._standbys.pop(gone, None)
-            if standby is not None and standby.phase is Phase.EMITTING:
+            if standby is not None and (standby.phase is Phase.EMITTING or gone in self._left):
+                self._left.discard(gone)
                 self._start(self._withdraw(gone))
         self._known_since_ns = {peer: self._known_since_ns.get(peer, now.mono_ns) for peer in peers}
         for box in node.configuration.restore.standby_for:
@@ -88,11 +91,17 @@ class Failover:
             match standby.step(heard.get(standby.box), now.mono_ns):
                 case Step.ASK_AND_RESTORE:
                     self._start(self._restore(standby))
+                case Step.END_EMISSION if standby.phase is Phase.HEARD:
+                    _LOG.warning("the restored values of %s are withdrawn: it is heard again", standby.box)
+                    self._start(self._withdraw(standby.box))
                 case Step.END_EMISSION:
-                    who = "another box speaks for it" if standby.defers else "it is heard again"
-                    _LOG.warning("the restored values of %s are withdrawn: %s", standby.box, who)
+                    _LOG.warning("the restored values of %s are left to another box that speaks for it", standby.box)
+                    self._left.add(standby.box)
                     self._start(self._withdraw(standby.box))
             if standby.phase is Phase.HEARD:
+                if standby.box in self._left:
+                    self._left.discard(standby.box)
+                    self._start(self._withdraw(standby.box))
                 alerts.clear(_CANNOT, standby.box, now.utc_ns)
                 self._failures.pop(standby.box, None)
         if self._node.configuration.restore.standby_for:
@@ -198,10 +207,7 @@ class Failover:
             return
         now = node.now()
         node.alerts.clear(_CANNOT, standby.box, now.utc_ns)
-        if self._failures.pop(standby.box, 0) >= _TRIES_BEFORE_THE_RESERVE:
-            standby.tells_first(now.mono_ns)
-            _LOG.info("%s can be restored here again: who spoke for it meanwhile is told first", standby.box)
-            return
+        self._failures.pop(standby.box, None)
         others = {box: Hearing(silent_ms) for box, silent_ms in report.silent_ms.items() if box != node.member.own_id}
         heard_ns = node.member.gossip.heard_mono_ns.get(standby.box)
         if reserves or not standby.may_emit(others, heard_ns, now.mono_ns):
@@ -209,6 +215,7 @@ class Failover:
             _LOG.info("%s is silent here, but others hear it or its standby: nothing is handed out", standby.box)
             return
         standby.emitted(now.mono_ns)
+        self._left.discard(standby.box)
         await self._hand_over(report)
 
     def _failed(self, standby: Standby, error: OrledgerError) -> None:
@@ -275,7 +282,7 @@ class Failover:
         node = self._node
         for alert in ("standby.emitting", "standby.undelivered"):
             node.alerts.clear(alert, box, node.now().utc_ns)
-        for fault in await self._emission.withdraw(box, node.now()):
+        for fault in await self._emission.withdraw(box, node.now(), here_alone=box in self._left):
             _LOG.error("withdrawing the state of %s: %s", box, fault)
 
     async def stop(self) -> None:

@@ -122,11 +122,3 @@ class Standby:
             return
         self._next_try_ns = now_ns + self._retry_ns
         self._retry_ns = min(2 * self._retry_ns, LIMITS.standby_retry_max_ns)
-
-    def tells_first(self, now_ns: int) -> None:
-        """It can be restored again, after this box had told its reserve that it cannot: the reserve is told first, for
-        what it withdraws would take away what this box handed out.
-        """
-        if self.phase is Phase.RESTORING:
-            self.phase = Phase.SILENT
-        self._next_try_ns = now_ns + 2 * LIMITS.heads_every_ns

@@ -9,6 +9,7 @@ import pytest
 
 from agent import config, failover, restorer
 from agent.clock import read_now
+from agent.emission import Emission
 from agent.failover import Failover
 from agent.node import Node
 from agent.restorer import RestoreReport
@@ -24,7 +25,7 @@ from tests.agent.pumped import PumpedBox, PumpedGroup
 class Watching:
     """A pumped box with a failover, and a clock that can be moved on."""
 
-    def __init__(self, box: PumpedBox, standby_for: str, folder: Path) -> None:
+    def __init__(self, box: PumpedBox, standby_for: str, folder: Path, console: str = "") -> None:
         self.box = box
         self.ahead_ns = 0
         (folder / "run").mkdir()
@@ -40,6 +41,7 @@ runtime_dir = "{folder}/run"
 listen = "127.0.0.1:1"
 [restore]
 standby_for = ["{standby_for}"]
+{console}
 """.encode()
         )
         node = SimpleNamespace(
@@ -132,35 +134,23 @@ def test_a_box_that_another_peer_still_hears_is_not_spoken_for(tmp_path: Path) -
     asyncio.run(scenario())
 
 
-@pytest.mark.usefixtures("patient")
-@pytest.mark.parametrize("failures", [1, 3])
-def test_a_restore_that_fails_whatever_the_reason_is_told_of_and_made_again(tmp_path: Path, failures: int) -> None:
+def test_a_restore_that_fails_whatever_the_reason_is_told_of_and_made_again(tmp_path: Path) -> None:
     async def scenario() -> None:
         async with PumpedGroup(3, tmp_path) as group:
             watching = Watching(group.boxes["or-1"], "or-2", tmp_path)
-            duties = watching.box.member.gossip.duties
             await group.tick(10, heart_rate())
             group.boxes["or-2"].dead = True
             watching.hear_all_but(group, "or-2")
             restore = watching.box.restorer.restore
             with pytest.MonkeyPatch.context() as patch:
                 patch.setattr(watching.box.restorer, "restore", broken)
-                for _ in range(failures):
-                    await watching.step()
-                    watching.ahead_ns += LIMITS.standby_retry_max_ns
+                await watching.step()
             assert ("standby.failed", "or-2") in watching.alert_ids()
             assert watching.box.restorer.restore == restore
+            watching.ahead_ns += LIMITS.standby_retry_min_ns
             await watching.step()
-            assert ("standby.failed", "or-2") not in watching.alert_ids()
-            if failures == 3:  # a reserve may speak for it: what it withdraws would take away what is handed out now
-                assert "or-2" not in (duties.own or ())
-                assert not watching.state_file.exists()
-                await watching.step()
-                assert "or-2" in (duties.own or ())
-                assert not watching.state_file.exists()
-                watching.ahead_ns += 2 * LIMITS.heads_every_ns
-                await watching.step()
             assert "NOT LIVE" in watching.state_file.read_text()
+            assert ("standby.failed", "or-2") not in watching.alert_ids()
 
     asyncio.run(scenario())
 
@@ -249,10 +239,15 @@ def test_a_standby_cut_off_from_everybody_says_so_of_itself_and_not_that_each_bo
 
 
 @pytest.mark.usefixtures("patient")
-def test_of_two_standbys_the_first_in_the_manifest_acts_and_the_other_while_nobody_hears_it(tmp_path: Path) -> None:
+def test_of_two_standbys_the_first_in_the_manifest_acts_and_the_other_while_nobody_hears_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     async def scenario() -> None:
         async with PumpedGroup(4, tmp_path) as group:
-            watching = Watching(group.boxes["or-4"], "or-1", tmp_path)
+            on_topic: list[bool] = []
+            to_topic = 'console_out = ["file", "mqtt"]\nmqtt = { host = "127.0.0.1", port = 1 }'
+            watching = Watching(group.boxes["or-4"], "or-1", tmp_path, to_topic)
+            monkeypatch.setattr(Emission, "_to_mqtt", lambda _self, _box, text: on_topic.append(bool(text)))
             await group.tick(10, heart_rate())
             gossip = watching.box.member.gossip
             group.cut.add("or-1")
@@ -284,6 +279,10 @@ def test_of_two_standbys_the_first_in_the_manifest_acts_and_the_other_while_nobo
             await watching.step()
             assert "NOT LIVE" not in watching.state_file.read_text(), "or-2 is back, and speaks for or-1"
             assert gossip.duties.own == ("or-1",)
+            assert on_topic == [True], "what is on the topic both have is or-2's now, and may be all there is"
+            hears("or-4", "or-1")
+            await watching.step()
+            assert on_topic == [True, False], "but nobody leaves it there once or-1 is heard"
 
     asyncio.run(scenario())
 
