@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 
 from ledger.block import decode_signed_header
+from ledger.case_rows import CaseRow
 from ledger.log import LogId
 from ledger.ops import (
     AppendBlock,
@@ -125,9 +126,13 @@ class SimDisk:
     def replicas(self) -> list[Replica]:
         """Every log held, rebuilt from its blocks."""
         rebuilt = []
+        cases: dict[LogId, list[tuple[bytes, CaseRow]]] = {}
+        for (case_id, log), row in self.cases.items():
+            cases.setdefault(log, []).append((case_id, CaseRow.decode(row)))
         for log, blocks in self.logs.items():
             if blocks:
                 replica = Replica(log, decode_signed_header(blocks[0][0]).manifest_hash)
+                replica.cases.load(cases.get(log, ()))
                 extend(replica, ((header, bool(payload)) for header, payload in blocks))
                 rebuilt.append(replica)
         return rebuilt
