@@ -51,6 +51,13 @@ standby_for = ["{standby_for}"]
         self.failover = Failover(cast("Node", node))
         self.state_file = Path(self.configuration.box.runtime_dir) / f"{standby_for}.state.json"
 
+    def lose(self, group: PumpedGroup, box: str) -> None:
+        """``box`` dies, and nobody ever heard it."""
+        group.boxes[box].dead = True
+        self.ahead_ns = LIMITS.silence_ns
+        for each in group.boxes.values():
+            each.member.gossip.heard_mono_ns.pop(box, None)
+
     def now(self) -> Now:
         now = read_now()
         return Now(now.mono_ns + self.ahead_ns, now.utc_ns)
@@ -160,10 +167,7 @@ def test_a_console_that_fails_by_a_bug_of_ours_is_told_of_and_gets_the_state_lat
         async with PumpedGroup(3, tmp_path) as group:
             watching = Watching(group.boxes["or-1"], "or-2", tmp_path)
             await group.tick(10, heart_rate())
-            group.boxes["or-2"].dead = True
-            watching.ahead_ns = LIMITS.silence_ns
-            for box in group.boxes.values():
-                box.member.gossip.heard_mono_ns.pop("or-2", None)
+            watching.lose(group, "or-2")
             with pytest.MonkeyPatch.context() as patch:
                 patch.setattr(watching.failover._emission, "_to_file", bug)
                 await watching.step()
@@ -181,10 +185,7 @@ def test_a_box_that_is_heard_again_while_its_state_is_handed_over_leaves_nothing
         async with PumpedGroup(3, tmp_path) as group:
             watching = Watching(group.boxes["or-1"], "or-2", tmp_path)
             await group.tick(10, heart_rate())
-            group.boxes["or-2"].dead = True
-            watching.ahead_ns = LIMITS.silence_ns
-            for box in group.boxes.values():
-                box.member.gossip.heard_mono_ns.pop("or-2", None)
+            watching.lose(group, "or-2")
             hand_over = watching.failover._emission.hand_over
 
             async def late(report: RestoreReport, now: Now, recorded_in: int, **more: bool) -> list[OrledgerError]:
